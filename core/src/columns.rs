@@ -1,0 +1,202 @@
+//! Arrow columns of declared and computed types: how they are held, typed access, building.
+
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
+    ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
+    new_null_array,
+};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field as ArrowField, Fields, SchemaRef};
+use weir_spec::kind::{Key, repr};
+use weir_spec::schema::{Repr, Schema};
+
+/// How Arrow holds a column of that representation.
+pub fn data_type(repr: Repr) -> DataType {
+    let list = |of: DataType| DataType::List(Arc::new(ArrowField::new("item", of, true)));
+    match repr {
+        Repr::Bool => DataType::Boolean,
+        Repr::U8 => DataType::UInt8,
+        Repr::U16 => DataType::UInt16,
+        Repr::U32 => DataType::UInt32,
+        Repr::I64 => DataType::Int64,
+        Repr::F64 => DataType::Float64,
+        Repr::Ip => DataType::FixedSizeBinary(16),
+        Repr::Text => DataType::Utf8,
+        Repr::Word => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        Repr::TextList => list(DataType::Utf8),
+        Repr::IntList => list(DataType::Int64),
+        Repr::FloatList => list(DataType::Float64),
+        Repr::IpList => list(DataType::FixedSizeBinary(16)),
+        Repr::Tags => {
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(list(DataType::Utf8)))
+        }
+        Repr::Sketch => DataType::Struct(crate::sketch::fields()),
+    }
+}
+
+/// The Arrow schema of a stream's rows. Every column may have absent values.
+pub fn arrow_schema(schema: &Schema) -> SchemaRef {
+    let field = |f: &weir_spec::Field| ArrowField::new(&f.name, data_type(f.repr), true);
+    Arc::new(arrow_schema::Schema::new(schema.fields.iter().map(field).collect::<Fields>()))
+}
+
+/// A column without any value.
+pub fn absent(repr: Repr, rows: usize) -> ArrayRef {
+    new_null_array(&data_type(repr), rows)
+}
+
+/// A column from a buffer of fixed-width values.
+pub fn ips(values: Vec<[u8; 16]>, nulls: Option<NullBuffer>) -> FixedSizeBinaryArray {
+    let bytes = Buffer::from_vec(values.into_flattened());
+    FixedSizeBinaryArray::new(16, bytes, nulls)
+}
+
+/// Which array a key's representation is.
+pub trait Held {
+    type Array: Array + 'static;
+}
+macro_rules! held {
+    ($($marker:ident = $array:ty;)*) => { $( impl Held for repr::$marker { type Array = $array; } )* };
+}
+held! {
+    Bool = BooleanArray;
+    U8 = UInt8Array;
+    U16 = UInt16Array;
+    U32 = UInt32Array;
+    I64 = Int64Array;
+    F64 = Float64Array;
+    Ip = FixedSizeBinaryArray;
+    Text = StringArray;
+    Word = DictionaryArray<Int32Type>;
+    TextList = ListArray;
+    IntList = ListArray;
+    FloatList = ListArray;
+    IpList = ListArray;
+    Tags = DictionaryArray<Int32Type>;
+    Sketch = StructArray;
+}
+
+/// The column of that key, if the rows carry it.
+pub fn get<R: Held>(rows: &RecordBatch, key: Key<R>) -> Option<&R::Array> {
+    rows.column_by_name(key.name)?.as_any().downcast_ref()
+}
+
+/// The addresses of a 16-byte column.
+pub fn addresses(column: &FixedSizeBinaryArray) -> &[[u8; 16]] {
+    let (chunks, _) = column.value_data().as_chunks::<16>();
+    &chunks[column.offset()..column.offset() + column.len()]
+}
+
+/// Builds a dictionary column: few distinct strings, many rows.
+#[derive(Default)]
+pub struct WordBuilder {
+    keys: Vec<i32>,
+    valid: Vec<bool>,
+    words: Vec<Arc<str>>,
+    index: std::collections::HashMap<Arc<str>, i32>,
+}
+
+impl WordBuilder {
+    pub fn push(&mut self, word: Option<&str>) {
+        let Some(word) = word else {
+            self.keys.push(0);
+            self.valid.push(false);
+            return;
+        };
+        let key = match self.index.get(word) {
+            Some(key) => *key,
+            None => {
+                let key = self.words.len() as i32;
+                let word: Arc<str> = word.into();
+                self.words.push(word.clone());
+                self.index.insert(word, key);
+                key
+            }
+        };
+        self.keys.push(key);
+        self.valid.push(true);
+    }
+
+    pub fn finish(self) -> ArrayRef {
+        let nulls = NullBuffer::from(self.valid);
+        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        let keys = arrow_array::PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
+        let words = StringArray::from_iter_values(self.words.iter().map(|w| w.as_ref()));
+        match DictionaryArray::try_new(keys, Arc::new(words)) {
+            Ok(array) => Arc::new(array),
+            // Every key was given by this builder for a word it holds.
+            Err(error) => unreachable!("dictionary: {error}"),
+        }
+    }
+}
+
+/// Builds a column of several whole numbers a row; a row of none is absent.
+pub fn int_lists(offsets: Vec<i32>, values: Vec<i64>) -> ArrayRef {
+    let lengths = offsets.windows(2).map(|w| w[1] > w[0]);
+    let nulls = NullBuffer::from_iter(lengths);
+    let item = Arc::new(ArrowField::new("item", DataType::Int64, true));
+    let values = Arc::new(Int64Array::from(values));
+    Arc::new(ListArray::new(item, OffsetBuffer::new(offsets.into()), values, Some(nulls)))
+}
+
+/// Bytes that these rows take by themselves. Buffers shared with other batches count only as far
+/// as these rows use them, so summing over batches does not count a buffer twice.
+pub fn rows_bytes(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(|c| array_bytes(c.as_ref())).sum()
+}
+
+fn array_bytes(array: &dyn Array) -> usize {
+    let rows = array.len();
+    let nulls = if array.nulls().is_some() { rows.div_ceil(8) } else { 0 };
+    let any = array.as_any();
+    let values = match array.data_type() {
+        DataType::Utf8 => any.downcast_ref::<StringArray>().map(|a| {
+            let offsets = a.value_offsets();
+            (offsets[rows] - offsets[0]) as usize + rows * 4
+        }),
+        DataType::List(_) => any.downcast_ref::<ListArray>().map(|a| {
+            let offsets = a.value_offsets();
+            let (from, to) = (offsets[0] as usize, offsets[rows] as usize);
+            array_bytes(a.values().slice(from, to - from).as_ref()) + rows * 4
+        }),
+        DataType::Dictionary(..) => any
+            .downcast_ref::<DictionaryArray<Int32Type>>()
+            .map(|a| array_bytes(a.values().as_ref()) + rows * 4),
+        DataType::Struct(_) => any
+            .downcast_ref::<StructArray>()
+            .map(|a| a.columns().iter().map(|c| array_bytes(c.as_ref())).sum()),
+        DataType::FixedSizeBinary(width) => Some(rows * *width as usize),
+        DataType::Boolean => Some(rows.div_ceil(8)),
+        other => other.primitive_width().map(|width| width * rows),
+    };
+    nulls + values.unwrap_or(rows * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_spec::kinds;
+
+    #[test]
+    fn every_declared_column_has_an_array() {
+        for kind in kinds::ALL {
+            let schema = arrow_schema(&kind.schema());
+            let columns = kind.columns.iter().map(|c| absent(c.repr, 3)).collect();
+            let rows = RecordBatch::try_new(schema, columns).unwrap();
+            assert!(rows_bytes(&rows) > 0);
+        }
+    }
+
+    #[test]
+    fn words_are_stored_once() {
+        let mut builder = WordBuilder::default();
+        ["a", "b", "a"].into_iter().for_each(|w| builder.push(Some(w)));
+        builder.push(None);
+        let array = builder.finish();
+        let words = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>().unwrap();
+        assert_eq!((words.len(), words.values().len(), words.null_count()), (4, 2, 1));
+    }
+}

@@ -1,0 +1,250 @@
+//! A bounded queue between two tasks: one producer, one consumer.
+//!
+//! Only the consumer changes how much room there is, and only adds to it. So room once seen stays
+//! until the producer uses it: "permit before work" is waiting for [`Sender::poll_ready`], without
+//! a permit object and without a refund. A queue exceeds its limit by at most one batch.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use weir_spec::plan::OnFull;
+
+use crate::batch::Batch;
+use crate::ledger::{Counts, EdgeCounts, reason};
+use crate::sync::{Arc, Mutex, lock};
+use crate::time::Time;
+
+/// What an edge holds at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub batches_max: usize,
+    pub bytes_max: usize,
+}
+
+/// What the consumer takes out.
+pub struct Item {
+    pub batch: Option<Batch>,
+    /// How far event time has come after these rows. [`Time::END`] is the end of input.
+    pub watermark: Time,
+}
+
+/// How a queue stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// The source will replay what is not acknowledged: nothing flushes.
+    Replayable,
+    /// The producer vanished without an end: it has failed.
+    Failed,
+}
+
+#[derive(Default)]
+struct Room {
+    items: VecDeque<(Item, usize)>,
+    bytes: usize,
+    watermark: Option<Time>,
+    stopped: Option<Stopped>,
+    closed: bool,
+    producer: Option<Waker>,
+    consumer: Option<Waker>,
+}
+
+impl Room {
+    fn wake_consumer(&mut self) {
+        if let Some(waker) = self.consumer.take() {
+            waker.wake();
+        }
+    }
+    fn wake_producer(&mut self) {
+        if let Some(waker) = self.producer.take() {
+            waker.wake();
+        }
+    }
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.items.len() >= limits.batches_max || self.bytes >= limits.bytes_max
+    }
+}
+
+struct Shared {
+    room: Mutex<Room>,
+    limits: Limits,
+    on_full: OnFull,
+    counts: Arc<EdgeCounts>,
+    /// The consumer's: it takes in and drops what comes after it has finished.
+    reader: Arc<Counts>,
+}
+
+impl Shared {
+    /// Counts rows that arrive at a reader which does not want them.
+    fn drop_at_reader(&self, batch: Batch, why: &'static str) {
+        let rows = batch.len();
+        self.counts.add_taken(rows);
+        self.reader.add_in(rows);
+        self.reader.add_dropped(why, rows);
+        // The author wrote the end (`limit`, a closed pipe, `drop_newest`): nothing to replay.
+        batch.acks.delivered();
+    }
+}
+
+/// Makes an edge. `reader` are the counts of the consuming component.
+pub fn edge(
+    limits: Limits,
+    on_full: OnFull,
+    counts: Arc<EdgeCounts>,
+    reader: Arc<Counts>,
+) -> (Sender, Receiver) {
+    let room = Mutex::new(Room::default());
+    let shared = Arc::new(Shared { room, limits, on_full, counts, reader });
+    (Sender { shared: shared.clone() }, Receiver { shared })
+}
+
+/// The producer's end.
+pub struct Sender {
+    shared: Arc<Shared>,
+}
+
+impl Sender {
+    /// Ready when one more batch may be pushed.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut room = lock(&self.shared.room);
+        let block = self.shared.on_full == OnFull::Block;
+        if block && !room.closed && room.is_full(&self.shared.limits) {
+            room.producer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    pub fn push(&mut self, batch: Batch) {
+        let rows = batch.len();
+        if rows == 0 {
+            batch.acks.delivered();
+            return;
+        }
+        self.shared.counts.add_sent(rows);
+        let mut room = lock(&self.shared.room);
+        if room.closed {
+            drop(room);
+            return self.shared.drop_at_reader(batch, reason::FINISHED);
+        }
+        if self.shared.on_full == OnFull::DropNewest && room.is_full(&self.shared.limits) {
+            drop(room);
+            return self.shared.drop_at_reader(batch, reason::QUEUE_FULL);
+        }
+        let bytes = batch.bytes();
+        room.bytes += bytes;
+        let watermark = room.watermark.unwrap_or(Time::START);
+        room.items.push_back((Item { batch: Some(batch), watermark }, bytes));
+        room.wake_consumer();
+    }
+
+    /// Says how far event time has come. It does not go back.
+    pub fn advance(&mut self, watermark: Time) {
+        let mut room = lock(&self.shared.room);
+        if room.watermark.is_some_and(|before| before >= watermark) || room.closed {
+            return;
+        }
+        room.watermark = Some(watermark);
+        match room.items.back_mut() {
+            Some((last, _)) => last.watermark = watermark,
+            None => room.items.push_back((Item { batch: None, watermark }, 0)),
+        }
+        room.wake_consumer();
+    }
+
+    /// Ends the queue without flushing what is behind it: the source will replay.
+    pub fn leave_replayable(&mut self) {
+        let mut room = lock(&self.shared.room);
+        room.stopped = Some(Stopped::Replayable);
+        room.wake_consumer();
+    }
+
+    /// Whether the consumer wants no more.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.shared.room).closed
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let mut room = lock(&self.shared.room);
+        if room.watermark != Some(Time::END) && room.stopped.is_none() {
+            room.stopped = Some(Stopped::Failed);
+        }
+        room.wake_consumer();
+    }
+}
+
+/// The consumer's end.
+pub struct Receiver {
+    shared: Arc<Shared>,
+}
+
+/// Batches below this are joined on receipt, up to [`crate::batch::BATCH_ROWS`].
+const JOIN_BELOW_ROWS: usize = 512;
+
+impl Receiver {
+    /// The next item, small batches joined into one.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, Stopped>> {
+        let mut room = lock(&self.shared.room);
+        let Some((mut item, bytes)) = room.items.pop_front() else {
+            return match room.stopped {
+                Some(stopped) => Poll::Ready(Err(stopped)),
+                None => {
+                    room.consumer = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            };
+        };
+        room.bytes -= bytes;
+        let mut small = Vec::new();
+        let mut rows = item.batch.as_ref().map_or(0, Batch::len);
+        while rows < JOIN_BELOW_ROWS
+            && room.items.front().is_some_and(|(next, _)| joins(next, rows))
+        {
+            let Some((next, bytes)) = room.items.pop_front() else { break };
+            room.bytes -= bytes;
+            small.extend(item.batch.take());
+            item = next;
+            rows += item.batch.as_ref().map_or(0, Batch::len);
+        }
+        room.wake_producer();
+        drop(room);
+        if !small.is_empty() {
+            small.extend(item.batch.take());
+            item.batch = Batch::join(small);
+        }
+        self.count(&item);
+        Poll::Ready(Ok(item))
+    }
+
+    fn count(&self, item: &Item) {
+        let rows = item.batch.as_ref().map_or(0, Batch::len);
+        self.shared.counts.add_taken(rows);
+        self.shared.reader.add_in(rows);
+    }
+
+    /// Wants no more: what is queued and what still comes is taken in and dropped.
+    pub fn close(&mut self) {
+        let mut room = lock(&self.shared.room);
+        room.closed = true;
+        room.bytes = 0;
+        let queued = std::mem::take(&mut room.items);
+        room.wake_producer();
+        drop(room);
+        for (item, _) in queued {
+            if let Some(batch) = item.batch {
+                self.shared.drop_at_reader(batch, reason::FINISHED);
+            }
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn joins(next: &Item, rows: usize) -> bool {
+    next.batch.as_ref().is_none_or(|b| b.len() < JOIN_BELOW_ROWS && rows > 0)
+}

@@ -1,0 +1,218 @@
+//! Counting every row once: `in + made = out + absorbed + held + dropped` for each component.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+
+/// Why rows were dropped, in one word.
+pub type Reason = Cow<'static, str>;
+
+/// Reasons that the engine itself gives.
+pub mod reason {
+    /// The reader had already finished.
+    pub const FINISHED: &str = "finished";
+    /// The author wrote `on_full: drop_newest`.
+    pub const QUEUE_FULL: &str = "queue_full";
+    /// The sink gave up.
+    pub const UNDELIVERED: &str = "undelivered";
+    /// The sink's reader went away.
+    pub const CLOSED: &str = "closed";
+}
+
+/// What one component has done with its rows. Written by its own task, read by anyone.
+#[derive(Default)]
+pub struct Counts {
+    input: AtomicU64,
+    made: AtomicU64,
+    out: AtomicU64,
+    absorbed: AtomicU64,
+    held: AtomicU64,
+    dropped: Mutex<BTreeMap<Reason, u64>>,
+    absent: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Counts {
+    pub fn add_in(&self, rows: usize) {
+        self.input.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+    pub fn add_made(&self, rows: usize) {
+        self.made.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+    pub fn add_out(&self, rows: usize) {
+        self.out.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+    pub fn add_absorbed(&self, rows: usize) {
+        self.absorbed.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+    pub fn add_dropped(&self, why: impl Into<Reason>, rows: usize) {
+        if rows > 0 {
+            *lock(&self.dropped).entry(why.into()).or_default() += rows as u64;
+        }
+    }
+    /// Values that a computation could not give (division by zero, overflow), by cause.
+    pub fn add_absent(&self, why: &'static str, values: u64) {
+        if values > 0 {
+            *lock(&self.absent).entry(why).or_default() += values;
+        }
+    }
+    pub fn set_held(&self, rows: usize) {
+        self.held.store(rows as u64, Ordering::Relaxed);
+    }
+
+    pub fn dropped(&self, why: &str) -> u64 {
+        lock(&self.dropped).get(why).copied().unwrap_or(0)
+    }
+
+    /// What the equation leaves over: rows that must be held.
+    pub fn rest(&self) -> i64 {
+        let read = |a: &AtomicU64| a.load(Ordering::Relaxed) as i64;
+        let dropped: u64 = lock(&self.dropped).values().sum();
+        read(&self.input) + read(&self.made) - read(&self.out) - read(&self.absorbed) - dropped as i64
+    }
+
+    fn snapshot(&self, name: &str, component: &'static str) -> ComponentLedger {
+        let read = |a: &AtomicU64| a.load(Ordering::Relaxed);
+        ComponentLedger {
+            name: name.to_string(),
+            component,
+            input: read(&self.input),
+            made: read(&self.made),
+            out: read(&self.out),
+            absorbed: read(&self.absorbed),
+            held: read(&self.held),
+            dropped: lock(&self.dropped).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            absent: lock(&self.absent).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+        }
+    }
+}
+
+/// What has passed one edge, inline or queued.
+#[derive(Default)]
+pub struct EdgeCounts {
+    sent: AtomicU64,
+    taken: AtomicU64,
+}
+
+impl EdgeCounts {
+    pub fn add_sent(&self, rows: usize) {
+        self.sent.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+    pub fn add_taken(&self, rows: usize) {
+        self.taken.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+}
+
+/// One component of a [`Ledger`]. Counts are rows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComponentLedger {
+    pub name: String,
+    pub component: &'static str,
+    #[serde(rename = "in")]
+    pub input: u64,
+    pub made: u64,
+    pub out: u64,
+    pub absorbed: u64,
+    pub held: u64,
+    pub dropped: BTreeMap<String, u64>,
+    /// Values that a computation could not give, by cause; not rows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub absent: BTreeMap<String, u64>,
+}
+
+impl ComponentLedger {
+    pub fn balances(&self) -> bool {
+        let dropped: u64 = self.dropped.values().sum();
+        self.input + self.made == self.out + self.absorbed + self.held + dropped
+    }
+}
+
+/// One edge of a [`Ledger`]. `sent` is what the reader took in plus what is queued.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EdgeLedger {
+    pub from: String,
+    pub output: String,
+    pub to: String,
+    pub sent: u64,
+    pub queued: u64,
+}
+
+/// Where every row went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ledger {
+    pub balanced: bool,
+    pub components: Vec<ComponentLedger>,
+    pub edges: Vec<EdgeLedger>,
+}
+
+impl Ledger {
+    pub fn component(&self, name: &str) -> Option<&ComponentLedger> {
+        self.components.iter().find(|c| c.name == name)
+    }
+
+    /// Rows that were accepted and neither delivered nor dropped by the author's wish.
+    pub fn undelivered(&self) -> u64 {
+        let lost = |c: &ComponentLedger| c.dropped.get(reason::UNDELIVERED).copied().unwrap_or(0);
+        self.components.iter().map(|c| lost(c) + c.held).sum::<u64>()
+            + self.edges.iter().map(|e| e.queued).sum::<u64>()
+    }
+}
+
+/// The counters of a whole graph.
+#[derive(Clone, Default)]
+pub struct Accounts {
+    components: Vec<(String, &'static str, Arc<Counts>)>,
+    edges: Vec<(EdgeName, Arc<EdgeCounts>)>,
+}
+
+/// Between which nodes an edge runs.
+#[derive(Clone, Debug)]
+pub struct EdgeName {
+    pub from: String,
+    pub output: String,
+    pub to: String,
+}
+
+impl Accounts {
+    pub fn open(&mut self, name: &str, component: &'static str) -> Arc<Counts> {
+        let counts = Arc::new(Counts::default());
+        self.components.push((name.to_string(), component, counts.clone()));
+        counts
+    }
+
+    pub fn open_edge(&mut self, name: EdgeName) -> Arc<EdgeCounts> {
+        let counts = Arc::new(EdgeCounts::default());
+        self.edges.push((name, counts.clone()));
+        counts
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        let components: Vec<_> =
+            self.components.iter().map(|(name, of, c)| c.snapshot(name, of)).collect();
+        let edges: Vec<_> = self.edges.iter().map(|(name, c)| edge(name, c)).collect();
+        let taken = |name: &str| -> u64 {
+            edges.iter().filter(|e| e.to == name).map(|e| e.sent - e.queued).sum()
+        };
+        let agrees = |c: &ComponentLedger| {
+            let has_inputs = edges.iter().any(|e| e.to == c.name);
+            c.balances() && (!has_inputs || taken(&c.name) == c.input)
+        };
+        let balanced = components.iter().all(agrees);
+        Ledger { balanced, components, edges }
+    }
+}
+
+fn edge(name: &EdgeName, counts: &EdgeCounts) -> EdgeLedger {
+    // Taken is read first: what is taken in between then shows as sent and not as a negative queue.
+    let taken = counts.taken.load(Ordering::Relaxed);
+    let sent = counts.sent.load(Ordering::Relaxed);
+    EdgeLedger {
+        from: name.from.clone(),
+        output: name.output.clone(),
+        to: name.to.clone(),
+        sent,
+        queued: sent.saturating_sub(taken),
+    }
+}

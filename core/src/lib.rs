@@ -1,0 +1,42 @@
+//! The engine: batches of Arrow columns through a backpressured dataflow, every row accounted for.
+//!
+//! Reading order, from data to graph:
+//!
+//! - [`time`], [`clock`]: event time, and the only clock there is;
+//! - [`columns`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
+//! - [`ledger`], [`edge`], [`out`]: counting, bounded queues, and the verbs by which a batch leaves;
+//! - [`component`]: what a source, a transform and a sink are;
+//! - [`eval`], [`sketch`], [`distinct`]: running expressions, and mergeable state;
+//! - [`task`], [`split`], [`graph`]: driving components, and a plan as running tasks.
+//!
+//! Not here: any component, any text of the language.
+
+#![forbid(unsafe_code)]
+
+pub mod acks;
+pub mod batch;
+pub mod clock;
+pub mod columns;
+pub mod component;
+pub mod distinct;
+pub mod edge;
+pub mod eval;
+pub mod fault;
+pub mod graph;
+pub mod ledger;
+pub mod out;
+pub mod sketch;
+pub mod split;
+pub mod stop;
+pub mod sync;
+pub mod task;
+pub mod time;
+
+pub use acks::{Acks, Origin, Verdict};
+pub use batch::{Batch, Times};
+pub use clock::Clock;
+pub use component::{Build, BuildCx, Entry, Finish, Source, SourceCx, Transform};
+pub use fault::Fault;
+pub use graph::{Graph, Report};
+pub use out::Out;
+pub use time::Time;

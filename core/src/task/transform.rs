@@ -1,0 +1,116 @@
+//! Runs a transform: waits for room, takes what is there, gives up what is due a batch at a time.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use crate::component::Transform;
+use crate::edge::{Item, Receiver, Stopped};
+use crate::fault::Fault;
+use crate::out::Out;
+use crate::task::Ended;
+use crate::time::Time;
+
+/// The inputs of one task. Takes whatever is there, in turn; waiting for the slowest would deadlock
+/// where a stream and a window over it meet again.
+pub struct Inputs {
+    inputs: Vec<Input>,
+    next: usize,
+}
+
+struct Input {
+    receiver: Receiver,
+    watermark: Time,
+}
+
+impl Inputs {
+    pub fn new(receivers: Vec<Receiver>) -> Inputs {
+        let input = |receiver| Input { receiver, watermark: Time::START };
+        Inputs { inputs: receivers.into_iter().map(input).collect(), next: 0 }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, Stopped>> {
+        let n = self.inputs.len();
+        for turn in 0..n {
+            let at = (self.next + turn) % n;
+            let input = &mut self.inputs[at];
+            if input.watermark == Time::END {
+                continue;
+            }
+            if let Poll::Ready(item) = input.receiver.poll_next(cx) {
+                self.next = (at + 1) % n;
+                if let Ok(item) = &item {
+                    input.watermark = item.watermark;
+                }
+                return Poll::Ready(item);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// How far all of them have come.
+    fn watermark(&self) -> Time {
+        self.inputs.iter().map(|i| i.watermark).min().unwrap_or(Time::END)
+    }
+
+    fn close(&mut self) {
+        self.inputs.iter_mut().for_each(|i| i.receiver.close());
+    }
+}
+
+pub async fn run(
+    name: String,
+    mut transform: Box<dyn Transform>,
+    mut inputs: Inputs,
+    mut out: Out,
+) -> Ended {
+    let mut faults = Vec::new();
+    let stopped = drive(&name, transform.as_mut(), &mut inputs, &mut out).await;
+    match stopped {
+        Ok(()) => out.advance(Time::END),
+        Err(Stopped::Replayable) => out.leave_replayable(),
+        // The task that failed reports itself; this one only must not pass a half state as whole.
+        Err(Stopped::Failed) => {}
+    }
+    faults.extend(out.take_fault().map(|fault: Fault| fault.of(&name)));
+    inputs.close();
+    Ended { faults }
+}
+
+async fn drive(
+    name: &str,
+    transform: &mut dyn Transform,
+    inputs: &mut Inputs,
+    out: &mut Out,
+) -> Result<(), Stopped> {
+    let mut reached = Time::START;
+    loop {
+        out.ready().await;
+        if out.is_closed() || transform.finished() {
+            return Ok(());
+        }
+        let item = poll_fn(|cx| inputs.poll_next(cx)).await?;
+        if let Some(batch) = item.batch {
+            transform.on_batch(batch, out);
+            out.check(name, transform.held());
+            emit_due(name, transform, out).await;
+        }
+        let watermark = inputs.watermark();
+        if watermark > reached {
+            reached = watermark;
+            transform.on_watermark(watermark);
+            emit_due(name, transform, out).await;
+            if watermark == Time::END {
+                return Ok(());
+            }
+            out.advance(transform.watermark(watermark));
+        }
+    }
+}
+
+async fn emit_due(name: &str, transform: &mut dyn Transform, out: &mut Out) {
+    while transform.due().is_some() {
+        out.ready().await;
+        transform.emit(out);
+        out.check(name, transform.held());
+    }
+}
