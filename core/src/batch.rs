@@ -129,7 +129,7 @@ impl Batch {
     }
 
     /// One batch of several with the same columns.
-    pub(crate) fn join(mut batches: Vec<Batch>) -> Option<Batch> {
+    pub fn join(mut batches: Vec<Batch>) -> Option<Batch> {
         if batches.len() <= 1 {
             return batches.pop();
         }

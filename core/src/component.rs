@@ -73,6 +73,8 @@ pub struct Part {
     pub rows: RecordBatch,
     pub hashes: Vec<u64>,
     pub time: Vec<i64>,
+    /// How far each row's own input had come just before it.
+    pub seen: Vec<i64>,
     pub acks: Acks,
 }
 
@@ -263,8 +265,8 @@ impl SourceCx {
     pub fn stop(&self) -> Stop {
         self.stop.clone()
     }
-    pub fn progress(&self) -> &Progress {
-        &self.progress
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
     }
 }
 

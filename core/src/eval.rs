@@ -127,7 +127,7 @@ impl Compiled {
     }
 
     fn numbers(&self, (cell, absent): (Cell, u64)) -> Cell {
-        self.counts.add_absent("arithmetic", absent);
+        self.counts.add_noted("arithmetic", absent);
         cell
     }
 

@@ -31,7 +31,7 @@ pub struct Counts {
     absorbed: AtomicU64,
     held: AtomicU64,
     dropped: Mutex<BTreeMap<Reason, u64>>,
-    absent: Mutex<BTreeMap<&'static str, u64>>,
+    noted: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counts {
@@ -52,10 +52,10 @@ impl Counts {
             *lock(&self.dropped).entry(why.into()).or_default() += rows as u64;
         }
     }
-    /// Values that a computation could not give (division by zero, overflow), by cause.
-    pub fn add_absent(&self, why: &'static str, values: u64) {
-        if values > 0 {
-            *lock(&self.absent).entry(why).or_default() += values;
+    /// What is worth counting beside rows: values a computation could not give, evictions.
+    pub fn add_noted(&self, what: &'static str, n: u64) {
+        if n > 0 {
+            *lock(&self.noted).entry(what).or_default() += n;
         }
     }
     pub fn set_held(&self, rows: usize) {
@@ -84,7 +84,7 @@ impl Counts {
             absorbed: read(&self.absorbed),
             held: read(&self.held),
             dropped: lock(&self.dropped).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
-            absent: lock(&self.absent).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            noted: lock(&self.noted).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
         }
     }
 }
@@ -117,9 +117,9 @@ pub struct ComponentLedger {
     pub absorbed: u64,
     pub held: u64,
     pub dropped: BTreeMap<String, u64>,
-    /// Values that a computation could not give, by cause; not rows.
+    /// Counted beside rows: values that a computation could not give, evictions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub absent: BTreeMap<String, u64>,
+    pub noted: BTreeMap<String, u64>,
 }
 
 impl ComponentLedger {

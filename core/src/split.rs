@@ -112,10 +112,10 @@ fn cut(part: Part, n: usize) -> Vec<Option<Part>> {
             return None;
         }
         let pick = |values: &[i64]| rows.iter().map(|r| values[*r as usize]).collect();
-        let time = pick(&part.time);
+        let (time, seen) = (pick(&part.time), pick(&part.seen));
         let hashes = rows.iter().map(|r| part.hashes[*r as usize]).collect();
         match take_record_batch(&part.rows, &UInt32Array::from(rows.clone())) {
-            Ok(rows) => Some(Part { rows, hashes, time, acks: part.acks.split() }),
+            Ok(rows) => Some(Part { rows, hashes, time, seen, acks: part.acks.split() }),
             // Positions come from this part's own rows.
             Err(error) => unreachable!("take: {error}"),
         }

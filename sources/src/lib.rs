@@ -1,0 +1,12 @@
+//! Where rows come from. One module a component, one line each in [`ENTRIES`].
+
+#![forbid(unsafe_code)]
+
+pub mod input;
+pub mod packet;
+pub mod pcap;
+
+use weir_core::Entry;
+
+/// The sources, in the order the reference lists them.
+pub static ENTRIES: &[Entry] = &[pcap::ENTRY];

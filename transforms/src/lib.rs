@@ -1,0 +1,29 @@
+//! What happens to rows between source and sink. One module a component, one line each in
+//! [`ENTRIES`].
+
+#![forbid(unsafe_code)]
+
+pub mod biflow;
+pub mod filter;
+pub mod limit;
+pub mod merge;
+pub mod project;
+pub mod route;
+pub mod top;
+pub mod window;
+
+use weir_core::Entry;
+
+/// The transforms, in the order the reference lists them.
+pub static ENTRIES: &[Entry] = &[
+    biflow::ENTRY,
+    window::ENTRY,
+    top::ENTRY,
+    limit::ENTRY,
+    filter::ENTRY,
+    project::SET,
+    project::SELECT,
+    project::DROP,
+    route::ENTRY,
+    merge::ENTRY,
+];

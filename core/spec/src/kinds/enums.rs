@@ -97,6 +97,21 @@ pub mod protocol {
     ];
 }
 
+/// Queries and their replies (RFC 792, 1256, 950; RFC 4443, 2710, 4861, 4620, 6275).
+const ICMP_PAIRS: &[(u8, u8)] = &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)];
+const ICMP6_PAIRS: &[(u8, u8)] = &[(128, 129), (133, 134), (135, 136), (130, 131), (139, 140), (144, 145)];
+
+/// The type that answers this one, in either direction; `None` for one-way types.
+pub fn icmp_counterpart(protocol: u8, kind: u8) -> Option<u8> {
+    let pairs = if protocol == self::protocol::ICMP { ICMP_PAIRS } else { ICMP6_PAIRS };
+    let other = |(a, b): &(u8, u8)| match kind {
+        k if k == *a => Some(*b),
+        k if k == *b => Some(*a),
+        _ => None,
+    };
+    pairs.iter().find_map(other)
+}
+
 /// TCP flags as letters of `FSRPAUEC`, lowest bit first (RFC 9293 section 3.1).
 pub static TCP_FLAGS: Enumeration = Enumeration {
     name: "tcp flags",

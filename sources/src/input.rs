@@ -1,0 +1,163 @@
+//! Bytes of files and of standard input, unpacked where they are gzip or zstd.
+//!
+//! Regular files are read where the source runs: a page-cached read of one chunk is short. What may
+//! block without end (standard input, a named pipe) is read by a thread of its own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use weir_core::Fault;
+use weir_core::component::Progress;
+
+/// Bytes read at once.
+pub const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks that wait between the reading thread and the source.
+const CHUNKS_QUEUED: usize = 4;
+/// Memory of the decoders' windows: a zstd stream that asks for more is refused.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// A stream of bytes.
+pub enum Input {
+    File(Box<dyn Read + Send>),
+    Thread(mpsc::Receiver<io::Result<Vec<u8>>>),
+}
+
+impl Input {
+    /// Opens `path`, `-` being standard input. Errors say what is in the way.
+    pub fn open(path: &Path, progress: Arc<Progress>) -> Result<Input, Fault> {
+        if path == Path::new("-") {
+            return Ok(Input::thread(Box::new(io::stdin()), progress));
+        }
+        let meta = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+        if meta.is_dir() {
+            let fault = Fault::environment(format!("`{}` is a directory", path.display()));
+            return Err(fault.help(format!("name the files in it: \"{}/*\"", path.display())));
+        }
+        let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+        if !meta.is_file() {
+            return Ok(Input::thread(Box::new(file), progress));
+        }
+        progress.add_total(meta.len());
+        let counted = Counted { inner: file, progress };
+        let unpacked = unpack(Box::new(counted)).map_err(|e| unreadable(path, &e))?;
+        Ok(Input::File(unpacked))
+    }
+
+    fn thread(inner: Box<dyn Read + Send>, progress: Arc<Progress>) -> Input {
+        let (sender, receiver) = mpsc::channel(CHUNKS_QUEUED);
+        // Detached: a read of standard input cannot be interrupted, and the process may end over it.
+        std::thread::spawn(move || {
+            let counted = Counted { inner, progress };
+            let mut reader = match unpack(Box::new(counted)) {
+                Ok(reader) => reader,
+                Err(error) => return drop(sender.blocking_send(Err(error))),
+            };
+            loop {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                let read = retry(|| reader.read(&mut chunk));
+                let end = matches!(read, Ok(0) | Err(_));
+                let item = read.map(|n| {
+                    chunk.truncate(n);
+                    chunk
+                });
+                if sender.blocking_send(item).is_err() || end {
+                    return;
+                }
+            }
+        });
+        Input::Thread(receiver)
+    }
+
+    /// Appends the next bytes; 0 is the end.
+    pub async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Input::File(reader) => {
+                let from = into.len();
+                into.resize(from + CHUNK_BYTES, 0);
+                let n = retry(|| reader.read(&mut into[from..]));
+                into.truncate(from + n.as_ref().map_or(0, |n| *n));
+                n
+            }
+            Input::Thread(chunks) => match chunks.recv().await {
+                None => Ok(0),
+                Some(chunk) => {
+                    let chunk = chunk?;
+                    into.extend_from_slice(&chunk);
+                    Ok(chunk.len())
+                }
+            },
+        }
+    }
+}
+
+fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Why a file cannot be read, in words.
+pub fn unreadable(path: &Path, error: &io::Error) -> Fault {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_string(),
+        io::ErrorKind::PermissionDenied => "it may not be read by this user".to_string(),
+        _ => error.to_string(),
+    };
+    Fault::environment(format!("cannot read `{}`: {why}", path.display()))
+}
+
+struct Counted<R> {
+    inner: R,
+    progress: Arc<Progress>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(into)?;
+        self.progress.add_read(n as u64);
+        Ok(n)
+    }
+}
+
+/// Looks at the first bytes and puts a decoder in front where they are gzip or zstd.
+fn unpack(mut inner: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    let mut head = [0; 4];
+    let mut have = 0;
+    while have < head.len() {
+        match retry(|| inner.read(&mut head[have..]))? {
+            0 => break,
+            n => have += n,
+        }
+    }
+    let all = io::Cursor::new(head[..have].to_vec()).chain(inner);
+    Ok(match head[..have] {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(all)),
+        [0x28, 0xb5, 0x2f, 0xfd] => {
+            let mut decoder = zstd::stream::read::Decoder::new(all)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Box::new(decoder)
+        }
+        _ => Box::new(all),
+    })
+}
+
+/// The files that a path with `*`, `?` or `[…]` names, sorted; the path itself without them.
+pub fn expand(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let text = path.to_string_lossy();
+    if !text.contains(['*', '?', '[']) || path.exists() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let found = glob::glob(&text).map_err(|e| Fault::environment(format!("`{text}`: {e}")))?;
+    let mut files: Vec<PathBuf> = found.flatten().filter(|f| !f.is_dir()).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Fault::environment(format!("no file matches `{text}`")));
+    }
+    Ok(files)
+}

@@ -1,0 +1,330 @@
+//! The table of live conversations: found by key, bounded, let go by event time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashTable;
+use weir_core::Time;
+use weir_spec::kinds::enums::end_reason;
+
+use super::flow::{Flow, Key, Seen};
+
+/// How long an ended connection stays, so that late FINs and ACKs belong to it.
+pub const LINGER_NANOS: i64 = 5_000_000_000;
+/// Expiry looks at the table once in so much event time.
+const TICK_NANOS: i64 = 1_000_000_000;
+/// Slots looked at to find one that has been quiet longest, when the table is full.
+const EVICT_LOOKS: usize = 64;
+
+/// When conversations end without saying so. In nanoseconds; `None` is never.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub idle: Option<i64>,
+    /// For established TCP connections.
+    pub idle_established: Option<i64>,
+    pub active: Option<i64>,
+}
+
+impl Timeouts {
+    fn of(&self, flow: &Flow) -> Option<i64> {
+        if flow.is_established() { self.idle_established } else { self.idle }
+    }
+
+    /// The longest that a conversation's last packet may lie back when it is let go.
+    pub fn longest(&self) -> Option<i64> {
+        Some(self.idle?.max(self.idle_established?).max(LINGER_NANOS) + 2 * TICK_NANOS)
+    }
+}
+
+/// A record that is owed.
+pub enum Owed {
+    /// The conversation itself, which is over.
+    Slot { slot: u32, reason: u8 },
+    /// A part of one that goes on.
+    Part(Box<Flow>),
+}
+
+#[derive(Default)]
+struct Slot {
+    flow: Option<Flow>,
+    /// Tells a slot's present conversation from an earlier one.
+    generation: u32,
+}
+
+/// Live conversations, and those owed downstream.
+pub struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: foldhash::quality::FixedState,
+    timeouts: Timeouts,
+    flows_max: usize,
+    /// Conversations to look at again, by the tick of event time.
+    wheel: BTreeMap<i64, Vec<(u32, u32)>>,
+    /// Ended ones, in the order in which their linger runs out.
+    lingering: VecDeque<(i64, u32, u32)>,
+    /// Event time: the latest packet.
+    now: i64,
+    next_tick: i64,
+    next_id: u64,
+    hand: usize,
+    pub owed: VecDeque<Owed>,
+    pub evicted: u64,
+}
+
+impl Table {
+    pub fn new(timeouts: Timeouts, flows_max: usize) -> Table {
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: foldhash::quality::FixedState::with_seed(secret_seed()),
+            timeouts,
+            flows_max: flows_max.max(1),
+            wheel: BTreeMap::new(),
+            lingering: VecDeque::new(),
+            now: i64::MIN,
+            next_tick: i64::MIN,
+            next_id: 1,
+            hand: 0,
+            owed: VecDeque::new(),
+            evicted: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub fn hash(&self, key: &Key) -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u128(u128::from_ne_bytes(key.a));
+        hasher.write_u128(u128::from_ne_bytes(key.b));
+        let ports = u64::from(key.a_port) << 32 | u64::from(key.b_port) << 8 | u64::from(key.protocol);
+        hasher.write_u64(ports);
+        hasher.write_u64(key.context);
+        hasher.finish()
+    }
+
+    /// Adds a packet to its conversation. `since` is the number of the batch it came in.
+    pub fn add(&mut self, key: &Key, hash: u64, packet: &Seen, since: u64) {
+        self.advance(packet.time);
+        let found = self.index.find(hash, |slot| self.key(*slot) == Some(key)).copied();
+        let slot = match found {
+            Some(slot) if self.live(slot).is_reused_by(packet) => {
+                self.let_go(slot, end_reason::END_OF_FLOW);
+                self.open(key, hash, packet, since)
+            }
+            Some(slot) => {
+                self.cut_if_active(slot, packet, since);
+                slot
+            }
+            None => self.open(key, hash, packet, since),
+        };
+        let was_ended = self.live(slot).is_ended();
+        self.live(slot).add(packet);
+        if !was_ended && self.live(slot).is_ended() && self.timeouts.idle.is_some() {
+            let generation = self.slots[slot as usize].generation;
+            self.lingering.push_back((self.now.saturating_add(LINGER_NANOS), slot, generation));
+        }
+    }
+
+    fn key(&self, slot: u32) -> Option<&Key> {
+        self.slots[slot as usize].flow.as_ref().map(|flow| &flow.key)
+    }
+
+    fn live(&mut self, slot: u32) -> &mut Flow {
+        self.slots[slot as usize].flow.as_mut().expect("the index only holds live slots")
+    }
+
+    fn open(&mut self, key: &Key, hash: u64, packet: &Seen, since: u64) -> u32 {
+        if self.index.len() >= self.flows_max {
+            self.evict();
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.grow();
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let flow = Flow::new(*key, self.next_id, packet, since);
+        self.next_id += 1;
+        self.slots[slot as usize].flow = Some(flow);
+        let mut index = std::mem::take(&mut self.index);
+        index.insert_unique(hash, slot, |slot| self.key(*slot).map_or(0, |key| self.hash(key)));
+        self.index = index;
+        self.schedule(slot);
+        slot
+    }
+
+    /// Room for an eighth more: doubling would leave half of a large table unused.
+    fn grow(&mut self) {
+        if self.slots.len() == self.slots.capacity() {
+            let more = (self.slots.len() / 8).max(1024);
+            self.slots.reserve_exact(more);
+        }
+    }
+
+    /// Puts a conversation on the wheel at the tick in which it may have been idle long enough.
+    fn schedule(&mut self, slot: u32) {
+        let entry = &self.slots[slot as usize];
+        let Some(flow) = &entry.flow else { return };
+        // Looked at by the shorter of both: an attempt may turn into a connection meanwhile.
+        let Some(idle) = self.timeouts.of(flow) else { return };
+        let tick = flow.last.saturating_add(idle).div_euclid(TICK_NANOS) + 1;
+        self.wheel.entry(tick).or_default().push((slot, entry.generation));
+    }
+
+    /// Cuts a record where a conversation has lasted longer than one may.
+    fn cut_if_active(&mut self, slot: u32, packet: &Seen, since: u64) {
+        let Some(active) = self.timeouts.active else { return };
+        let flow = self.live(slot);
+        let has_packets = flow.sides.iter().any(|s| s.counters.packets > 0);
+        if !has_packets || packet.time.saturating_sub(flow.start) < active {
+            return;
+        }
+        let part = Box::new(flow.clone());
+        flow.restart(packet.time, since);
+        self.owed.push_back(Owed::Part(part));
+    }
+
+    /// Moves event time on; whoever has been idle too long is owed from then on.
+    pub fn advance(&mut self, to: i64) {
+        if to <= self.now {
+            return;
+        }
+        self.now = to;
+        if to < self.next_tick {
+            return;
+        }
+        self.next_tick = (to.div_euclid(TICK_NANOS) + 1).saturating_mul(TICK_NANOS);
+        while let Some((due, slot, generation)) = self.lingering.front().copied() {
+            if due > to {
+                break;
+            }
+            self.lingering.pop_front();
+            self.let_go_if(slot, generation, |flow| flow.is_ended().then(|| flow.natural_end()));
+        }
+        while let Some(entry) = self.wheel.first_entry() {
+            if *entry.key() > to.div_euclid(TICK_NANOS) {
+                break;
+            }
+            for (slot, generation) in entry.remove() {
+                self.expire(slot, generation);
+            }
+        }
+    }
+
+    fn expire(&mut self, slot: u32, generation: u32) {
+        let (now, timeouts) = (self.now, self.timeouts);
+        let idle_too_long = |flow: &Flow| {
+            let idle = timeouts.of(flow)?;
+            (now.saturating_sub(flow.last) >= idle).then(|| flow.natural_end())
+        };
+        if !self.let_go_if(slot, generation, idle_too_long) {
+            let entry = &self.slots[slot as usize];
+            if entry.generation == generation && entry.flow.is_some() {
+                self.schedule(slot);
+            }
+        }
+    }
+
+    fn let_go_if(&mut self, slot: u32, generation: u32, why: impl Fn(&Flow) -> Option<u8>) -> bool {
+        let entry = &self.slots[slot as usize];
+        if entry.generation != generation {
+            return false;
+        }
+        match entry.flow.as_ref().and_then(why) {
+            Some(reason) => {
+                self.let_go(slot, reason);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes a conversation out of the index; its record is owed. The slot is free once it is given.
+    fn let_go(&mut self, slot: u32, reason: u8) {
+        let Some(key) = self.key(slot).copied() else { return };
+        let hash = self.hash(&key);
+        if let Ok(entry) = self.index.find_entry(hash, |s| *s == slot) {
+            entry.remove();
+        }
+        self.slots[slot as usize].generation += 1;
+        self.owed.push_back(Owed::Slot { slot, reason });
+    }
+
+    /// The table is full: of a few, the one that has been quiet longest leaves.
+    fn evict(&mut self) {
+        let n = self.slots.len();
+        let mut oldest: Option<(i64, u32)> = None;
+        let mut looked = 0;
+        for step in 0..n {
+            let at = (self.hand + step) % n;
+            if let Some(flow) = &self.slots[at].flow
+                && self.is_indexed(at as u32, flow)
+            {
+                looked += 1;
+                oldest = oldest.into_iter().chain([(flow.last, at as u32)]).min();
+            }
+            if looked == EVICT_LOOKS {
+                self.hand = (at + 1) % n;
+                break;
+            }
+        }
+        if let Some((_, slot)) = oldest {
+            self.evicted += 1;
+            self.let_go(slot, end_reason::LACK_OF_RESOURCES);
+        }
+    }
+
+    fn is_indexed(&self, slot: u32, flow: &Flow) -> bool {
+        self.index.find(self.hash(&flow.key), |s| *s == slot).is_some()
+    }
+
+    /// Everything is over: the rest is owed, in the order in which the conversations began.
+    pub fn finish(&mut self) {
+        let mut live: Vec<(u64, u32)> =
+            self.index.iter().filter_map(|s| self.slots[*s as usize].flow.as_ref().map(|f| (f.id, *s))).collect();
+        live.sort_unstable();
+        for (_, slot) in live {
+            let ended = self.live(slot).is_ended();
+            let reason = if ended { end_reason::END_OF_FLOW } else { end_reason::FORCED_END };
+            self.let_go(slot, reason);
+        }
+        self.wheel.clear();
+        self.lingering.clear();
+    }
+
+    /// The next records, at most `n`, each with why it ended.
+    pub fn take_owed(&mut self, n: usize) -> Vec<(Flow, u8)> {
+        let mut taken = Vec::with_capacity(n.min(self.owed.len()));
+        while taken.len() < n {
+            match self.owed.pop_front() {
+                None => break,
+                Some(Owed::Part(flow)) => taken.push((*flow, end_reason::ACTIVE_TIMEOUT)),
+                Some(Owed::Slot { slot, reason }) => {
+                    if let Some(flow) = self.slots[slot as usize].flow.take() {
+                        self.free.push(slot);
+                        taken.push((flow, reason));
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    /// The earliest end that a record may still have, when packets have come to `input`.
+    pub fn watermark(&self, input: Time) -> Time {
+        match self.timeouts.longest() {
+            Some(nanos) => input.minus(nanos),
+            None if input == Time::END => input,
+            None => Time::START,
+        }
+    }
+}
+
+/// A seed nobody outside knows: hosts on the network choose the keys.
+fn secret_seed() -> u64 {
+    use std::hash::BuildHasher;
+    foldhash::quality::RandomState::default().hash_one(0u8)
+}

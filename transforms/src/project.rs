@@ -1,0 +1,120 @@
+//! `set`, `select` and `drop`: other columns for the same rows.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use weir_core::columns::arrow_schema;
+use weir_core::eval::Compiled;
+use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
+use weir_spec::plan::Stage;
+use weir_spec::{ComponentSpec, Expr, Field, Schema};
+
+pub const SET: Entry = Entry { spec: &SET_SPEC, build: Build::Transform(build) };
+pub const SELECT: Entry = Entry { spec: &SELECT_SPEC, build: Build::Transform(build) };
+pub const DROP: Entry = Entry { spec: &DROP_SPEC, build: Build::Transform(build) };
+
+pub static SET_SPEC: ComponentSpec = ComponentSpec {
+    name: "set",
+    summary: "adds columns or replaces their values",
+    examples: &["pcap(\"shop.pcap.gz\") | biflow | set total = sent_bytes + received_bytes | stdout"],
+    ..ComponentSpec::PLAIN
+};
+pub static SELECT_SPEC: ComponentSpec = ComponentSpec {
+    name: "select",
+    summary: "keeps or computes just these columns",
+    examples: &["pcap(\"shop.pcap.gz\") | select src.ip, size = ip_bytes | stdout"],
+    ..ComponentSpec::PLAIN
+};
+pub static DROP_SPEC: ComponentSpec = ComponentSpec {
+    name: "drop",
+    summary: "leaves columns out",
+    examples: &["pcap(\"shop.pcap.gz\") | drop tcp.window, faults | stdout"],
+    ..ComponentSpec::PLAIN
+};
+
+fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
+    let input = &cx.inputs[0];
+    let fields = match &cx.node.stage {
+        Stage::Set(fields) => set(fields, input, cx),
+        Stage::Select(fields) => {
+            let one = |(name, expr): &(String, Expr)| (name.clone(), Compiled::new(expr, input, cx.counts));
+            fields.iter().map(one).collect()
+        }
+        Stage::Drop(_) => Vec::new(),
+        _ => return Err(Fault::bug("a stage that computes no columns")),
+    };
+    let output = cx.outputs.first().cloned().unwrap_or_default();
+    let chained = matches!(cx.node.stage, Stage::Set(_));
+    Ok(Box::new(Project { fields, chained, input: input.clone(), schema: arrow_schema(&output), output }))
+}
+
+/// Each field may use the ones before it, so each is bound to the columns there are by then.
+fn set(fields: &[(String, Expr)], input: &Schema, cx: &BuildCx) -> Vec<(String, Compiled)> {
+    let mut schema = input.clone();
+    let mut bound = Vec::new();
+    for (name, expr) in fields {
+        bound.push((name.clone(), Compiled::new(expr, &schema, cx.counts)));
+        schema.put(Field::new(name.clone(), expr.ty.clone()));
+    }
+    bound
+}
+
+struct Project {
+    fields: Vec<(String, Compiled)>,
+    /// Whether a field sees the ones before it (`set`) or only the input (`select`).
+    chained: bool,
+    input: Arc<Schema>,
+    output: Arc<Schema>,
+    schema: arrow_schema::SchemaRef,
+}
+
+impl Transform for Project {
+    fn on_batch(&mut self, batch: Batch, out: &mut Out) {
+        out.send(0, batch.map(|rows| self.project(rows)));
+    }
+}
+
+impl Project {
+    fn project(&self, rows: RecordBatch) -> RecordBatch {
+        let mut schema = (*self.input).clone();
+        let mut columns = rows.columns().to_vec();
+        let mut values = Vec::new();
+        for (name, compiled) in &self.fields {
+            let value = match self.chained {
+                true => compiled.eval(&record(&arrow_schema(&schema), columns.clone(), rows.num_rows())),
+                false => compiled.eval(&rows),
+            };
+            values.push((name, compiled, value));
+            if self.chained {
+                values.drain(..).for_each(|(n, c, v)| put(&mut schema, &mut columns, n, c, v));
+            }
+        }
+        values.into_iter().for_each(|(n, c, v)| put(&mut schema, &mut columns, n, c, v));
+        let picked = self.output.names().filter_map(|name| schema.index(name).map(|at| columns[at].clone()));
+        record(&self.schema, picked.collect(), rows.num_rows())
+    }
+}
+
+fn put(schema: &mut Schema, columns: &mut Vec<ArrayRef>, name: &str, compiled: &Compiled, value: ArrayRef) {
+    let field = Field::new(name, compiled.ty().clone());
+    match schema.index(name) {
+        Some(at) => {
+            schema.fields[at] = field;
+            columns[at] = value;
+        }
+        None => {
+            schema.fields.push(field);
+            columns.push(value);
+        }
+    }
+}
+
+/// Columns as rows; their number is given for the case that no column is left.
+pub(crate) fn record(schema: &arrow_schema::SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    match RecordBatch::try_new_with_options(schema.clone(), columns, &options) {
+        Ok(rows) => rows,
+        // Every expression gives one value a row, held as its type says.
+        Err(error) => unreachable!("columns: {error}"),
+    }
+}
