@@ -1,0 +1,13 @@
+//! Where rows go. One module a component, one line each in [`ENTRIES`].
+
+#![forbid(unsafe_code)]
+
+pub mod blackhole;
+pub mod encode;
+pub mod file;
+pub mod stdout;
+
+use weir_core::Entry;
+
+/// The sinks, in the order the reference lists them.
+pub static ENTRIES: &[Entry] = &[stdout::ENTRY, file::ENTRY, blackhole::ENTRY];

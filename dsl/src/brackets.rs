@@ -1,0 +1,188 @@
+//! Where each bracket ends, found before parsing.
+//!
+//! So a missing bracket costs one error at its place and cannot swallow what follows: an unclosed
+//! one ends at the next definition, at a `|` inside `(` or `[`, or at the next name in column 1.
+
+use weir_spec::{Diagnostic, Span};
+
+use crate::codes;
+use crate::lex::{Kind, Token};
+
+/// For each token that opens a bracket, where its content ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum End {
+    /// The closing token.
+    Closed(usize),
+    /// The first token that is no longer inside.
+    Cut(usize),
+}
+
+pub struct Brackets {
+    /// By token; `None` for what opens nothing.
+    pub ends: Vec<Option<End>>,
+    /// Closing tokens that close nothing.
+    pub stray: Vec<bool>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+struct Scan<'a> {
+    source: &'a str,
+    tokens: &'a [Token],
+    open: Vec<usize>,
+    result: Brackets,
+    too_deep: bool,
+}
+
+/// Matches the brackets of significant tokens.
+pub fn scan(source: &str, tokens: &[Token]) -> Brackets {
+    let result = Brackets {
+        ends: vec![None; tokens.len()],
+        stray: vec![false; tokens.len()],
+        diagnostics: Vec::new(),
+    };
+    let mut scan = Scan { source, tokens, open: Vec::new(), result, too_deep: false };
+    for at in 0..tokens.len() {
+        scan.token(at);
+    }
+    while let Some(open) = scan.open.pop() {
+        scan.unclosed(open, tokens.len());
+    }
+    scan.result
+}
+
+/// Words that begin a definition, each with what has to follow it.
+const BEGINS: &[(&str, fn(Token, &str) -> bool)] = &[
+    ("let", |t, _| t.kind == Kind::Name),
+    ("param", |t, _| t.kind == Kind::Name),
+    ("pipe", |t, _| t.kind == Kind::Name),
+    ("settings", |_, text| text == "("),
+    ("test", |t, _| matches!(t.kind, Kind::String | Kind::OpenString)),
+    ("use", |t, _| matches!(t.kind, Kind::String | Kind::OpenString)),
+];
+
+impl Scan<'_> {
+    fn text(&self, at: usize) -> &str {
+        self.tokens.get(at).map_or("", |t| t.text(self.source))
+    }
+
+    fn is_column_one(&self, at: usize) -> bool {
+        let start = self.tokens[at].span.start;
+        start == 0 || self.source[..start].ends_with(['\n', '\u{feff}'])
+    }
+
+    /// Whether a definition begins here, so that no bracket from before can still be open.
+    fn begins_definition(&self, at: usize) -> bool {
+        if self.tokens[at].kind != Kind::Name || !self.is_column_one(at) {
+            return false;
+        }
+        let word = self.text(at);
+        let keyword = BEGINS.iter().find(|(w, _)| *w == word);
+        let next = self.tokens.get(at + 1).copied();
+        if let (Some((_, follows)), Some(next)) = (keyword, next) {
+            return follows(next, self.text(at + 1));
+        }
+        // A pipe that begins with a stream: `x |` or `x.late |`.
+        let after = if self.text(at + 1) == "." { at + 3 } else { at + 1 };
+        self.text(after) == "|"
+    }
+
+    fn token(&mut self, at: usize) {
+        if !self.open.is_empty() && self.begins_definition(at) {
+            while let Some(open) = self.open.pop() {
+                self.unclosed(open, at);
+            }
+        }
+        if self.tokens[at].kind != Kind::Operator {
+            return;
+        }
+        match self.text(at) {
+            "(" | "[" | "{" => self.open(at),
+            ")" | "]" | "}" => self.close(at),
+            "|" => {
+                while let Some(open) = self.open.last().copied() {
+                    if self.text(open) == "{" {
+                        break;
+                    }
+                    self.open.pop();
+                    self.unclosed(open, at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, at: usize) {
+        if self.open.len() >= codes::DEPTH_MAX && !self.too_deep {
+            self.too_deep = true;
+            let title = format!("brackets are nested more than {} deep", codes::DEPTH_MAX);
+            let help = "give the inner part a name: `let x = …`";
+            self.result.diagnostics.push(Diagnostic::new(codes::TOO_DEEP, self.tokens[at].span, title).help(help));
+        }
+        self.open.push(at);
+    }
+
+    fn close(&mut self, at: usize) {
+        let closes = match self.text(at) {
+            ")" => "(",
+            "]" => "[",
+            _ => "{",
+        };
+        // Only a bracket that is near is looked for: garbage of closers stays linear.
+        let near = self.open.len().saturating_sub(codes::DEPTH_MAX);
+        let Some(found) = self.open[near..].iter().rposition(|o| self.text(*o) == closes) else {
+            return self.stray(at);
+        };
+        let inner = self.open.len() - (near + found) - 1;
+        // One wrong closer between right ones: it is the mistake, not the brackets around it.
+        if inner > 0 && self.later_closer(at, self.open[self.open.len() - 1]) {
+            return self.stray(at);
+        }
+        for _ in 0..inner {
+            if let Some(open) = self.open.pop() {
+                self.unclosed(open, at);
+            }
+        }
+        if let Some(open) = self.open.pop() {
+            self.result.ends[open] = Some(End::Closed(at));
+        }
+    }
+
+    /// Whether the innermost open bracket is closed right behind this token.
+    fn later_closer(&self, at: usize, open: usize) -> bool {
+        let wants = match self.text(open) {
+            "(" => ")",
+            "[" => "]",
+            _ => "}",
+        };
+        self.text(at + 1) == wants
+    }
+
+    fn stray(&mut self, at: usize) {
+        self.result.stray[at] = true;
+        let text = self.text(at).to_string();
+        if self.result.diagnostics.len() < codes::SHOWN_MAX {
+            let title = format!("`{text}` closes nothing");
+            let span = self.tokens[at].span;
+            self.result.diagnostics.push(Diagnostic::new(codes::STRAY_CLOSER, span, title).help("delete it").replace(""));
+        }
+    }
+
+    fn unclosed(&mut self, open: usize, end: usize) {
+        self.result.ends[open] = Some(End::Cut(end));
+        if self.result.diagnostics.len() >= codes::SHOWN_MAX || self.too_deep {
+            return;
+        }
+        let text = self.text(open).to_string();
+        let closer = match text.as_str() {
+            "(" => ")",
+            "[" => "]",
+            _ => "}",
+        };
+        let last = self.tokens[end.saturating_sub(1).max(open)].span.end;
+        let place = self.tokens.get(end).map_or(Span::new(last, last), |t| t.span);
+        let diagnostic = Diagnostic::new(codes::UNCLOSED, self.tokens[open].span, format!("this `{text}` is never closed"))
+            .here("opened here")
+            .label(place, format!("`{closer}` is missing before this"));
+        self.result.diagnostics.push(diagnostic);
+    }
+}

@@ -1,0 +1,281 @@
+//! Names, types and units, and from them the plan.
+//!
+//! Definitions are taken in the order of their uses; each pipe is followed stage by stage, its
+//! stream's type known at every step. What is wrong is reported once, where it is to be changed;
+//! what follows from it has the type `unknown`, which agrees with everything in silence.
+
+mod call;
+mod constant;
+mod definitions;
+mod expr;
+mod names;
+mod stages;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use weir_spec::plan::{Node, OnFull, Output, Port, Settings, Stage};
+use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Span, Stream, Type, Value};
+
+use crate::ast::{Expr, File, Item, Name};
+use crate::{Setting, codes};
+
+/// What checking gives, before errors are counted.
+pub(crate) struct Found {
+    pub diagnostics: Vec<Diagnostic>,
+    pub plan: Option<Plan>,
+    pub runs: bool,
+    pub missing_params: Vec<String>,
+}
+
+/// A param: its type, its value if it has one, and whether anything used it.
+struct Param {
+    span: Span,
+    ty: Type,
+    value: Option<Value>,
+    used: bool,
+}
+
+/// A `let`: which item, and whether anything used it.
+struct Definition {
+    item: usize,
+    span: Span,
+    used: bool,
+}
+
+/// What a definition turned out to be.
+#[derive(Clone)]
+enum Built {
+    Stream(Outputs),
+    Constant(Value, Type),
+    /// Wrong somewhere, and reported there.
+    Poisoned,
+}
+
+/// The outputs of the last stage of a pipe.
+#[derive(Clone)]
+struct Outputs {
+    node: usize,
+    /// Names and streams; the default one has the empty name.
+    outputs: Vec<(String, Stream)>,
+    is_sink: bool,
+}
+
+pub(crate) struct Checker<'a> {
+    source: &'a str,
+    file: &'a File,
+    setting: &'a Setting<'a>,
+    diagnostics: Vec<Diagnostic>,
+    params: BTreeMap<String, Param>,
+    definitions: BTreeMap<String, Definition>,
+    built: HashMap<String, Built>,
+    nodes: Vec<Node>,
+    /// Nodes behind a `where` that is never true: checked, not run.
+    dead: Vec<bool>,
+    names: BTreeSet<String>,
+    /// Unknown names already reported in a pipe, with their diagnostic.
+    reported: HashMap<(usize, String), usize>,
+    /// The pipe being checked, to tell its names from those of others.
+    pipe: usize,
+    settings: Settings,
+    allowed: BTreeSet<String>,
+    lateness_written: BTreeSet<usize>,
+}
+
+pub(crate) fn check(source: &str, file: &File, setting: &Setting) -> Found {
+    let checker = Checker {
+        source,
+        file,
+        setting,
+        diagnostics: Vec::new(),
+        params: BTreeMap::new(),
+        definitions: BTreeMap::new(),
+        built: HashMap::new(),
+        nodes: Vec::new(),
+        dead: Vec::new(),
+        names: BTreeSet::new(),
+        reported: HashMap::new(),
+        pipe: 0,
+        settings: Settings::default(),
+        allowed: BTreeSet::new(),
+        lateness_written: BTreeSet::new(),
+    };
+    checker.run()
+}
+
+impl<'a> Checker<'a> {
+    fn run(mut self) -> Found {
+        self.collect();
+        self.settings_items();
+        let order = self.order();
+        for item in order {
+            self.item(item);
+        }
+        self.unused();
+        let runs = self.nodes.iter().any(|n| n.spec.is_sink());
+        let plan = self.plan();
+        let missing = self.params.iter().filter(|(_, p)| p.value.is_none());
+        let missing_params = missing.map(|(name, _)| name.clone()).collect();
+        let allowed = std::mem::take(&mut self.allowed);
+        self.diagnostics.retain(|d| !allowed.contains(d.code.0));
+        Found { diagnostics: self.diagnostics, plan, runs, missing_params }
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Reports an unknown name once a pipe; later uses become labels.
+    fn report_name(&mut self, name: &str, diagnostic: Diagnostic) {
+        let key = (self.pipe, name.to_string());
+        if let Some(at) = self.reported.get(&key) {
+            let span = diagnostic.span();
+            self.diagnostics[*at].labels.push(Label { span, text: "again here".into() });
+            return;
+        }
+        self.reported.insert(key, self.diagnostics.len());
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn text(&self, span: Span) -> &'a str {
+        self.source.get(span.start..span.end).unwrap_or("")
+    }
+
+    fn component(&self, name: &str) -> Option<&'static ComponentSpec> {
+        // Words of the language have their own syntax and are no components to call.
+        let stage = matches!(name, "where" | "set" | "select" | "drop" | "window" | "route" | "merge");
+        self.stage_spec(name).filter(|_| !stage)
+    }
+
+    fn stage_spec(&self, name: &str) -> Option<&'static ComponentSpec> {
+        self.setting.components.iter().copied().find(|c| c.name == name)
+    }
+
+    /// Adds a node to the graph.
+    fn node(&mut self, new: NewNode) -> Option<usize> {
+        let name = self.node_name(&new.name, new.named);
+        let output = |(name, stream): (String, Stream)| Output { name, stream };
+        let dead = new.dead || (!new.inputs.is_empty() && new.inputs.iter().all(|p| self.dead[p.node]));
+        self.nodes.push(Node {
+            name,
+            spec: self.stage_spec(new.component)?,
+            stage: new.stage,
+            inputs: new.inputs,
+            outputs: new.outputs.into_iter().map(output).collect(),
+            on_full: new.on_full,
+            span: new.span,
+        });
+        self.dead.push(dead);
+        Some(self.nodes.len() - 1)
+    }
+
+    /// A free name: a given one as it stands, another with `#2` where it is taken.
+    fn node_name(&mut self, wanted: &str, named: bool) -> String {
+        let taken = |names: &BTreeSet<String>, name: &str| names.contains(name);
+        let mut name = wanted.to_string();
+        let mut n = 2;
+        while !named && taken(&self.names, &name) {
+            name = format!("{wanted}#{n}");
+            n += 1;
+        }
+        self.names.insert(name.clone());
+        name
+    }
+
+    /// The nodes that lead to a sink and are not behind a `where` that is never true.
+    fn plan(&mut self) -> Option<Plan> {
+        let mut keep = vec![false; self.nodes.len()];
+        for at in (0..self.nodes.len()).rev() {
+            keep[at] |= self.nodes[at].spec.is_sink();
+            keep[at] &= !self.dead[at];
+            if keep[at] {
+                self.nodes[at].inputs.iter().for_each(|p| keep[p.node] = true);
+            }
+        }
+        let mut index = vec![usize::MAX; self.nodes.len()];
+        let mut nodes: Vec<Node> = Vec::new();
+        for (at, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if !keep[at] || self.dead[at] {
+                continue;
+            }
+            node.inputs.retain(|p| index[p.node] != usize::MAX);
+            node.inputs.iter_mut().for_each(|p| p.node = index[p.node]);
+            index[at] = nodes.len();
+            nodes.push(node);
+        }
+        let mut plan = Plan { settings: self.settings.clone(), nodes };
+        weir_spec::demand::prune(&mut plan);
+        if let Err(missing) = plan.divide() {
+            let need = weir_spec::units::human_size((self.settings.memory_bytes + missing) as f64);
+            let have = weir_spec::units::human_size(self.settings.memory_bytes as f64);
+            let title = format!("the pipeline asks for {need} of memory, and {have} are allowed");
+            let span = self.memory_span();
+            self.report(Diagnostic::new(codes::MEMORY, span, title).help("raise `settings(memory: …)` or lower a limit that a stage sets"));
+        }
+        Some(plan)
+    }
+
+    fn memory_span(&self) -> Span {
+        let settings = self.file.items.iter().find_map(|i| match i {
+            Item::Settings { span, .. } => Some(*span),
+            _ => None,
+        });
+        settings.unwrap_or_default()
+    }
+}
+
+/// What a node is made from.
+struct NewNode {
+    name: String,
+    /// Whether the user gave the name, so that it must stay as it is.
+    named: bool,
+    component: &'static str,
+    stage: Stage,
+    inputs: Vec<Port>,
+    outputs: Vec<(String, Stream)>,
+    on_full: OnFull,
+    span: Span,
+    dead: bool,
+}
+
+/// What names mean at a place in a pipe.
+struct Scope<'s> {
+    /// The stream whose columns are meant; none in constants.
+    stream: Option<&'s Stream>,
+    /// What a message calls it.
+    label: String,
+    /// In a window's block: what is collected.
+    window: Option<&'s mut window::Collected>,
+}
+
+impl<'s> Scope<'s> {
+    fn constant() -> Scope<'s> {
+        Scope { stream: None, label: String::new(), window: None }
+    }
+
+    fn rows(stream: &'s Stream) -> Scope<'s> {
+        Scope { stream: Some(stream), label: stream.row.name().to_string(), window: None }
+    }
+}
+
+/// Whether an expression says `param.name` somewhere: then the bare name is the column.
+fn says_param(expr: &Expr, name: &str) -> bool {
+    use crate::ast::ExprKind::*;
+    match &expr.kind {
+        Name(text) => text.strip_prefix("param.") == Some(name),
+        Index { base, .. } => says_param(base, name),
+        List(items) => items.iter().any(|e| says_param(e, name)),
+        Map(entries) => entries.iter().any(|(_, e)| says_param(e, name)),
+        Not(a) | Negate(a) => says_param(a, name),
+        Binary { left, right, .. } => says_param(left, name) || says_param(right, name),
+        Call { args, .. } => args.iter().any(|a| says_param(&a.value, name)),
+        Literal(_) | Broken => false,
+    }
+}
+
+fn duplicate(name: &Name, first: Span) -> Diagnostic {
+    Diagnostic::new(codes::DUPLICATE, name.span, format!("`{}` is defined twice", name.text))
+        .here("the second time")
+        .label(first, "the first time")
+        .help("give one of them another name")
+}

@@ -1,0 +1,361 @@
+//! Params, settings and definitions: who is called what, and in which order they are checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_spec::option::OptionType;
+use weir_spec::plan::Settings;
+use weir_spec::{Diagnostic, Span, Type, Value};
+
+use super::{Built, Checker, Definition, Param, Scope, duplicate};
+use crate::ast::{Arg, Expr, ExprKind, Head, Item, LetValue, Name, TypeName};
+use crate::nearest::{list, nearest};
+use crate::{codes, literal};
+
+/// Names that `settings` takes, with what each is.
+const SETTINGS: &[(&str, OptionType)] = &[
+    ("memory", OptionType::Size),
+    ("workers", OptionType::Int { min: 1, max: 64 }),
+    ("drain", OptionType::Duration),
+    ("allow", OptionType::List(&OptionType::Str)),
+    ("language", OptionType::Int { min: 1, max: 1 }),
+];
+
+/// The words for types of params.
+const TYPES: &[(&str, Type)] = &[
+    ("string", Type::Str),
+    ("int", Type::INT),
+    ("float", Type::FLOAT),
+    ("bool", Type::Bool),
+    ("duration", Type::DURATION),
+    ("size", Type::SIZE),
+    ("rate", Type::BYTE_RATE),
+    ("percent", Type::FLOAT),
+    ("ip", Type::Ip),
+    ("cidr", Type::Cidr),
+    ("time", Type::Time),
+    ("secret", Type::Secret),
+];
+
+impl Checker<'_> {
+    /// Notes who defines which name.
+    pub(super) fn collect(&mut self) {
+        let file = self.file;
+        let mut settings: Option<Span> = None;
+        for (at, item) in file.items.iter().enumerate() {
+            match item {
+                Item::Let { name, .. } => {
+                    if let Some(first) = self.defined(name) {
+                        self.report(duplicate(name, first));
+                        continue;
+                    }
+                    let definition = Definition { item: at, span: name.span, used: false };
+                    self.definitions.insert(name.text.clone(), definition);
+                    self.names.insert(name.text.clone());
+                }
+                Item::Param { name, ty, default } => {
+                    if let Some(first) = self.defined(name) {
+                        self.report(duplicate(name, first));
+                        continue;
+                    }
+                    self.param(name, ty.as_ref(), default.as_ref());
+                }
+                Item::Settings { span, .. } => {
+                    if let Some(first) = settings {
+                        let name = Name { text: "settings".into(), span: *span };
+                        self.report(duplicate(&name, first));
+                    }
+                    settings.get_or_insert(*span);
+                }
+                Item::Pipe(_) | Item::Other { .. } => {}
+            }
+        }
+        let unknown: Vec<&String> =
+            self.setting.params.keys().filter(|name| !self.params.contains_key(*name)).collect();
+        for name in unknown {
+            let near = nearest(name, self.params.keys().map(String::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean `--param {near}=…`?"),
+                None => format!("the params are {}", list(self.params.keys().map(String::as_str))),
+            };
+            let title = format!("`--param {name}`: the pipeline has no such param");
+            self.diagnostics.push(Diagnostic::new(codes::UNKNOWN_PARAM, Span::default(), title).help(help));
+        }
+    }
+
+    fn defined(&self, name: &Name) -> Option<Span> {
+        let param = self.params.get(&name.text).map(|p| p.span);
+        param.or(self.definitions.get(&name.text).map(|d| d.span))
+    }
+
+    fn param(&mut self, name: &Name, ty: Option<&TypeName>, default: Option<&Expr>) {
+        let declared = ty.and_then(|ty| self.type_of(ty));
+        let value = default.and_then(|expr| self.constant(expr, declared.as_ref()));
+        let ty = declared.or(value.as_ref().map(Value::ty)).unwrap_or(Type::Unknown);
+        let value = match self.setting.params.get(&name.text) {
+            None => value,
+            Some(text) => {
+                let given = parse_as(text, &ty);
+                if given.is_none() {
+                    let title = format!("`--param {}={text}`: this is no `{ty}`", name.text);
+                    self.report(Diagnostic::new(codes::OPTION_TYPE, name.span, title).here("declared here"));
+                }
+                given
+            }
+        };
+        self.params.insert(name.text.clone(), Param { span: name.span, ty, value, used: false });
+    }
+
+    /// The type that a name stands for.
+    pub(super) fn type_of(&mut self, ty: &TypeName) -> Option<Type> {
+        let inner = ty.text.strip_prefix("list<").and_then(|t| t.strip_suffix('>'));
+        let word = inner.unwrap_or(&ty.text);
+        match TYPES.iter().find(|(name, _)| *name == word) {
+            Some((_, found)) if inner.is_some() => Some(Type::list(found)),
+            Some((_, found)) => Some(found.clone()),
+            None => {
+                let names = TYPES.iter().map(|(name, _)| *name);
+                let d = Diagnostic::new(codes::TYPE_MISMATCH, ty.span, format!("there is no type `{word}`"));
+                let d = match nearest(word, names.clone()) {
+                    Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
+                    None => d.help(format!("the types are {} and `list<…>` of them", list(names))),
+                };
+                self.report(d);
+                None
+            }
+        }
+    }
+
+    pub(super) fn settings_items(&mut self) {
+        let file = self.file;
+        let first = file.items.iter().find_map(|item| match item {
+            Item::Settings { args, .. } => Some(args),
+            _ => None,
+        });
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for arg in first.into_iter().flatten() {
+            let Some(name) = &arg.name else {
+                let title = "settings are written `name: value`";
+                self.report(Diagnostic::new(codes::UNKNOWN_SETTING, arg.value.span, title));
+                continue;
+            };
+            if let Some(before) = seen.insert(&name.text, name.span) {
+                self.report(duplicate(name, before));
+                continue;
+            }
+            self.one_setting(name, arg);
+        }
+    }
+
+    fn one_setting(&mut self, name: &Name, arg: &Arg) {
+        let known = SETTINGS.iter().find(|(n, _)| *n == name.text);
+        let Some((setting, ty)) = known else {
+            let names = SETTINGS.iter().map(|(n, _)| *n);
+            let d = Diagnostic::new(codes::UNKNOWN_SETTING, name.span, format!("there is no setting `{}`", name.text));
+            let d = match nearest(&name.text, names.clone()) {
+                Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
+                None => d.help(format!("the settings are {}", list(names))),
+            };
+            return self.report(d);
+        };
+        let Some(value) = self.option_constant(setting, *ty, false, &arg.value) else { return };
+        let Settings { memory_bytes, workers, drain_nanos } = &mut self.settings;
+        match (*setting, &value) {
+            ("memory", Value::Size(n)) => *memory_bytes = *n as u64,
+            ("workers", Value::Int(n)) => *workers = *n as usize,
+            ("drain", Value::Duration(n)) => *drain_nanos = *n,
+            ("allow", value) => self.allow(value),
+            _ => {}
+        }
+    }
+
+    pub(super) fn allow(&mut self, value: &Value) {
+        let codes = value.items().iter().filter_map(Value::as_str).filter(|c| c.starts_with('W'));
+        self.allowed.extend(codes.map(str::to_string));
+    }
+
+    /// The items in an order in which every definition stands before its uses. A circle is
+    /// reported once, and its members are unknown.
+    pub(super) fn order(&mut self) -> Vec<usize> {
+        let file = self.file;
+        let n = file.items.len();
+        let uses: Vec<Vec<usize>> = file.items.iter().map(|item| self.used_by(item)).collect();
+        let mut waiting: Vec<usize> = uses.iter().map(Vec::len).collect();
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); n];
+        for (at, uses) in uses.iter().enumerate() {
+            uses.iter().for_each(|used| readers[*used].push(at));
+        }
+        let mut ready: BTreeSet<usize> = (0..n).filter(|at| waiting[*at] == 0).collect();
+        let mut order = Vec::new();
+        while let Some(at) = ready.pop_first() {
+            order.push(at);
+            for reader in &readers[at] {
+                waiting[*reader] -= 1;
+                if waiting[*reader] == 0 {
+                    ready.insert(*reader);
+                }
+            }
+        }
+        let left: Vec<usize> = (0..n).filter(|at| !order.contains(at)).collect();
+        self.circles(&left, &uses);
+        order.extend(left.into_iter().filter(|at| !matches!(file.items[*at], Item::Let { .. })));
+        order
+    }
+
+    /// Reports what goes in circles among the items that could not be ordered.
+    fn circles(&mut self, left: &[usize], uses: &[Vec<usize>]) {
+        let file = self.file;
+        let mut done = BTreeSet::new();
+        for start in left {
+            let mut path = Vec::new();
+            let mut at = *start;
+            while !done.contains(&at) && !path.contains(&at) {
+                path.push(at);
+                match uses[at].iter().find(|used| left.contains(used)) {
+                    Some(next) => at = *next,
+                    None => break,
+                }
+            }
+            let circle = path.iter().position(|p| *p == at).map(|from| &path[from..]);
+            if let (Some(circle), false) = (circle, done.contains(&at)) {
+                let names: Vec<&Name> = circle.iter().filter_map(|at| let_name(&file.items[*at])).collect();
+                if let Some(first) = names.first() {
+                    let title = match names.len() {
+                        1 => format!("`{}` is defined by itself", first.text),
+                        _ => format!("{} are defined by each other", list(names.iter().map(|n| n.text.as_str()))),
+                    };
+                    let mut d = Diagnostic::new(codes::CYCLE, first.span, title);
+                    for name in &names[1..] {
+                        d = d.label(name.span, "in the same circle");
+                    }
+                    self.report(d);
+                }
+            }
+            done.extend(path);
+        }
+        for name in left.iter().filter_map(|at| let_name(&file.items[*at])) {
+            self.built.insert(name.text.clone(), Built::Poisoned);
+        }
+    }
+
+    /// Definitions that an item needs before it can be checked.
+    fn used_by(&self, item: &Item) -> Vec<usize> {
+        let mut names = BTreeSet::new();
+        match item {
+            Item::Let { value: LetValue::Pipe(pipe), .. } | Item::Pipe(pipe) => {
+                match &pipe.head {
+                    Head::Stream(stream) => drop(names.insert(stream.name.text.clone())),
+                    Head::Merge { inputs, .. } => names.extend(inputs.iter().map(|i| i.name.text.clone())),
+                    Head::Call(_) | Head::Broken(_) => {}
+                }
+                super::names::in_pipe(pipe, &mut names);
+            }
+            Item::Let { value: LetValue::Constant(expr), .. } => super::names::in_expr(expr, &mut names),
+            _ => {}
+        }
+        names.iter().filter_map(|name| self.definitions.get(name)).map(|d| d.item).collect()
+    }
+
+    /// Checks one item.
+    pub(super) fn item(&mut self, at: usize) {
+        let file = self.file;
+        self.pipe = at;
+        match &file.items[at] {
+            Item::Let { name, value } => {
+                if self.definitions.get(&name.text).is_none_or(|d| d.item != at) {
+                    return;
+                }
+                let built = match value {
+                    LetValue::Constant(expr) => match self.constant(expr, None) {
+                        Some(value) => Built::Constant(value.clone(), value.ty()),
+                        None => Built::Poisoned,
+                    },
+                    LetValue::Pipe(pipe) => self.pipe(pipe, Some(name)),
+                };
+                self.built.insert(name.text.clone(), built);
+            }
+            Item::Pipe(pipe) => drop(self.pipe(pipe, None)),
+            Item::Other { .. } | Item::Param { .. } | Item::Settings { .. } => {}
+        }
+    }
+
+    /// Warns of what nothing uses.
+    pub(super) fn unused(&mut self) {
+        let sinks: BTreeSet<&String> = self
+            .built
+            .iter()
+            .filter(|(_, b)| matches!(b, Built::Stream(o) if o.is_sink) || matches!(b, Built::Poisoned))
+            .map(|(name, _)| name)
+            .collect();
+        let mut found = Vec::new();
+        let library = !self.file.items.iter().any(|i| matches!(i, Item::Pipe(_))) && sinks.is_empty();
+        for (name, definition) in &self.definitions {
+            if !definition.used && !sinks.contains(name) && !library {
+                let d = Diagnostic::new(codes::UNUSED_STREAM, definition.span, format!("`{name}` is never used"));
+                found.push(d.help("delete it, or end a pipe with it"));
+            }
+        }
+        for (name, param) in &self.params {
+            if !param.used && !library {
+                let d = Diagnostic::new(codes::UNUSED_PARAM, param.span, format!("the param `{name}` is never used"));
+                found.push(d.help("delete it"));
+            }
+        }
+        self.diagnostics.extend(found);
+    }
+}
+
+fn let_name(item: &Item) -> Option<&Name> {
+    match item {
+        Item::Let { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// The text of `--param name=value` as a value of the param's type.
+fn parse_as(text: &str, ty: &Type) -> Option<Value> {
+    let nowhere = Span::default();
+    match ty {
+        Type::Str | Type::Unknown => Some(Value::Str(text.into())),
+        Type::Secret => Some(Value::Secret(weir_spec::value::Secret(text.into()))),
+        Type::Bool => text.parse().ok().map(Value::Bool),
+        Type::Ip | Type::Cidr => literal::parse_address(text).filter(|v| v.ty() == *ty),
+        Type::Time => weir_spec::units::parse_time(text).map(Value::Time),
+        Type::List(of) => text.split(',').map(|t| parse_as(t.trim(), of)).collect::<Option<_>>().map(Value::List),
+        _ => {
+            let value = literal::number(text, nowhere).ok()?;
+            let fits = value.ty() == *ty || (ty.is_float() && value.ty() == Type::INT);
+            fits.then_some(value)
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// The value of a constant expression, folded; reports why it has none.
+    pub(super) fn constant(&mut self, expr: &Expr, ty: Option<&Type>) -> Option<Value> {
+        if let ExprKind::List(items) = &expr.kind {
+            let of = ty.map(|t| t.element().clone());
+            let values: Vec<Option<Value>> = items.iter().map(|i| self.constant(i, of.as_ref())).collect();
+            return values.into_iter().collect::<Option<Vec<_>>>().map(Value::List);
+        }
+        let checked = self.expr(expr, &mut Scope::constant(), ty);
+        if checked.ty.is_unknown() && super::constant::fold(&checked).is_none_or(|v| v == Value::None) {
+            return match checked.as_literal() {
+                Some(Value::None) if matches!(expr.kind, ExprKind::Literal(_)) => Some(Value::None),
+                _ => None,
+            };
+        }
+        if let Some(wanted) = ty
+            && !self.agrees(&checked.ty, wanted)
+        {
+            let found = weir_spec::function::article(&checked.ty);
+            let title = format!("this is {found}, and a `{wanted}` belongs here");
+            self.report(Diagnostic::new(codes::TYPE_MISMATCH, expr.span, title));
+            return None;
+        }
+        super::constant::fold(&checked)
+    }
+
+    fn agrees(&self, found: &Type, wanted: &Type) -> bool {
+        found == wanted || found.is_unknown() || (wanted.is_float() && found.unit() == wanted.unit())
+    }
+}

@@ -1,0 +1,219 @@
+//! Definitions.
+
+use weir_spec::{Diagnostic, Span};
+
+use super::Parser;
+use crate::ast::{Arg, Expr, ExprKind, File, Item, LetValue, Name, TypeName};
+use crate::codes;
+use crate::lex::Kind;
+
+impl Parser<'_> {
+    pub(super) fn file(&mut self) -> File {
+        let mut file = File::default();
+        while self.at < self.end {
+            let before = self.at;
+            self.silent = false;
+            file.items.extend(self.item());
+            if self.at == before {
+                self.bump();
+            }
+        }
+        if file.items.is_empty() && self.diagnostics.is_empty() {
+            let d = Diagnostic::new(codes::EMPTY, Span::new(0, 0), "this file defines nothing");
+            self.diagnostics.push(d.help("a pipeline reads like this: pcap(\"capture.pcap\") | biflow | stdout"));
+        }
+        file
+    }
+
+    /// Whether a definition begins at the parser's place, for recovery.
+    pub(super) fn begins_item(&self) -> bool {
+        if self.kind_at(self.at) != Some(Kind::Name) {
+            return false;
+        }
+        let next = self.kind_at(self.at + 1);
+        match self.text() {
+            "let" | "param" | "pipe" => next == Some(Kind::Name),
+            "test" | "use" => matches!(next, Some(Kind::String | Kind::OpenString)),
+            "settings" => self.text_at(self.at + 1) == "(",
+            _ => self.is_column_one(self.at) && !matches!(self.text(), "by" | "and" | "or" | "not" | "in"),
+        }
+    }
+
+    fn item(&mut self) -> Option<Item> {
+        let span = self.span();
+        match self.text() {
+            "let" => self.let_item(),
+            "param" => self.param_item(),
+            "settings" => self.settings_item(),
+            "test" | "use" => self.other_item(),
+            "pipe" if self.kind_at(self.at + 1) == Some(Kind::Name) => self.other_item(),
+            "" => None,
+            _ => {
+                if self.is_missing_let() {
+                    let d = Diagnostic::new(codes::FOREIGN_SPELLING, Span::new(span.start, span.start), "`let` is missing before a definition");
+                    self.report(d.replace("let "));
+                    return self.definition();
+                }
+                let pipe = self.pipe();
+                Some(Item::Pipe(pipe))
+            }
+        }
+    }
+
+    /// `name = …` at the head of an item.
+    fn is_missing_let(&self) -> bool {
+        self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "="
+    }
+
+    fn let_item(&mut self) -> Option<Item> {
+        self.bump();
+        self.definition()
+    }
+
+    fn definition(&mut self) -> Option<Item> {
+        let Some(name) = self.name("a name") else {
+            self.skip_item();
+            return None;
+        };
+        if !self.eat("=") {
+            self.expected("`=`");
+            self.skip_item();
+            return None;
+        }
+        let value = match self.is_constant() {
+            true => {
+                let expr = self.expr();
+                self.end_of_item();
+                LetValue::Constant(expr)
+            }
+            false => LetValue::Pipe(self.pipe()),
+        };
+        Some(Item::Let { name, value })
+    }
+
+    /// A `let` binds a constant when what follows begins like one; otherwise a pipe.
+    fn is_constant(&self) -> bool {
+        match self.kind_at(self.at) {
+            Some(Kind::Operator) => matches!(self.text(), "[" | "-" | "("),
+            Some(Kind::Name) => match self.text() {
+                "not" | "true" | "false" | "none" => true,
+                "env" | "secret" => self.text_at(self.at + 1) == "(",
+                "param" => self.text_at(self.at + 1) == ".",
+                _ => false,
+            },
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    fn param_item(&mut self) -> Option<Item> {
+        self.bump();
+        let Some(name) = self.name("a name") else {
+            self.skip_item();
+            return None;
+        };
+        let ty = self.eat(":").then(|| self.type_name()).flatten();
+        let default = self.eat("=").then(|| self.expr());
+        self.end_of_item();
+        Some(Item::Param { name, ty, default })
+    }
+
+    fn type_name(&mut self) -> Option<TypeName> {
+        let start = self.span();
+        let name = self.name("a type")?;
+        let mut text = name.text;
+        if text == "list" && self.eat("<") {
+            let of = self.name("a type")?;
+            text = format!("list<{}>", of.text);
+            if !self.eat(">") {
+                self.expected("`>`");
+            }
+        }
+        Some(TypeName { text, span: Span::new(start.start, self.previous_end()) })
+    }
+
+    fn settings_item(&mut self) -> Option<Item> {
+        let start = self.span();
+        self.bump();
+        if !self.is("(") {
+            self.expected("`(`");
+            self.skip_item();
+            return None;
+        }
+        let args = self.args();
+        Some(Item::Settings { args, span: Span::new(start.start, self.previous_end()) })
+    }
+
+    /// Read over up to the next definition.
+    fn other_item(&mut self) -> Option<Item> {
+        let span = self.span();
+        let word = self.text().to_string();
+        self.bump();
+        self.skip_item();
+        Some(Item::Other { word, span })
+    }
+
+    pub(super) fn skip_item(&mut self) {
+        if self.at < self.end && !self.begins_item() {
+            self.bump_bracket();
+        }
+        self.skip_to(&[]);
+    }
+
+    fn bump_bracket(&mut self) {
+        match self.ends[self.at] {
+            Some(crate::brackets::End::Closed(close)) => self.at = close + 1,
+            _ => self.bump(),
+        }
+    }
+
+    /// What may stand behind a definition that is no pipe.
+    fn end_of_item(&mut self) {
+        if self.silent {
+            return self.skip_to(&[]);
+        }
+        if self.at < self.end && self.is(";") {
+            self.foreign(";", "nothing separates definitions: a new line is enough", "");
+            return;
+        }
+        let fine = self.at >= self.end || self.begins_item() || self.kind_at(self.at) == Some(Kind::Name);
+        if !fine {
+            self.expected("a definition");
+            self.skip_item();
+        }
+    }
+
+    /// Reports another language's spelling and steps over it.
+    pub(super) fn foreign(&mut self, spelling: &str, help: &str, replacement: &str) {
+        let span = self.span();
+        let d = Diagnostic::new(codes::FOREIGN_SPELLING, span, format!("`{spelling}` is not written here"));
+        self.report(d.help(help).replace(replacement));
+        self.bump();
+    }
+
+    /// The arguments of a call; the parser stands at `(`.
+    pub(super) fn args(&mut self) -> Vec<Arg> {
+        self.inside(|p| p.list(|p| p.arg()))
+    }
+
+    fn arg(&mut self) -> Option<Arg> {
+        let named = self.kind_at(self.at) == Some(Kind::Name) && matches!(self.text_at(self.at + 1), ":" | "=");
+        if !named {
+            let value = self.expr();
+            return Some(Arg { name: None, value });
+        }
+        let name = Name { text: self.text().to_string(), span: self.span() };
+        self.bump();
+        if self.is("=") {
+            self.foreign("=", "options are written `name: value`", ":");
+        } else {
+            self.bump();
+        }
+        if self.at >= self.end || self.is(",") {
+            self.expected("a value");
+            let value = Expr { kind: ExprKind::Broken, span: name.span };
+            return Some(Arg { name: Some(name), value });
+        }
+        Some(Arg { name: Some(name), value: self.expr() })
+    }
+}

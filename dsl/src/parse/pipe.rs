@@ -1,0 +1,223 @@
+//! Pipes and their stages.
+
+use weir_spec::{Diagnostic, Span};
+
+use super::Parser;
+use crate::ast::{Call, Head, Name, NamedExpr, Pipe, Stage, StreamName};
+use crate::codes;
+use crate::lex::Kind;
+
+impl Parser<'_> {
+    pub(super) fn pipe(&mut self) -> Pipe {
+        let start = self.span();
+        let head = self.head();
+        let mut pipe = Pipe { broken: matches!(head, Head::Broken(_)), head, stages: Vec::new(), span: start };
+        loop {
+            if self.silent {
+                pipe.broken = true;
+                self.skip_to(&["|"]);
+            }
+            if self.is("->") || self.is("=>") || self.is("||") {
+                let text = self.text();
+                self.foreign(text, "stages are joined by `|`", "|");
+            } else if !self.eat("|") {
+                if self.stray.get(self.at).copied().unwrap_or(false) && self.at < self.end {
+                    self.bump();
+                    continue;
+                }
+                if self.is(";") {
+                    self.foreign(";", "nothing separates definitions: a new line is enough", "");
+                    continue;
+                }
+                if self.at < self.end && !self.begins_pipe() {
+                    self.expected("`|` and a stage, or a new definition");
+                    pipe.broken = true;
+                    self.bump_over();
+                    continue;
+                }
+                break;
+            }
+            match self.stage() {
+                Some(stage) => pipe.stages.push(stage),
+                None => pipe.broken = true,
+            }
+        }
+        self.silent = false;
+        pipe.span = Span::new(start.start, self.previous_end().max(start.end));
+        pipe
+    }
+
+    fn bump_over(&mut self) {
+        match self.ends[self.at] {
+            Some(crate::brackets::End::Closed(close)) => self.at = close + 1,
+            _ => self.bump(),
+        }
+        self.skip_to(&["|"]);
+    }
+
+    /// What may begin after a pipe: a definition, or another pipe.
+    fn begins_pipe(&self) -> bool {
+        if self.begins_item() {
+            return true;
+        }
+        if self.kind_at(self.at) != Some(Kind::Name) {
+            return false;
+        }
+        let next = self.text_at(self.at + 1);
+        let after_output = self.text_at(self.at + 3);
+        matches!(next, "(" | "|" | "=") || (next == "." && after_output == "|")
+    }
+
+    fn head(&mut self) -> Head {
+        let start = self.span();
+        if self.is("merge") && self.text_at(self.at + 1) == "(" {
+            self.bump();
+            let inputs = self.inside(|p| p.list(|p| p.stream_name()));
+            return Head::Merge { inputs, span: Span::new(start.start, self.previous_end()) };
+        }
+        if self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "(" {
+            return match self.call() {
+                Some(call) => Head::Call(call),
+                None => Head::Broken(start),
+            };
+        }
+        match self.stream_name() {
+            Some(name) => Head::Stream(name),
+            None => Head::Broken(start),
+        }
+    }
+
+    fn stream_name(&mut self) -> Option<StreamName> {
+        let name = self.name("a stream or a source")?;
+        let output = if self.eat(".") { Some(self.name("an output")?) } else { None };
+        Some(StreamName { name, output })
+    }
+
+    /// A component's call; its parentheses may be left out.
+    fn call(&mut self) -> Option<Call> {
+        let name = self.name("a stage")?;
+        let parens = self.is("(");
+        let args = if parens { self.args() } else { Vec::new() };
+        let span = Span::new(name.span.start, self.previous_end());
+        Some(Call { name, args, parens, span })
+    }
+
+    fn stage(&mut self) -> Option<Stage> {
+        let start = self.span();
+        let to_here = |p: &Self| Span::new(start.start, p.previous_end().max(start.end));
+        let stage = match self.text() {
+            "where" => {
+                self.bump();
+                let condition = self.expr();
+                Stage::Where { condition, span: to_here(self) }
+            }
+            "set" => {
+                self.bump();
+                let fields = self.fields(true);
+                Stage::Set { fields, span: to_here(self) }
+            }
+            "select" => {
+                self.bump();
+                let fields = self.fields(false);
+                Stage::Select { fields, span: to_here(self) }
+            }
+            "drop" => {
+                self.bump();
+                let names = self.columns();
+                Stage::Drop { names, span: to_here(self) }
+            }
+            "window" => self.window(start)?,
+            "route" => {
+                self.bump();
+                let fields = self.block()?;
+                Stage::Route { fields, span: to_here(self) }
+            }
+            _ => Stage::Call(self.call()?),
+        };
+        Some(stage)
+    }
+
+    /// `name = expr, …`; names may be left out where `named` is not asked.
+    fn fields(&mut self, named: bool) -> Vec<NamedExpr> {
+        let mut fields = Vec::new();
+        loop {
+            fields.extend(self.field(named));
+            if self.silent || !self.eat(",") {
+                return fields;
+            }
+        }
+    }
+
+    /// `a`, `a = expr`, `src.team = expr`.
+    fn field(&mut self, named: bool) -> Option<NamedExpr> {
+        let mut after = self.at + 1;
+        while self.text_at(after) == "." && self.kind_at(after + 1) == Some(Kind::Name) {
+            after += 2;
+        }
+        let is_named = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(after) == "=";
+        let foreign = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(after) == ":";
+        if !is_named && !foreign {
+            if named {
+                self.expected("`name = expression`");
+                return None;
+            }
+            let expr = self.expr();
+            return Some(NamedExpr { name: None, expr });
+        }
+        let name = self.dotted()?;
+        if foreign {
+            self.foreign(":", "columns are written `name = expression`", " =");
+        } else {
+            self.bump();
+        }
+        Some(NamedExpr { name: Some(name), expr: self.expr() })
+    }
+
+    fn dotted(&mut self) -> Option<Name> {
+        let first = self.name("a column")?;
+        let mut text = first.text;
+        let mut span = first.span;
+        while self.eat(".") {
+            let part = self.name("the rest of the name")?;
+            text = format!("{text}.{}", part.text);
+            span = span.to(part.span);
+        }
+        Some(Name { text, span })
+    }
+
+    fn columns(&mut self) -> Vec<Name> {
+        let mut names = Vec::new();
+        loop {
+            names.extend(self.dotted());
+            if self.silent || !self.eat(",") {
+                return names;
+            }
+        }
+    }
+
+    /// `{ name = expr, … }`.
+    fn block(&mut self) -> Option<Vec<NamedExpr>> {
+        if !self.is("{") {
+            self.expected("`{`");
+            return None;
+        }
+        Some(self.inside(|p| p.list(|p| p.field(true))))
+    }
+
+    fn window(&mut self, start: Span) -> Option<Stage> {
+        self.bump();
+        if !self.is("(") {
+            self.expected("`(` and a width, as in `window(5m)`");
+            return None;
+        }
+        let args = self.args();
+        let by = if self.eat("by") { self.fields(false) } else { Vec::new() };
+        if !self.silent && !self.is("{") && !self.is("|") && self.kind_at(self.at) == Some(Kind::Name) && !self.begins_pipe() {
+            let span = Span::new(self.previous_end(), self.previous_end());
+            self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "`by` is missing before the keys").replace(" by"));
+            self.fields(false);
+        }
+        let fields = self.block()?;
+        Some(Stage::Window { args, by, fields, span: Span::new(start.start, self.previous_end()) })
+    }
+}
