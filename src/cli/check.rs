@@ -1,0 +1,53 @@
+//! `weir check`: everything that is wrong, at once.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Format, FormatArgs, OK, WRONG, pipeline};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  weir check pipelines/*.weir
+  weir check --format json my.weir     one object a line, for tools";
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Pipelines to check; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The value of a param; may be given more than once
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::name_value)]
+    params: Vec<(String, String)>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub fn run(args: &CheckArgs) -> u8 {
+    let params: BTreeMap<String, String> = args.params.iter().cloned().collect();
+    let mut out = std::io::stdout();
+    let terminal = out.is_terminal();
+    let mut code = OK;
+    let mut said = 0;
+    for file in &args.files {
+        let text = match pipeline::read_file(file) {
+            Ok(text) => text,
+            Err(line) => {
+                anstream::eprintln!("error: {line}");
+                code = WRONG;
+                continue;
+            }
+        };
+        let checked = pipeline::check(&text, &params);
+        said += checked.diagnostics.len();
+        if pipeline::report(&text, &checked, &args.format, &mut out, terminal) {
+            code = WRONG;
+        }
+    }
+    if code == OK && said == 0 && args.format.format == Format::Human && terminal {
+        let _ = writeln!(out, "{} checked, nothing to say", args.files.len());
+    }
+    code
+}

@@ -1,0 +1,86 @@
+//! Reading a pipeline and saying what is wrong with it: what every verb begins with.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use weir_core::component::Places;
+use weir_dsl::text::Lines;
+use weir_dsl::{Checked, Setting, json, render};
+use weir_spec::Severity;
+
+use super::{Format, FormatArgs, PipelineArgs};
+use crate::components::SPECS;
+
+/// The longest pipeline that is read.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+
+/// A pipeline as text, with its name for messages.
+pub struct Text {
+    pub name: String,
+    pub bytes: Vec<u8>,
+    pub places: Places,
+}
+
+/// Reads what the arguments name; the error is a line for the user.
+pub fn read(args: &PipelineArgs) -> Result<Text, String> {
+    match (&args.expression, &args.file) {
+        (Some(text), _) => Ok(Text { name: "-e".into(), bytes: text.clone().into_bytes(), places: Places::default() }),
+        (None, Some(path)) => read_file(path),
+        (None, None) => Err("no pipeline: name a file, or give one with -e".into()),
+    }
+}
+
+pub fn read_file(path: &Path) -> Result<Text, String> {
+    let name = path.display().to_string();
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().take(FILE_BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(|e| format!("cannot read standard input: {e}"))?;
+        return Ok(Text { name: "<stdin>".into(), bytes, places: Places::default() });
+    }
+    let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => format!("cannot read `{name}`: there is no such file"),
+        _ => format!("cannot read `{name}`: {e}"),
+    })?;
+    if meta.is_dir() {
+        return Err(format!("`{name}` is a directory: name the pipelines in it"));
+    }
+    if meta.len() > FILE_BYTES_MAX {
+        let mib = FILE_BYTES_MAX >> 20;
+        return Err(format!("`{name}` is longer than {mib} MiB: that is no pipeline"));
+    }
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot read `{name}`: {e}"))?;
+    let read = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    Ok(Text { name, bytes, places: Places { read, write: PathBuf::new() } })
+}
+
+/// Checks a pipeline against the table of components and the environment.
+pub fn check(text: &Text, params: &BTreeMap<String, String>) -> Checked {
+    let env = |name: &str| std::env::var(name).ok();
+    weir_dsl::check(&text.bytes, &Setting { components: &SPECS, params, env: &env })
+}
+
+/// Writes the diagnostics; true if the pipeline may not be used.
+pub fn report(text: &Text, checked: &Checked, format: &FormatArgs, out: &mut dyn Write, terminal: bool) -> bool {
+    let source = String::from_utf8_lossy(&text.bytes);
+    let lines = Lines::new(&source);
+    let color = terminal && !std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    for diagnostic in &checked.diagnostics {
+        let shown = match format.format {
+            Format::Human => render::human(&text.name, &source, diagnostic, color) + "\n",
+            Format::Short => json::short(&text.name, &lines, diagnostic),
+            Format::Json => json::object(&text.name, &lines, diagnostic).to_string(),
+            Format::Github => json::github(&text.name, &lines, diagnostic),
+        };
+        // A reader that has gone away needs no diagnostics.
+        let _ = writeln!(out, "{shown}");
+    }
+    let errors = checked.diagnostics.iter().filter(|d| d.severity() == Severity::Error).count();
+    errors > 0 || (format.deny_warnings && !checked.diagnostics.is_empty())
+}
+
+/// The same to standard error, for verbs whose result is something else.
+pub fn report_aside(text: &Text, checked: &Checked, format: &FormatArgs) -> bool {
+    report(text, checked, format, &mut std::io::stderr(), std::io::stderr().is_terminal())
+}

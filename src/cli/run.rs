@@ -1,0 +1,140 @@
+//! `weir run`: a pipeline, to the end of its inputs or until stopped.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use weir_core::graph::{Handle, Setup};
+use weir_core::{Clock, Fault, Graph, Report};
+use weir_spec::Plan;
+
+use super::{FAILED, OK, PipelineArgs, WRONG, pipeline, progress};
+use crate::components::ENTRIES;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  weir run pipelines/quickstart.weir
+  weir run -e 'pcap(\"capture.pcap\") | biflow | stdout(ndjson)'
+  weir run my.weir --param brokers=kafka:9092 --ledger ledger.json
+
+The first Ctrl-C stops the sources and drains what is under way, the second one ends at once.";
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Write where every row went, as JSON, when the run ends
+    #[arg(long, value_name = "PATH")]
+    ledger: Option<PathBuf>,
+}
+
+pub fn run(args: &RunArgs) -> u8 {
+    let text = match pipeline::read(&args.pipeline) {
+        Ok(text) => text,
+        Err(line) => {
+            anstream::eprintln!("error: {line}");
+            return WRONG;
+        }
+    };
+    let checked = pipeline::check(&text, &args.pipeline.params());
+    if pipeline::report_aside(&text, &checked, &args.pipeline.format) {
+        return WRONG;
+    }
+    if !checked.missing_params.is_empty() {
+        for name in &checked.missing_params {
+            anstream::eprintln!("error: the param `{name}` has no value: give it with --param {name}=…");
+        }
+        return WRONG;
+    }
+    let Some(plan) = checked.plan.filter(|plan| checked.runs && !plan.nodes.is_empty()) else {
+        anstream::eprintln!("error: `{}` has nothing to run: no pipe ends in a sink", text.name);
+        return WRONG;
+    };
+    let setup = Setup { table: &ENTRIES, places: &text.places, clock: Clock::Real };
+    execute(&plan, &setup, args.ledger.as_deref())
+}
+
+fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: cannot start: {error}");
+            return FAILED;
+        }
+    };
+    let code = runtime.block_on(async {
+        let graph = match Graph::build(plan, setup) {
+            Ok(graph) => graph,
+            Err(faults) => {
+                tell(&faults);
+                return FAILED;
+            }
+        };
+        finish(supervise(graph).await, ledger)
+    });
+    // A read of standard input that never returns must not hold the end up.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs the graph with a progress line, and passes signals on.
+async fn supervise(graph: Graph) -> Report {
+    let handle = graph.handle();
+    let signals = tokio::spawn(signals(handle.clone()));
+    let drawn = tokio::spawn(progress::draw(handle));
+    let report = graph.run().await;
+    drawn.abort();
+    signals.abort();
+    progress::clear();
+    report
+}
+
+async fn signals(handle: Handle) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for again in [false, true] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if again {
+            anstream::eprintln!("stopped at once; what was under way is lost");
+            std::process::exit(i32::from(FAILED));
+        }
+        handle.stop.stop();
+    }
+}
+
+fn tell(faults: &[Fault]) {
+    for fault in faults {
+        anstream::eprintln!("error: {fault}");
+        if let Some(help) = &fault.help {
+            anstream::eprintln!("  help: {help}");
+        }
+    }
+}
+
+fn finish(report: Report, path: Option<&Path>) -> u8 {
+    tell(&report.faults);
+    let mut code = if report.faults.is_empty() { OK } else { FAILED };
+    let undelivered = report.ledger.undelivered();
+    if undelivered > 0 {
+        anstream::eprintln!("error: {undelivered} rows were not delivered");
+        code = FAILED;
+    }
+    if !report.ledger.balanced {
+        anstream::eprintln!("error: the ledger does not balance: please report this with --ledger's file");
+        code = FAILED;
+    }
+    if let Some(path) = path {
+        let text = serde_json::to_string_pretty(&report.ledger).unwrap_or_default();
+        if let Err(error) = std::fs::write(path, text + "\n") {
+            anstream::eprintln!("error: cannot write the ledger to `{}`: {error}", path.display());
+            code = FAILED;
+        }
+    }
+    code
+}

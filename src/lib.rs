@@ -1,0 +1,6 @@
+//! The program: its verbs over the language, the engine and the table of components.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod components;
