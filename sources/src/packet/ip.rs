@@ -39,7 +39,8 @@ fn v4(data: &[u8], wire_bytes: u32, packet: &mut Packet) -> Result<(), Refused> 
     if offset != 0 || more {
         packet.fragment = Some(Fragment { id: u32::from(be16(data, 4)), offset, more });
     }
-    let body = packet.ip_bytes.saturating_sub(header as u32);
+    // A header may claim more than was on the wire: payload is what was there.
+    let body = packet.ip_bytes.min(wire_bytes).saturating_sub(header as u32);
     transport(data.get(header..).unwrap_or(&[]), body, packet);
     Ok(())
 }
@@ -70,7 +71,8 @@ fn v6(data: &[u8], wire_bytes: u32, packet: &mut Packet) -> Result<(), Refused> 
             None => {}
         }
     }
-    let body = packet.ip_bytes.saturating_sub(header as u32);
+    // A header may claim more than was on the wire: payload is what was there.
+    let body = packet.ip_bytes.min(wire_bytes).saturating_sub(header as u32);
     transport(data.get(header..).unwrap_or(&[]), body, packet);
     Ok(())
 }

@@ -64,11 +64,13 @@ pub struct Reader {
     /// Interfaces of the section begin here; ids count from it.
     section: usize,
     last_time: i64,
+    /// The section is of a version that nobody has described yet: its packets are not read.
+    foreign: bool,
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Reader { format: Format::Unknown, interfaces: Vec::new(), section: 0, last_time: 0 }
+        Reader { format: Format::Unknown, interfaces: Vec::new(), section: 0, last_time: 0, foreign: false }
     }
 }
 
@@ -185,11 +187,8 @@ impl Reader {
         }
         let body = &data[8..length - 4];
         match kind {
-            BLOCK_SECTION => {
-                self.format = Format::Ng { big };
-                self.section = self.interfaces.len();
-                Step::Skip { used: length }
-            }
+            BLOCK_SECTION => self.section(body, big, length),
+            _ if self.foreign => Step::Skip { used: length },
             BLOCK_INTERFACE => self.interface(body, big, length),
             BLOCK_ENHANCED_PACKET => self.enhanced(body, big, length, false),
             BLOCK_PACKET_OBSOLETE => self.enhanced(body, big, length, true),
@@ -199,6 +198,17 @@ impl Reader {
                 packets => Step::Lost { used: length, packets },
             },
             _ => Step::Skip { used: length },
+        }
+    }
+
+    fn section<'a>(&mut self, body: &[u8], big: bool, used: usize) -> Step<'a> {
+        self.format = Format::Ng { big };
+        self.section = self.interfaces.len();
+        let major = body.get(4..6).map_or(1, |version| u16_at(version, 0, big));
+        self.foreign = major != 1;
+        match self.foreign {
+            true => Step::Bad { used, why: format!("a section of version {major}, which is not known: it is left out") },
+            false => Step::Skip { used },
         }
     }
 
