@@ -67,12 +67,7 @@ impl Batch {
 
     /// A second reader's copy.
     pub(crate) fn share(&self) -> Batch {
-        Batch {
-            rows: self.rows.clone(),
-            time: self.time.clone(),
-            seen: self.seen.clone(),
-            acks: self.acks.split(),
-        }
+        Batch { rows: self.rows.clone(), time: self.time.clone(), seen: self.seen.clone(), acks: self.acks.split() }
     }
 
     /// The rows where `mask` is true; its acks go along.

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
-    ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
+    RecordBatch, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array, new_null_array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Fields, SchemaRef};
@@ -30,9 +29,7 @@ pub fn data_type(repr: Repr) -> DataType {
         Repr::IntList => list(DataType::Int64),
         Repr::FloatList => list(DataType::Float64),
         Repr::IpList => list(DataType::FixedSizeBinary(16)),
-        Repr::Tags => {
-            DataType::Dictionary(Box::new(DataType::Int32), Box::new(list(DataType::Utf8)))
-        }
+        Repr::Tags => DataType::Dictionary(Box::new(DataType::Int32), Box::new(list(DataType::Utf8))),
         Repr::Sketch => DataType::Struct(crate::sketch::fields()),
     }
 }
@@ -162,12 +159,12 @@ fn array_bytes(array: &dyn Array) -> usize {
             let (from, to) = (offsets[0] as usize, offsets[rows] as usize);
             array_bytes(a.values().slice(from, to - from).as_ref()) + rows * 4
         }),
-        DataType::Dictionary(..) => any
-            .downcast_ref::<DictionaryArray<Int32Type>>()
-            .map(|a| array_bytes(a.values().as_ref()) + rows * 4),
-        DataType::Struct(_) => any
-            .downcast_ref::<StructArray>()
-            .map(|a| a.columns().iter().map(|c| array_bytes(c.as_ref())).sum()),
+        DataType::Dictionary(..) => {
+            any.downcast_ref::<DictionaryArray<Int32Type>>().map(|a| array_bytes(a.values().as_ref()) + rows * 4)
+        }
+        DataType::Struct(_) => {
+            any.downcast_ref::<StructArray>().map(|a| a.columns().iter().map(|c| array_bytes(c.as_ref())).sum())
+        }
         DataType::FixedSizeBinary(width) => Some(rows * *width as usize),
         DataType::Boolean => Some(rows.div_ceil(8)),
         other => other.primitive_width().map(|width| width * rows),

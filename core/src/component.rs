@@ -120,7 +120,10 @@ pub trait Encoder: Send {
 pub enum Outcome {
     Delivered,
     /// These rows of the payload, counted from 0, are refused for good; the others are delivered.
-    Rejected { rows: Vec<u32>, why: Reason },
+    Rejected {
+        rows: Vec<u32>,
+        why: Reason,
+    },
     /// Not now. The driver waits at least so long and tries again.
     RetryAfter(Duration, String),
     /// Never again: what failed and why.
@@ -169,11 +172,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry {
-            first: Duration::from_millis(100),
-            longest: Duration::from_secs(30),
-            budget: Duration::from_secs(600),
-        }
+        Retry { first: Duration::from_millis(100), longest: Duration::from_secs(30), budget: Duration::from_secs(600) }
     }
 }
 

@@ -86,12 +86,7 @@ impl Shared {
 }
 
 /// Makes an edge. `reader` are the counts of the consuming component.
-pub fn edge(
-    limits: Limits,
-    on_full: OnFull,
-    counts: Arc<EdgeCounts>,
-    reader: Arc<Counts>,
-) -> (Sender, Receiver) {
+pub fn edge(limits: Limits, on_full: OnFull, counts: Arc<EdgeCounts>, reader: Arc<Counts>) -> (Sender, Receiver) {
     let room = Mutex::new(Room::default());
     let shared = Arc::new(Shared { room, limits, on_full, counts, reader });
     (Sender { shared: shared.clone() }, Receiver { shared })
@@ -198,9 +193,7 @@ impl Receiver {
         room.bytes -= bytes;
         let mut small = Vec::new();
         let mut rows = item.batch.as_ref().map_or(0, Batch::len);
-        while rows < JOIN_BELOW_ROWS
-            && room.items.front().is_some_and(|(next, _)| joins(next, rows))
-        {
+        while rows < JOIN_BELOW_ROWS && room.items.front().is_some_and(|(next, _)| joins(next, rows)) {
             let Some((next, bytes)) = room.items.pop_front() else { break };
             room.bytes -= bytes;
             small.extend(item.batch.take());

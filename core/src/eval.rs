@@ -14,8 +14,8 @@ use arrow_arith::boolean::{and_kleene, not, or_kleene};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::types::{Int32Type, UInt8Type, UInt16Type, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
-    ListArray, PrimitiveArray, RecordBatch, StringArray, UInt8Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
+    PrimitiveArray, RecordBatch, StringArray, UInt8Array,
 };
 use arrow_buffer::BooleanBuffer;
 use weir_spec::expr::{Expr, Node};
@@ -82,9 +82,11 @@ impl Compiled {
         &self.expr.ty
     }
 
-    /// The expression's value for each row.
+    /// The expression's value for each row, held as columns of its type are.
     pub fn eval(&self, rows: &RecordBatch) -> ArrayRef {
-        self.cell(&self.expr, rows).expand(rows.num_rows())
+        let array = self.cell(&self.expr, rows).expand(rows.num_rows());
+        // A column of words that is passed on as it is becomes plain strings, as computed ones are.
+        convert_array(&array, &self.expr.ty, &self.expr.ty)
     }
 
     /// For each row whether it is true; absent counts as not true.
@@ -102,16 +104,14 @@ impl Compiled {
             Node::Column(name) => Cell::Rows(self.column(name, &expr.ty, rows)),
             Node::Tag { column, key } => Cell::Rows(tag(&self.raw(column, rows), key)),
             Node::Literal(value) => Cell::One(literal(value, &expr.ty)),
-            Node::Not(a) => self.logic(a, rows, |a| not(a)),
+            Node::Not(a) => self.logic(a, rows, not),
             Node::And(a, b) => self.logic2(a, b, rows, and_kleene),
             Node::Or(a, b) => self.logic2(a, b, rows, or_kleene),
             Node::Negate(a) => {
                 let zero = Cell::One(zero(&a.ty));
                 self.numbers(arithmetic::subtract(&zero, &self.cell(a, rows), rows.num_rows()))
             }
-            Node::Compare(op, a, b) => {
-                compare::compare(*op, &self.cell(a, rows), &self.cell(b, rows), rows.num_rows())
-            }
+            Node::Compare(op, a, b) => compare::compare(*op, &self.cell(a, rows), &self.cell(b, rows), rows.num_rows()),
             Node::In(a, set) => compare::contains(&self.cell(a, rows), &a.ty, set),
             Node::Arithmetic(op, a, b) => {
                 let cells = (self.cell(a, rows), self.cell(b, rows));
@@ -174,10 +174,7 @@ fn widen(array: ArrayRef) -> ArrayRef {
         let wide: Int64Array = narrow.unary(|v| v.into());
         Some(Arc::new(wide))
     }
-    up::<UInt16Type>(&array)
-        .or_else(|| up::<UInt32Type>(&array))
-        .or_else(|| up::<UInt8Type>(&array))
-        .unwrap_or(array)
+    up::<UInt16Type>(&array).or_else(|| up::<UInt32Type>(&array)).or_else(|| up::<UInt8Type>(&array)).unwrap_or(array)
 }
 
 fn zero(ty: &Type) -> ArrayRef {
@@ -189,9 +186,7 @@ pub(crate) fn literal(value: &Value, ty: &Type) -> ArrayRef {
     match (value, ty) {
         (Value::None, _) => columns::absent(weir_spec::schema::Repr::of(ty), 1),
         (Value::Bool(b), _) => Arc::new(BooleanArray::from(vec![*b])),
-        (Value::Str(text) | Value::Word(text), Type::Enum(e)) => {
-            Arc::new(UInt8Array::from(vec![(e.parse)(text)]))
-        }
+        (Value::Str(text) | Value::Word(text), Type::Enum(e)) => Arc::new(UInt8Array::from(vec![(e.parse)(text)])),
         (Value::Str(text) | Value::Word(text), _) => Arc::new(StringArray::from(vec![text.as_str()])),
         (Value::Ip(ip), _) => Arc::new(columns::ips(vec![*ip], None)),
         (value, ty) if ty.is_float() => Arc::new(Float64Array::from(vec![value.as_f64()])),

@@ -73,9 +73,9 @@ struct Builder<'a> {
 impl Graph {
     /// Builds every component. Opens files and sockets, so it can fail; starts nothing.
     pub fn build(plan: &Plan, setup: &Setup) -> Result<Graph, Vec<Fault>> {
-        let division = plan.divide().map_err(|missing| {
-            vec![Fault::environment(format!("the memory budget is {missing} bytes too small"))]
-        })?;
+        let division = plan
+            .divide()
+            .map_err(|missing| vec![Fault::environment(format!("the memory budget is {missing} bytes too small"))])?;
         let mut accounts = Accounts::default();
         let counts = plan.nodes.iter().map(|n| accounts.open(&n.name, n.spec.name)).collect();
         let mut builder = Builder {
@@ -89,8 +89,7 @@ impl Graph {
             stop: Stop::default(),
         };
         let tasks = builder.tasks()?;
-        let handle =
-            Handle { accounts: builder.accounts, progress: builder.progress, stop: builder.stop };
+        let handle = Handle { accounts: builder.accounts, progress: builder.progress, stop: builder.stop };
         let drain = Duration::from_nanos(plan.settings.drain_nanos.max(0) as u64);
         Ok(Graph { tasks, handle, drain })
     }
@@ -105,12 +104,8 @@ impl Graph {
         for task in self.tasks {
             match task {
                 Task::Source(name, source, cx) => running.spawn(source::run(name, source, cx)),
-                Task::Transform(name, stage, inputs, out) => {
-                    running.spawn(transform::run(name, stage, inputs, out))
-                }
-                Task::Sink(name, parts, receiver, out) => {
-                    running.spawn(sink::run(name, parts, receiver, out))
-                }
+                Task::Transform(name, stage, inputs, out) => running.spawn(transform::run(name, stage, inputs, out)),
+                Task::Sink(name, parts, receiver, out) => running.spawn(sink::run(name, parts, receiver, out)),
             };
         }
         let mut faults = Vec::new();
@@ -185,8 +180,7 @@ impl Builder<'_> {
     fn out(&self, at: usize, readers: &mut BTreeMap<(Port, usize, usize), Reader>) -> Out {
         let outputs = self.plan.nodes[at].outputs.iter().enumerate().map(|(output, declared)| {
             let port = Port { node: at, output };
-            let keys: Vec<_> =
-                readers.range((port, 0, 0)..=(port, usize::MAX, usize::MAX)).map(|(k, _)| *k).collect();
+            let keys: Vec<_> = readers.range((port, 0, 0)..=(port, usize::MAX, usize::MAX)).map(|(k, _)| *k).collect();
             let readers = keys.iter().filter_map(|key| readers.remove(key)).collect();
             (declared.name.clone(), readers)
         });
@@ -196,10 +190,7 @@ impl Builder<'_> {
     /// Opens the queues that end at this node.
     fn edges(&mut self, at: usize, readers: &mut BTreeMap<(Port, usize, usize), Reader>) {
         let node = &self.plan.nodes[at];
-        let limits = Limits {
-            batches_max: EDGE_BATCHES_MAX,
-            bytes_max: self.division.edge_bytes as usize,
-        };
+        let limits = Limits { batches_max: EDGE_BATCHES_MAX, bytes_max: self.division.edge_bytes as usize };
         for (input, from) in node.inputs.iter().enumerate() {
             let counts = self.accounts.open_edge(self.edge_name(*from, node));
             let (sender, receiver) = edge(limits, node.on_full, counts, self.counts[at].clone());

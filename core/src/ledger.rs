@@ -155,8 +155,7 @@ impl Ledger {
     /// Rows that were accepted and neither delivered nor dropped by the author's wish.
     pub fn undelivered(&self) -> u64 {
         let lost = |c: &ComponentLedger| c.dropped.get(reason::UNDELIVERED).copied().unwrap_or(0);
-        self.components.iter().map(|c| lost(c) + c.held).sum::<u64>()
-            + self.edges.iter().map(|e| e.queued).sum::<u64>()
+        self.components.iter().map(|c| lost(c) + c.held).sum::<u64>() + self.edges.iter().map(|e| e.queued).sum::<u64>()
     }
 }
 
@@ -189,12 +188,9 @@ impl Accounts {
     }
 
     pub fn ledger(&self) -> Ledger {
-        let components: Vec<_> =
-            self.components.iter().map(|(name, of, c)| c.snapshot(name, of)).collect();
+        let components: Vec<_> = self.components.iter().map(|(name, of, c)| c.snapshot(name, of)).collect();
         let edges: Vec<_> = self.edges.iter().map(|(name, c)| edge(name, c)).collect();
-        let taken = |name: &str| -> u64 {
-            edges.iter().filter(|e| e.to == name).map(|e| e.sent - e.queued).sum()
-        };
+        let taken = |name: &str| -> u64 { edges.iter().filter(|e| e.to == name).map(|e| e.sent - e.queued).sum() };
         let agrees = |c: &ComponentLedger| {
             let has_inputs = edges.iter().any(|e| e.to == c.name);
             c.balances() && (!has_inputs || taken(&c.name) == c.input)

@@ -37,12 +37,7 @@ pub struct Inline {
 }
 
 impl Inline {
-    pub fn new(
-        name: String,
-        transform: Box<dyn Transform>,
-        out: Out,
-        edge: Arc<EdgeCounts>,
-    ) -> Inline {
+    pub fn new(name: String, transform: Box<dyn Transform>, out: Out, edge: Arc<EdgeCounts>) -> Inline {
         Inline { name, transform, out, edge, finished: false }
     }
 

@@ -15,12 +15,25 @@ pub struct Name {
 
 #[derive(Debug)]
 pub enum Item {
-    Let { name: Name, value: LetValue },
-    Param { name: Name, ty: Option<TypeName>, default: Option<Expr> },
-    Settings { args: Vec<Arg>, span: Span },
+    Let {
+        name: Name,
+        value: LetValue,
+    },
+    Param {
+        name: Name,
+        ty: Option<TypeName>,
+        default: Option<Expr>,
+    },
+    Settings {
+        args: Vec<Arg>,
+        span: Span,
+    },
     Pipe(Pipe),
     /// `test`, `use`, `pipe`: read over for now, with their names.
-    Other { word: String, span: Span },
+    Other {
+        word: String,
+        span: Span,
+    },
 }
 
 #[derive(Debug)]
@@ -62,7 +75,10 @@ impl StreamName {
 pub enum Head {
     Stream(StreamName),
     Call(Call),
-    Merge { inputs: Vec<StreamName>, span: Span },
+    Merge {
+        inputs: Vec<StreamName>,
+        span: Span,
+    },
     /// Nothing usable; already reported.
     Broken(Span),
 }
@@ -128,14 +144,25 @@ pub enum ExprKind {
     /// A name with its dots, as written.
     Name(String),
     /// `x["key"]`.
-    Index { base: Box<Expr>, key: String },
+    Index {
+        base: Box<Expr>,
+        key: String,
+    },
     Literal(Value),
     List(Vec<Expr>),
     Map(Vec<(Name, Expr)>),
     Not(Box<Expr>),
     Negate(Box<Expr>),
-    Binary { op: Operator, op_span: Span, left: Box<Expr>, right: Box<Expr> },
-    Call { name: Name, args: Vec<Arg> },
+    Binary {
+        op: Operator,
+        op_span: Span,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Call {
+        name: Name,
+        args: Vec<Arg>,
+    },
     /// Something was wrong here and has been reported.
     Broken,
 }

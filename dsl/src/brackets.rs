@@ -35,11 +35,7 @@ struct Scan<'a> {
 
 /// Matches the brackets of significant tokens.
 pub fn scan(source: &str, tokens: &[Token]) -> Brackets {
-    let result = Brackets {
-        ends: vec![None; tokens.len()],
-        stray: vec![false; tokens.len()],
-        diagnostics: Vec::new(),
-    };
+    let result = Brackets { ends: vec![None; tokens.len()], stray: vec![false; tokens.len()], diagnostics: Vec::new() };
     let mut scan = Scan { source, tokens, open: Vec::new(), result, too_deep: false };
     for at in 0..tokens.len() {
         scan.token(at);
@@ -50,8 +46,11 @@ pub fn scan(source: &str, tokens: &[Token]) -> Brackets {
     scan.result
 }
 
+/// Whether a token can follow a keyword.
+type Follows = fn(Token, &str) -> bool;
+
 /// Words that begin a definition, each with what has to follow it.
-const BEGINS: &[(&str, fn(Token, &str) -> bool)] = &[
+const BEGINS: &[(&str, Follows)] = &[
     ("let", |t, _| t.kind == Kind::Name),
     ("param", |t, _| t.kind == Kind::Name),
     ("pipe", |t, _| t.kind == Kind::Name),
@@ -163,7 +162,9 @@ impl Scan<'_> {
         if self.result.diagnostics.len() < codes::SHOWN_MAX {
             let title = format!("`{text}` closes nothing");
             let span = self.tokens[at].span;
-            self.result.diagnostics.push(Diagnostic::new(codes::STRAY_CLOSER, span, title).help("delete it").replace(""));
+            self.result
+                .diagnostics
+                .push(Diagnostic::new(codes::STRAY_CLOSER, span, title).help("delete it").replace(""));
         }
     }
 
@@ -180,9 +181,10 @@ impl Scan<'_> {
         };
         let last = self.tokens[end.saturating_sub(1).max(open)].span.end;
         let place = self.tokens.get(end).map_or(Span::new(last, last), |t| t.span);
-        let diagnostic = Diagnostic::new(codes::UNCLOSED, self.tokens[open].span, format!("this `{text}` is never closed"))
-            .here("opened here")
-            .label(place, format!("`{closer}` is missing before this"));
+        let diagnostic =
+            Diagnostic::new(codes::UNCLOSED, self.tokens[open].span, format!("this `{text}` is never closed"))
+                .here("opened here")
+                .label(place, format!("`{closer}` is missing before this"));
         self.result.diagnostics.push(diagnostic);
     }
 }

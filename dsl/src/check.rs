@@ -82,7 +82,8 @@ pub(crate) struct Checker<'a> {
     lateness_written: BTreeSet<usize>,
 }
 
-pub(crate) fn check(source: &str, file: &File, setting: &Setting) -> Found {
+/// `whole` is false if a syntax error took something out of the file: what seems unused may not be.
+pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -> Found {
     let checker = Checker {
         source,
         file,
@@ -100,18 +101,20 @@ pub(crate) fn check(source: &str, file: &File, setting: &Setting) -> Found {
         allowed: BTreeSet::new(),
         lateness_written: BTreeSet::new(),
     };
-    checker.run()
+    checker.run(whole)
 }
 
 impl<'a> Checker<'a> {
-    fn run(mut self) -> Found {
+    fn run(mut self, whole: bool) -> Found {
         self.collect();
         self.settings_items();
         let order = self.order();
         for item in order {
             self.item(item);
         }
-        self.unused();
+        if whole {
+            self.unused();
+        }
         let runs = self.nodes.iter().any(|n| n.spec.is_sink());
         let plan = self.plan();
         let missing = self.params.iter().filter(|(_, p)| p.value.is_none());
@@ -210,7 +213,10 @@ impl<'a> Checker<'a> {
             let have = weir_spec::units::human_size(self.settings.memory_bytes as f64);
             let title = format!("the pipeline asks for {need} of memory, and {have} are allowed");
             let span = self.memory_span();
-            self.report(Diagnostic::new(codes::MEMORY, span, title).help("raise `settings(memory: …)` or lower a limit that a stage sets"));
+            self.report(
+                Diagnostic::new(codes::MEMORY, span, title)
+                    .help("raise `settings(memory: …)` or lower a limit that a stage sets"),
+            );
         }
         Some(plan)
     }

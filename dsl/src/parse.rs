@@ -16,13 +16,14 @@ use crate::codes;
 use crate::lex::{self, Kind, Token};
 
 /// Words that nothing may be called.
-pub const RESERVED: &[&str] = &[
-    "let", "param", "settings", "test", "use", "pipe", "and", "or", "not", "in", "if", "true",
-    "false", "none",
-];
+pub const RESERVED: &[&str] =
+    &["let", "param", "settings", "test", "use", "pipe", "and", "or", "not", "in", "if", "true", "false", "none"];
 
 /// Reads a text. The diagnostics are the mistakes of syntax, in no order.
-pub fn parse(source: &str) -> (File, Vec<Diagnostic>) {
+///
+/// `is_component` tells which names can stand after a `|`: an unknown one takes with it what follows,
+/// so that one misspelt word is one mistake.
+pub fn parse(source: &str, is_component: &dyn Fn(&str) -> bool) -> (File, Vec<Diagnostic>) {
     let all = lex::lex(source);
     let mut diagnostics = foreign_comments(source, &all);
     let tokens: Vec<Token> = all.into_iter().filter(Token::is_significant).collect();
@@ -33,7 +34,18 @@ pub fn parse(source: &str) -> (File, Vec<Diagnostic>) {
         return (File::default(), diagnostics);
     }
     let end = tokens.len();
-    let mut parser = Parser { source, tokens, ends, stray, at: 0, end, diagnostics, silent: false, junk_names: Vec::new() };
+    let mut parser = Parser {
+        source,
+        tokens,
+        ends,
+        stray,
+        at: 0,
+        end,
+        diagnostics,
+        silent: false,
+        junk_names: Vec::new(),
+        is_component,
+    };
     let file = parser.file();
     (file, parser.diagnostics)
 }
@@ -63,6 +75,7 @@ pub(crate) struct Parser<'a> {
     silent: bool,
     /// Names with foreign characters that were reported.
     junk_names: Vec<(String, usize)>,
+    is_component: &'a dyn Fn(&str) -> bool,
 }
 
 impl<'a> Parser<'a> {
@@ -223,7 +236,10 @@ impl<'a> Parser<'a> {
         let text = self.text();
         if RESERVED.contains(&text) {
             let title = format!("`{text}` is a word of the language and cannot be a name");
-            self.report(Diagnostic::new(codes::SYNTAX, token.span, title).help(format!("call it `{text}_` or something better")));
+            self.report(
+                Diagnostic::new(codes::SYNTAX, token.span, title)
+                    .help(format!("call it `{text}_` or something better")),
+            );
         } else {
             self.check_name(text, token.span);
         }
@@ -259,9 +275,30 @@ impl<'a> Parser<'a> {
 /// The nearest ASCII name: letters that look alike in other scripts, and lower case.
 fn ascii(name: &str) -> String {
     const ALIKE: &[(char, char)] = &[
-        ('а', 'a'), ('е', 'e'), ('о', 'o'), ('р', 'p'), ('с', 'c'), ('х', 'x'), ('у', 'y'), ('і', 'i'),
-        ('ѕ', 's'), ('к', 'k'), ('м', 'm'), ('т', 't'), ('в', 'b'), ('н', 'h'), ('ο', 'o'), ('α', 'a'),
-        ('ä', 'a'), ('ö', 'o'), ('ü', 'u'), ('ß', 's'), ('é', 'e'), ('è', 'e'), ('á', 'a'), ('ñ', 'n'),
+        ('а', 'a'),
+        ('е', 'e'),
+        ('о', 'o'),
+        ('р', 'p'),
+        ('с', 'c'),
+        ('х', 'x'),
+        ('у', 'y'),
+        ('і', 'i'),
+        ('ѕ', 's'),
+        ('к', 'k'),
+        ('м', 'm'),
+        ('т', 't'),
+        ('в', 'b'),
+        ('н', 'h'),
+        ('ο', 'o'),
+        ('α', 'a'),
+        ('ä', 'a'),
+        ('ö', 'o'),
+        ('ü', 'u'),
+        ('ß', 's'),
+        ('é', 'e'),
+        ('è', 'e'),
+        ('á', 'a'),
+        ('ñ', 'n'),
     ];
     let one = |c: char| {
         let lower = c.to_lowercase().next().unwrap_or(c);

@@ -10,7 +10,8 @@ use weir_core::{Build, Entry};
 use weir_spec::component::OutputSpec;
 use weir_spec::{ComponentSpec, Shape};
 
-pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Sink(|_| Ok(SinkParts::new(Box::new(Nothing), Arc::new(Nothing)))) };
+pub const ENTRY: Entry =
+    Entry { spec: &SPEC, build: Build::Sink(|_| Ok(SinkParts::new(Box::new(Nothing), Arc::new(Nothing)))) };
 
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "blackhole",

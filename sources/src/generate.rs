@@ -48,7 +48,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     delivers: Delivery::AtLeastOnce,
     typing: |values, _| {
         let name = values.get("kind").as_str().unwrap_or_default();
-        let Some(kind) = kinds::find(name) else { return Err(OptionError::new("kind", format!("there is no kind `{name}`"))) };
+        let Some(kind) = kinds::find(name) else {
+            return Err(OptionError::new("kind", format!("there is no kind `{name}`")));
+        };
         let mut stream = Stream::of_kind(kind);
         stream.keys.values_mut().for_each(|keys| keys.open = false);
         stream.bounded = values.get("rows").as_i64().is_some();
@@ -127,14 +129,20 @@ impl Generate {
             ("dst.ip", _) => Cell::Ip(ipv4([10, 0, 1, host % 10])),
             ("src.port", _) => Cell::Int(32_768 + (draw % 28_000) as i64),
             ("dst.port", _) => Cell::Int([53, 80, 443, 5432][(draw % 4) as usize]),
-            ("protocol", _) => Cell::Int(if draw % 4 == 0 { 17 } else { 6 }),
+            ("protocol", _) => Cell::Int(if draw.is_multiple_of(4) { 17 } else { 6 }),
             ("rtt", _) => Cell::Int(100_000 + (draw % 50_000_000) as i64),
             ("tcp.flags", _) => Cell::Int(0x10),
             ("faults", _) => Cell::Int(0),
             (_, Type::Time) => Cell::Int(time),
             (_, Type::Enum(e)) => Cell::Int((draw % e.labels.len().max(1) as u64) as i64),
-            (name, Type::Number { .. }) if name.starts_with("dst_") || name.contains("pid") || name.contains("netns") => Cell::Absent,
-            (_, Type::Number { float: false, .. }) if repr == Repr::I64 || repr == Repr::U32 => Cell::Int((draw % 1400) as i64),
+            (name, Type::Number { .. })
+                if name.starts_with("dst_") || name.contains("pid") || name.contains("netns") =>
+            {
+                Cell::Absent
+            }
+            (_, Type::Number { float: false, .. }) if repr == Repr::I64 || repr == Repr::U32 => {
+                Cell::Int((draw % 1400) as i64)
+            }
             (_, Type::Number { float: false, .. }) => Cell::Absent,
             _ => Cell::Absent,
         }

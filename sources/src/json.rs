@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arrow_array::builder::{Int64Builder, Float64Builder, ListBuilder, StringBuilder};
+use arrow_array::builder::{Float64Builder, Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    StringArray, UInt8Array, UInt16Array, UInt32Array,
+    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, UInt8Array,
+    UInt16Array, UInt32Array,
 };
 use serde_json::Value as Json;
 use weir_core::columns::{WordBuilder, absent, ips};
@@ -56,9 +56,7 @@ pub fn cell(value: Option<&Json>, ty: &Type) -> Result<Cell, String> {
         (Type::Enum(e), Json::String(text)) => {
             (e.parse)(text).map(|b| Cell::Int(b.into())).ok_or_else(|| format!("`{}` is never {text:?}", e.name))
         }
-        (Type::Ip, Json::String(text)) => {
-            text.parse::<IpAddr>().map(|ip| Cell::Ip(ip_bytes(ip))).map_err(|_| wrong())
-        }
+        (Type::Ip, Json::String(text)) => text.parse::<IpAddr>().map(|ip| Cell::Ip(ip_bytes(ip))).map_err(|_| wrong()),
         (Type::Str | Type::Cidr | Type::Secret, Json::String(text)) => Ok(Cell::Text(text.clone())),
         (Type::Str, Json::Number(_) | Json::Bool(_)) => Ok(Cell::Text(value.to_string())),
         (Type::List(of), Json::Array(items)) => {
@@ -134,12 +132,20 @@ pub fn column(cells: &[Cell], field: &Field) -> ArrayRef {
         _ => None,
     };
     match field.repr {
-        Repr::Bool => Arc::new(cells.iter().map(|c| if let Cell::Bool(b) = c { Some(*b) } else { None }).collect::<BooleanArray>()),
+        Repr::Bool => Arc::new(
+            cells.iter().map(|c| if let Cell::Bool(b) = c { Some(*b) } else { None }).collect::<BooleanArray>(),
+        ),
         Repr::I64 => Arc::new(cells.iter().map(int).collect::<Int64Array>()),
         Repr::U8 => Arc::new(cells.iter().map(|c| int(c).map(|n| n as u8)).collect::<UInt8Array>()),
-        Repr::U16 => Arc::new(cells.iter().map(|c| int(c).and_then(|n| u16::try_from(n).ok())).collect::<UInt16Array>()),
-        Repr::U32 => Arc::new(cells.iter().map(|c| int(c).and_then(|n| u32::try_from(n).ok())).collect::<UInt32Array>()),
-        Repr::F64 => Arc::new(cells.iter().map(|c| if let Cell::Float(x) = c { Some(*x) } else { None }).collect::<Float64Array>()),
+        Repr::U16 => {
+            Arc::new(cells.iter().map(|c| int(c).and_then(|n| u16::try_from(n).ok())).collect::<UInt16Array>())
+        }
+        Repr::U32 => {
+            Arc::new(cells.iter().map(|c| int(c).and_then(|n| u32::try_from(n).ok())).collect::<UInt32Array>())
+        }
+        Repr::F64 => Arc::new(
+            cells.iter().map(|c| if let Cell::Float(x) = c { Some(*x) } else { None }).collect::<Float64Array>(),
+        ),
         Repr::Text => Arc::new(cells.iter().map(text).collect::<StringArray>()),
         Repr::Word => {
             let mut words = WordBuilder::default();
@@ -147,7 +153,8 @@ pub fn column(cells: &[Cell], field: &Field) -> ArrayRef {
             words.finish()
         }
         Repr::Ip => {
-            let values: Vec<[u8; 16]> = cells.iter().map(|c| if let Cell::Ip(ip) = c { *ip } else { [0; 16] }).collect();
+            let values: Vec<[u8; 16]> =
+                cells.iter().map(|c| if let Cell::Ip(ip) = c { *ip } else { [0; 16] }).collect();
             let valid: Vec<bool> = cells.iter().map(|c| *c != Cell::Absent).collect();
             Arc::new(ips(values, Some(valid.into())))
         }
@@ -164,7 +171,9 @@ pub fn column(cells: &[Cell], field: &Field) -> ArrayRef {
         Repr::FloatList => {
             let mut lists = ListBuilder::new(Float64Builder::new());
             for cell in cells {
-                items(cell).iter().for_each(|c| lists.values().append_option(if let Cell::Float(x) = c { Some(*x) } else { None }));
+                items(cell)
+                    .iter()
+                    .for_each(|c| lists.values().append_option(if let Cell::Float(x) = c { Some(*x) } else { None }));
                 lists.append(*cell != Cell::Absent);
             }
             Arc::new(lists.finish())

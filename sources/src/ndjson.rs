@@ -60,8 +60,13 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         Ok(vec![rows, Stream { delivery: Delivery::AtLeastOnce, ..Stream::of_kind(&REJECTED) }])
     },
     memory: |_| Memory::fixed(4 * LINE_BYTES_MAX as u64),
-    needs: |values| values.get("path").items().iter().filter_map(|v| v.as_str()).map(|p| Need::Read(p.into())).collect(),
-    examples: &["ndjson(\"flows.ndjson\", as: flow) | stdout", "ndjson(\"-\", as: { at: time, user: string }) | stdout"],
+    needs: |values| {
+        values.get("path").items().iter().filter_map(|v| v.as_str()).map(|p| Need::Read(p.into())).collect()
+    },
+    examples: &[
+        "ndjson(\"flows.ndjson\", as: flow) | stdout",
+        "ndjson(\"-\", as: { at: time, user: string }) | stdout",
+    ],
     ..ComponentSpec::PLAIN
 };
 
@@ -235,7 +240,8 @@ impl Run<'_> {
         if !time.is_empty() {
             let n = time.len();
             let fields = &self.source.schema.fields;
-            let columns = self.rows.cells.iter_mut().zip(fields).map(|(cells, field)| column(&std::mem::take(cells), field));
+            let columns =
+                self.rows.cells.iter_mut().zip(fields).map(|(cells, field)| column(&std::mem::take(cells), field));
             let rows = record(&self.source.schema, columns.collect(), n);
             let seen = std::mem::take(&mut self.rows.seen);
             cx.made(0, rows, Times::Seen { time: time.into(), seen: seen.into() }, ticket.split());
@@ -252,9 +258,12 @@ impl Run<'_> {
             bad.iter().for_each(|b| words.push(Some(f(b))));
             words.finish()
         };
-        let texts = |f: &dyn Fn(&Bad) -> Option<String>| -> ArrayRef { Arc::new(bad.iter().map(f).collect::<StringArray>()) };
+        let texts =
+            |f: &dyn Fn(&Bad) -> Option<String>| -> ArrayRef { Arc::new(bad.iter().map(f).collect::<StringArray>()) };
         let column = |field: &weir_spec::Field| match field.name.as_str() {
-            n if n == rejected::TIME.name => Arc::new(arrow_array::Int64Array::from(vec![now.0; bad.len()])) as ArrayRef,
+            n if n == rejected::TIME.name => {
+                Arc::new(arrow_array::Int64Array::from(vec![now.0; bad.len()])) as ArrayRef
+            }
             n if n == rejected::REASON.name => words(&|b| b.reason),
             n if n == rejected::SENDER.name => words(&|b| &b.sender),
             n if n == rejected::DETAIL.name => texts(&|b| Some(b.detail.clone())),

@@ -41,9 +41,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     drops: DROPS,
     makes: true,
     delivers: Delivery::AtLeastOnce,
-    typing: |_, _| {
-        Ok(vec![Stream { delivery: Delivery::AtLeastOnce, ..Stream::of_kind(&PACKET) }])
-    },
+    typing: |_, _| Ok(vec![Stream { delivery: Delivery::AtLeastOnce, ..Stream::of_kind(&PACKET) }]),
     memory: |_| Memory::fixed((2 * RECORD_BYTES_MAX + 4 * CHUNK_BYTES) as u64),
     needs: |values| values.get("path").items().iter().filter_map(|v| v.as_str()).map(need).collect(),
     examples: &["pcap(\"shop.pcap.gz\") | biflow | stdout", "pcap(\"-\") | where protocol == \"udp\" | stdout"],
@@ -96,12 +94,8 @@ struct Run {
 #[async_trait]
 impl Source for Pcap {
     async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
-        let mut run = Run {
-            batch: PacketBatch::new(&self.schema),
-            latest: Time::START,
-            delivered: Arc::default(),
-            batches: 0,
-        };
+        let mut run =
+            Run { batch: PacketBatch::new(&self.schema), latest: Time::START, delivered: Arc::default(), batches: 0 };
         for path in &self.files {
             let read = run.file(path, cx).await;
             if let Err(fault) = read {

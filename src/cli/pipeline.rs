@@ -65,7 +65,7 @@ pub fn check(text: &Text, params: &BTreeMap<String, String>) -> Checked {
 pub fn report(text: &Text, checked: &Checked, format: &FormatArgs, out: &mut dyn Write, terminal: bool) -> bool {
     let source = String::from_utf8_lossy(&text.bytes);
     let lines = Lines::new(&source);
-    let color = terminal && !std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     for diagnostic in &checked.diagnostics {
         let shown = match format.format {
             Format::Human => render::human(&text.name, &source, diagnostic, color) + "\n",

@@ -43,7 +43,11 @@ fn line(read: u64, total: u64, elapsed: Duration) -> String {
     }
     let left = (total - read) as f64 / rate.max(1.0) * 1e9;
     let percent = read * 100 / total.max(1);
-    format!("{percent:3} %  {done} of {}  {speed}  {} left", units::human_size(total as f64), units::human_duration(left as i64))
+    format!(
+        "{percent:3} %  {done} of {}  {speed}  {} left",
+        units::human_size(total as f64),
+        units::human_duration(left as i64)
+    )
 }
 
 #[cfg(test)]

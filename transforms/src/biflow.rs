@@ -86,9 +86,18 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 };
 
 const READS: &[&str] = &[
-    kind::SRC_IP.name, kind::DST_IP.name, kind::SRC_PORT.name, kind::DST_PORT.name,
-    kind::PROTOCOL_.name, kind::IP_BYTES.name, kind::FRAME_BYTES.name, kind::PAYLOAD_BYTES.name,
-    kind::TCP_FLAGS_.name, kind::TCP_SEQ.name, kind::TCP_ACK.name, kind::ICMP_ID.name,
+    kind::SRC_IP.name,
+    kind::DST_IP.name,
+    kind::SRC_PORT.name,
+    kind::DST_PORT.name,
+    kind::PROTOCOL_.name,
+    kind::IP_BYTES.name,
+    kind::FRAME_BYTES.name,
+    kind::PAYLOAD_BYTES.name,
+    kind::TCP_FLAGS_.name,
+    kind::TCP_SEQ.name,
+    kind::TCP_ACK.name,
+    kind::ICMP_ID.name,
     kind::FRAGMENT_ID.name,
 ];
 

@@ -16,7 +16,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     summary: "rows of several streams as one",
     shape: Shape::Stateful,
     inputs: Inputs::Many,
-    examples: &["merge(pcap(\"a.pcap\"), pcap(\"b.pcap\")) | biflow | stdout"],
+    examples: &["let a = pcap(\"a.pcap\")
+let b = pcap(\"b.pcap\")
+merge(a, b) | biflow | stdout"],
     ..ComponentSpec::PLAIN
 };
 

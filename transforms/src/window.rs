@@ -49,7 +49,8 @@ fn starts(windowing: Windowing, time: i64) -> impl Iterator<Item = i64> {
         Windowing::Session { gap, .. } => (gap, gap),
     };
     let last = time.div_euclid(every).saturating_mul(every);
-    (0..).map(move |n: i64| last.saturating_sub(n.saturating_mul(every)))
+    (0..)
+        .map(move |n: i64| last.saturating_sub(n.saturating_mul(every)))
         .take_while(move |start| start.saturating_add(width) > time)
 }
 

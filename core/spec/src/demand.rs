@@ -9,15 +9,14 @@ use crate::schema::{Field, Schema};
 /// Narrows every stream of the plan to the columns that are read somewhere downstream.
 pub fn prune(plan: &mut Plan) {
     let wanted = demand(plan);
-    for at in 0..plan.nodes.len() {
-        narrow(plan, at, &wanted[at]);
+    for (at, wanted) in wanted.iter().enumerate() {
+        narrow(plan, at, wanted);
     }
 }
 
 /// For each node and output, what its readers read; from the last node to the first.
 fn demand(plan: &Plan) -> Vec<Vec<Columns>> {
-    let mut wanted: Vec<Vec<Columns>> =
-        plan.nodes.iter().map(|n| vec![Columns::none(); n.outputs.len()]).collect();
+    let mut wanted: Vec<Vec<Columns>> = plan.nodes.iter().map(|n| vec![Columns::none(); n.outputs.len()]).collect();
     for (at, node) in plan.nodes.iter().enumerate().rev() {
         for input in &node.inputs {
             let reads = reads(node, &wanted[at], &plan.nodes[input.node], input.output);

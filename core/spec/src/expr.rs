@@ -37,7 +37,10 @@ pub struct Expr {
 pub enum Node {
     Column(String),
     /// The values of one key in a tag column; as many as the set has.
-    Tag { column: String, key: String },
+    Tag {
+        column: String,
+        key: String,
+    },
     Literal(Value),
     Not(Box<Expr>),
     Negate(Box<Expr>),

@@ -282,11 +282,7 @@ fn format_typing(args: &mut [Expr]) -> Result<Type, CallError> {
 /// What an arithmetic operation gives, casting its operands where they may meet.
 ///
 /// The error says in words why the two do not go together.
-pub fn arithmetic(
-    op: crate::expr::Arithmetic,
-    mut a: Expr,
-    mut b: Expr,
-) -> Result<Expr, (Type, Type)> {
+pub fn arithmetic(op: crate::expr::Arithmetic, mut a: Expr, mut b: Expr) -> Result<Expr, (Type, Type)> {
     use crate::expr::Arithmetic::*;
     use Unit::*;
     let (x, y) = (a.ty.clone(), b.ty.clone());
@@ -301,9 +297,7 @@ pub fn arithmetic(
             match (op, u, v) {
                 (Add | Subtract, u, v) if u == v => both(*u, float && *u != Nanos),
                 (Multiply, One, u) | (Multiply, u, One) => both(*u, float && *u != Nanos),
-                (Multiply, BytesPerSecond, Nanos) | (Multiply, Nanos, BytesPerSecond) => {
-                    both(Bytes, true)
-                }
+                (Multiply, BytesPerSecond, Nanos) | (Multiply, Nanos, BytesPerSecond) => both(Bytes, true),
                 (Multiply, PerSecond, Nanos) | (Multiply, Nanos, PerSecond) => Type::FLOAT,
                 (Divide, u, v) if u == v => Type::FLOAT,
                 (Divide, Nanos, One) => Type::DURATION,

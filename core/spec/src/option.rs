@@ -11,7 +11,10 @@ use crate::value::{Cidr, Secret, Value, Values};
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum OptionType {
     Bool,
-    Int { min: i64, max: i64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
     Float,
     /// Above zero.
     Duration,

@@ -28,11 +28,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            memory_bytes: memory::MEMORY_DEFAULT_BYTES,
-            workers: 1,
-            drain_nanos: 10_000_000_000,
-        }
+        Settings { memory_bytes: memory::MEMORY_DEFAULT_BYTES, workers: 1, drain_nanos: 10_000_000_000 }
     }
 }
 

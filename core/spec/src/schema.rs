@@ -133,9 +133,7 @@ impl Delivery {
     }
 
     pub fn parse(word: &str) -> Option<Delivery> {
-        [Delivery::BestEffort, Delivery::AtLeastOnce, Delivery::ExactlyOnce]
-            .into_iter()
-            .find(|d| d.word() == word)
+        [Delivery::BestEffort, Delivery::AtLeastOnce, Delivery::ExactlyOnce].into_iter().find(|d| d.word() == word)
     }
 }
 

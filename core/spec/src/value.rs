@@ -122,9 +122,7 @@ impl Value {
             Value::Cidr(_) => Type::Cidr,
             Value::Time(_) => Type::Time,
             Value::Secret(_) => Type::Secret,
-            Value::List(items) => {
-                Type::list(&items.first().map_or(Type::Unknown, |first| first.ty()))
-            }
+            Value::List(items) => Type::list(&items.first().map_or(Type::Unknown, |first| first.ty())),
             Value::Expr(expr) => expr.ty.clone(),
             Value::None | Value::Map(_) | Value::Stream(_) => Type::Unknown,
         }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Datum, DictionaryArray, ListArray, Scalar, StringArray,
-};
+use arrow_array::{Array, ArrayRef, BooleanArray, Datum, DictionaryArray, ListArray, Scalar, StringArray};
 use arrow_ord::cmp;
 use arrow_schema::ArrowError;
 use weir_spec::expr::Comparison;

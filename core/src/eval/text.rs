@@ -2,8 +2,7 @@
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray,
-    StringArray, UInt8Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray, UInt8Array,
 };
 use weir_spec::types::{Type, Unit};
 use weir_spec::{units, value};

@@ -57,12 +57,7 @@ impl Inputs {
     }
 }
 
-pub async fn run(
-    name: String,
-    mut transform: Box<dyn Transform>,
-    mut inputs: Inputs,
-    mut out: Out,
-) -> Ended {
+pub async fn run(name: String, mut transform: Box<dyn Transform>, mut inputs: Inputs, mut out: Out) -> Ended {
     let mut faults = Vec::new();
     let stopped = drive(&name, transform.as_mut(), &mut inputs, &mut out).await;
     match stopped {
@@ -76,12 +71,7 @@ pub async fn run(
     Ended { faults }
 }
 
-async fn drive(
-    name: &str,
-    transform: &mut dyn Transform,
-    inputs: &mut Inputs,
-    out: &mut Out,
-) -> Result<(), Stopped> {
+async fn drive(name: &str, transform: &mut dyn Transform, inputs: &mut Inputs, out: &mut Out) -> Result<(), Stopped> {
     let mut reached = Time::START;
     loop {
         out.ready().await;

@@ -59,10 +59,19 @@ impl Checker<'_> {
         self.report_name(&name.text, d);
     }
 
-    fn function(&mut self, spec: &'static function::FunctionSpec, args: &[Arg], span: Span, scope: &mut Scope) -> Typed {
+    fn function(
+        &mut self,
+        spec: &'static function::FunctionSpec,
+        args: &[Arg],
+        span: Span,
+        scope: &mut Scope,
+    ) -> Typed {
         if let Some(arg) = args.iter().find_map(|a| a.name.as_ref()) {
             let title = format!("`{}` has no option `{}`", spec.name, arg.text);
-            self.report(Diagnostic::new(codes::WRONG_ARGUMENTS, arg.span, title).help(format!("it is called `{}`", spec.signature)));
+            self.report(
+                Diagnostic::new(codes::WRONG_ARGUMENTS, arg.span, title)
+                    .help(format!("it is called `{}`", spec.signature)),
+            );
             return Typed::unknown();
         }
         let mut typed: Vec<Typed> = args.iter().map(|a| self.expr(&a.value, scope, None)).collect();
@@ -79,7 +88,14 @@ impl Checker<'_> {
     }
 
     /// An aggregate: its argument and `where:` are over the window's rows.
-    fn aggregate(&mut self, spec: &'static aggregate::AggregateSpec, name: &Name, args: &[Arg], span: Span, scope: &mut Scope) -> Typed {
+    fn aggregate(
+        &mut self,
+        spec: &'static aggregate::AggregateSpec,
+        name: &Name,
+        args: &[Arg],
+        span: Span,
+        scope: &mut Scope,
+    ) -> Typed {
         let Some(stream) = scope.stream else { return Typed::unknown() };
         let mut rows = Scope::rows(stream);
         let mut filter = None;
@@ -96,7 +112,9 @@ impl Checker<'_> {
         }
         if given.len() != spec.arguments {
             let title = format!("`{}` takes {} values, {} given", spec.name, spec.arguments, given.len());
-            self.report(Diagnostic::new(codes::WRONG_ARGUMENTS, span, title).help(format!("it is called `{}`", spec.signature)));
+            self.report(
+                Diagnostic::new(codes::WRONG_ARGUMENTS, span, title).help(format!("it is called `{}`", spec.signature)),
+            );
             return Typed::unknown();
         }
         let argument = given.first().map(|arg| (self.expr(&arg.value, &mut rows, None), arg.value.span));

@@ -195,7 +195,8 @@ impl Checker<'_> {
                 }
             }
         }
-        let left: Vec<usize> = (0..n).filter(|at| !order.contains(at)).collect();
+        let ordered: BTreeSet<usize> = order.iter().copied().collect();
+        let left: Vec<usize> = (0..n).filter(|at| !ordered.contains(at)).collect();
         self.circles(&left, &uses);
         order.extend(left.into_iter().filter(|at| !matches!(file.items[*at], Item::Let { .. })));
         order

@@ -138,7 +138,7 @@ impl Checker<'_> {
     }
 
     /// Marks a name as used where its meaning is not known, so that no warning follows.
-    fn touch(&mut self, name: &str) {
+    pub(super) fn touch(&mut self, name: &str) {
         if let Some(param) = self.params.get_mut(name) {
             param.used = true;
         }
@@ -195,6 +195,7 @@ impl Checker<'_> {
         }
         let known = self.params.keys().chain(self.definitions.keys()).map(String::as_str);
         let near = nearest(name, known).map(str::to_string);
+        near.iter().for_each(|near| self.touch(near));
         let d = Diagnostic::new(codes::NOT_CONSTANT, span, format!("`{name}` is no value that is known before start"));
         let d = match near {
             Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),

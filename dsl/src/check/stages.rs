@@ -46,7 +46,9 @@ impl Checker<'_> {
         for (at, stage) in pipe.stages.iter().enumerate() {
             if here.is_sink {
                 let title = "nothing can follow a sink";
-                self.report(Diagnostic::new(codes::WRONG_PLACE, stage.span(), title).label(here.span, "the pipe ends here"));
+                self.report(
+                    Diagnostic::new(codes::WRONG_PLACE, stage.span(), title).label(here.span, "the pipe ends here"),
+                );
                 return Built::Poisoned;
             }
             here = self.stage(stage, here, name, at + 1 == count);
@@ -72,7 +74,14 @@ impl Checker<'_> {
     }
 
     fn broken(&self, span: Span, stream: Option<Stream>) -> Here {
-        Here { port: None, stream: stream.unwrap_or_else(Stream::poisoned), outputs: None, dead: false, is_sink: false, span }
+        Here {
+            port: None,
+            stream: stream.unwrap_or_else(Stream::poisoned),
+            outputs: None,
+            dead: false,
+            is_sink: false,
+            span,
+        }
     }
 
     fn head(&mut self, head: &Head, name: Option<&Name>, only: bool) -> Here {
@@ -131,8 +140,10 @@ impl Checker<'_> {
             return self.report(d);
         }
         let d = Diagnostic::new(codes::UNKNOWN_STREAM, span, format!("there is no stream `{name}`"));
-        let d = match nearest(name, self.definitions.keys().map(String::as_str)) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near.to_string()),
+        let near = nearest(name, self.definitions.keys().map(String::as_str)).map(str::to_string);
+        near.iter().for_each(|near| self.touch(near));
+        let d = match near {
+            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
             None => d.help(format!("define it: `let {name} = …`")),
         };
         self.report_name(name, d);
@@ -140,16 +151,22 @@ impl Checker<'_> {
 
     fn unknown_output(&mut self, stream: &StreamName, outputs: &Outputs) {
         let name = &stream.name.text;
-        let names: Vec<String> = outputs.outputs.iter().filter(|(n, _)| !n.is_empty()).map(|(n, _)| format!("{name}.{n}")).collect();
+        let names: Vec<String> =
+            outputs.outputs.iter().filter(|(n, _)| !n.is_empty()).map(|(n, _)| format!("{name}.{n}")).collect();
         let names_list = list(names.iter().map(String::as_str));
         let span = stream.output.as_ref().map_or(stream.name.span, |o| o.span);
         let d = match (&stream.output, outputs.is_sink) {
-            (None, true) => Diagnostic::new(codes::SINK_AS_STREAM, span, format!("`{name}` is a sink: nothing comes out of it"))
-                .help(format!("the only stream it has is `{name}.rejected`")),
-            (None, false) => Diagnostic::new(codes::UNKNOWN_OUTPUT, span, format!("`{name}` has several outputs: which one?"))
-                .help(format!("its outputs are {names_list}")),
+            (None, true) => {
+                Diagnostic::new(codes::SINK_AS_STREAM, span, format!("`{name}` is a sink: nothing comes out of it"))
+                    .help(format!("the only stream it has is `{name}.rejected`"))
+            }
+            (None, false) => {
+                Diagnostic::new(codes::UNKNOWN_OUTPUT, span, format!("`{name}` has several outputs: which one?"))
+                    .help(format!("its outputs are {names_list}"))
+            }
             (Some(output), _) => {
-                let d = Diagnostic::new(codes::UNKNOWN_OUTPUT, span, format!("`{name}` has no output `{}`", output.text));
+                let d =
+                    Diagnostic::new(codes::UNKNOWN_OUTPUT, span, format!("`{name}` has no output `{}`", output.text));
                 let spec = self.nodes.get(outputs.node).map(|n| n.name.clone());
                 let earlier = output.text == "late" && spec.is_some();
                 match (names.is_empty(), earlier) {
@@ -168,7 +185,9 @@ impl Checker<'_> {
         let mut stream = first.stream.clone();
         for (input, head) in inputs.iter().zip(&heads).filter(|(_, h)| h.port.is_some()) {
             if head.stream.schema != stream.schema {
-                let columns = |s: &Stream| list(s.schema.names().map(str::to_string).collect::<Vec<_>>().iter().map(String::as_str));
+                let columns = |s: &Stream| {
+                    list(s.schema.names().map(str::to_string).collect::<Vec<_>>().iter().map(String::as_str))
+                };
                 let title = "streams with different columns cannot be merged";
                 let d = Diagnostic::new(codes::UNLIKE_STREAMS, input.span(), title)
                     .here(format!("this is a `{}`", head.stream.row.name()))
@@ -188,7 +207,17 @@ impl Checker<'_> {
         let ports: Vec<Port> = heads.iter().filter_map(|h| h.port).collect();
         let complete = ports.len() == inputs.len();
         let outputs = vec![(String::new(), stream.clone())];
-        let made = self.add("merge", Planned::Merge, if complete { ports } else { Vec::new() }, outputs, Common::default(), span, name, only, false);
+        let made = self.add(
+            "merge",
+            Planned::Merge,
+            if complete { ports } else { Vec::new() },
+            outputs,
+            Common::default(),
+            span,
+            name,
+            only,
+            false,
+        );
         made.unwrap_or_else(|| self.broken(span, Some(stream)))
     }
 
@@ -244,7 +273,10 @@ impl Checker<'_> {
         if !spec.is_source() {
             let what = if spec.is_sink() { "a sink" } else { "a transform" };
             let title = format!("`{}` is {what} and reads something: what?", spec.name);
-            self.report(Diagnostic::new(codes::WRONG_PLACE, call.name.span, title).help("begin the pipe with a source or a stream"));
+            self.report(
+                Diagnostic::new(codes::WRONG_PLACE, call.name.span, title)
+                    .help("begin the pipe with a source or a stream"),
+            );
             return self.broken(call.span, None);
         }
         self.component_stage(spec, call, None, name, only)
@@ -273,7 +305,17 @@ impl Checker<'_> {
                 let never = super::constant::fold(&typed) == Some(Value::Bool(false));
                 let made = here.port.and_then(|port| {
                     let outputs = vec![(String::new(), stream.clone())];
-                    self.add("where", Planned::Where(typed), vec![port], outputs, Common::default(), span, name, last, dead || never)
+                    self.add(
+                        "where",
+                        Planned::Where(typed),
+                        vec![port],
+                        outputs,
+                        Common::default(),
+                        span,
+                        name,
+                        last,
+                        dead || never,
+                    )
                 });
                 return made.unwrap_or_else(|| self.broken(span, Some(stream)));
             }
@@ -330,9 +372,21 @@ impl Checker<'_> {
                 let common = self.common(args, false);
                 let outputs = vec![(String::new(), after.clone()), ("late".into(), stream.clone())];
                 let made = here.port.zip(window).and_then(|(port, window)| {
-                    self.add("window", Planned::Window(Arc::new(window)), vec![port], outputs, common, span, name, last, dead)
+                    self.add(
+                        "window",
+                        Planned::Window(Arc::new(window)),
+                        vec![port],
+                        outputs,
+                        common,
+                        span,
+                        name,
+                        last,
+                        dead,
+                    )
                 });
-                if let (Some(made), true) = (&made, args.iter().any(|a| a.name.as_ref().is_some_and(|n| n.text == "lateness"))) {
+                if let (Some(made), true) =
+                    (&made, args.iter().any(|a| a.name.as_ref().is_some_and(|n| n.text == "lateness")))
+                {
                     self.lateness_written.extend(made.port.map(|p| p.node));
                 }
                 return made.unwrap_or_else(|| self.broken(span, Some(after)));
@@ -380,20 +434,35 @@ impl Checker<'_> {
         };
         if spec.is_source() {
             let title = format!("`{}` is a source: it begins a pipe and reads nothing", spec.name);
-            self.report(Diagnostic::new(codes::WRONG_PLACE, call.name.span, title).help("give it its own pipe, and bring both together with `merge(a, b)`"));
+            self.report(
+                Diagnostic::new(codes::WRONG_PLACE, call.name.span, title)
+                    .help("give it its own pipe, and bring both together with `merge(a, b)`"),
+            );
             return self.broken(call.span, None);
         }
         self.component_stage(spec, call, Some(here), name, last)
     }
 
-    fn component_stage(&mut self, spec: &'static ComponentSpec, call: &Call, here: Option<Here>, name: Option<&Name>, last: bool) -> Here {
+    fn component_stage(
+        &mut self,
+        spec: &'static ComponentSpec,
+        call: &Call,
+        here: Option<Here>,
+        name: Option<&Name>,
+        last: bool,
+    ) -> Here {
         let input = here.as_ref().map(|h| h.stream.clone());
         let values = self.options(spec, call, input.as_ref());
         let common = self.common(&call.args, spec.is_sink());
         if let (Inputs::One(kinds), Some(stream)) = (spec.inputs, &input) {
             let fits = kinds.is_empty() || stream.poisoned || kinds.contains(&stream.row.name());
             if !fits {
-                let title = format!("`{}` reads {}, and this is a `{}`", spec.name, list(kinds.iter().copied()), stream.row.name());
+                let title = format!(
+                    "`{}` reads {}, and this is a `{}`",
+                    spec.name,
+                    list(kinds.iter().copied()),
+                    stream.row.name()
+                );
                 let d = Diagnostic::new(codes::WRONG_KIND, call.name.span, title);
                 let before = here.as_ref().map_or(call.span, |h| h.span);
                 self.report(d.label(before, format!("this gives `{stream}`")));
@@ -444,9 +513,11 @@ impl Checker<'_> {
         let Some(stream) = input.filter(|s| !s.poisoned) else { return };
         let kept = stream.delivery.min(spec.delivers);
         if asserted > kept {
-            let weak = if spec.delivers < asserted { format!("`{}` itself", spec.name) } else { "what comes in".to_string() };
+            let weak =
+                if spec.delivers < asserted { format!("`{}` itself", spec.name) } else { "what comes in".to_string() };
             let title = format!("this path is {kept}, not {asserted}");
-            let d = Diagnostic::new(codes::DELIVERY, span, title).label(call.name.span, format!("{weak} keeps no more"));
+            let d =
+                Diagnostic::new(codes::DELIVERY, span, title).label(call.name.span, format!("{weak} keeps no more"));
             self.report(d.help(format!("write `delivery: {}`, or leave it out", kept.word())));
         }
     }
@@ -468,13 +539,16 @@ impl Checker<'_> {
                     }
                 }
                 "on_full" => {
-                    let word = self.option_constant("on_full", OptionType::Word(&["block", "drop_newest"]), false, &arg.value);
+                    let word =
+                        self.option_constant("on_full", OptionType::Word(&["block", "drop_newest"]), false, &arg.value);
                     if word.as_ref().and_then(Value::as_str) == Some("drop_newest") {
                         common.on_full = OnFull::DropNewest;
                     }
                 }
                 "allow" => {
-                    if let Some(codes) = self.option_constant("allow", OptionType::List(&OptionType::Str), false, &arg.value) {
+                    if let Some(codes) =
+                        self.option_constant("allow", OptionType::List(&OptionType::Str), false, &arg.value)
+                    {
                         self.allow(&codes);
                     }
                 }
@@ -513,7 +587,11 @@ impl Checker<'_> {
             };
             if let Some((_, before)) = places.iter().find(|(n, _)| *n == option.name) {
                 let title = format!("`{}` is given twice", option.name);
-                self.report(Diagnostic::new(codes::OPTION_TWICE, arg.value.span, title).here("the second time").label(*before, "the first time"));
+                self.report(
+                    Diagnostic::new(codes::OPTION_TWICE, arg.value.span, title)
+                        .here("the second time")
+                        .label(*before, "the first time"),
+                );
                 good = false;
                 continue;
             }
@@ -540,7 +618,8 @@ impl Checker<'_> {
             let d = Diagnostic::new(codes::UNKNOWN_OPTION, arg.value.span, title);
             return self.report(d.help(format!("its options are {}", list(spec.options.iter().map(|o| o.name)))));
         };
-        let d = Diagnostic::new(codes::UNKNOWN_OPTION, name.span, format!("`{}` has no option `{}`", spec.name, name.text));
+        let d =
+            Diagnostic::new(codes::UNKNOWN_OPTION, name.span, format!("`{}` has no option `{}`", spec.name, name.text));
         let d = match nearest(&name.text, names.iter().copied()) {
             Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
             None => d.help(format!("its options are {}", list(spec.options.iter().map(|o| o.name)))),
@@ -577,10 +656,14 @@ impl Checker<'_> {
                 Some(kind) => Some(Stream::of_kind(kind)),
                 None => {
                     let names = kinds::ALL.iter().map(|k| k.name);
-                    let d = Diagnostic::new(codes::WRONG_KIND, expr.span, format!("there is no kind of stream `{name}`"));
+                    let d =
+                        Diagnostic::new(codes::WRONG_KIND, expr.span, format!("there is no kind of stream `{name}`"));
                     let d = match nearest(name, names.clone()) {
                         Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-                        None => d.help(format!("the kinds are {}; columns of your own are `{{ name: string, … }}`", list(names))),
+                        None => d.help(format!(
+                            "the kinds are {}; columns of your own are `{{ name: string, … }}`",
+                            list(names)
+                        )),
                     };
                     self.report(d);
                     None
@@ -596,7 +679,11 @@ impl Checker<'_> {
                 Some(Stream::record(schema))
             }
             _ => {
-                let d = Diagnostic::new(codes::OPTION_TYPE, expr.span, "a kind of stream or columns with their types belong here");
+                let d = Diagnostic::new(
+                    codes::OPTION_TYPE,
+                    expr.span,
+                    "a kind of stream or columns with their types belong here",
+                );
                 self.report(d.help("write `flow`, or `{ at: time, user: string }`"));
                 None
             }
@@ -662,7 +749,11 @@ impl Checker<'_> {
         let span = expr.span;
         let wrong_type = |checker: &mut Self| {
             let wanted = describe(ty);
-            let mut d = Diagnostic::new(codes::OPTION_TYPE, span, format!("`{name}` takes {wanted}, this is {}", weir_spec::function::article(found)));
+            let mut d = Diagnostic::new(
+                codes::OPTION_TYPE,
+                span,
+                format!("`{name}` takes {wanted}, this is {}", weir_spec::function::article(found)),
+            );
             if let (Some(unit), Value::Int(n)) = (missing_unit(ty), &value) {
                 d = d.help(format!("give it a unit: `{n}{unit}`")).replace(format!("{n}{unit}"));
             }
@@ -685,10 +776,18 @@ impl Checker<'_> {
                 if ok { Some(value) } else { self.range(name, "between 0% and 100%", span) }
             }
             (OptionType::Int { min, max }, Value::Int(n)) => {
-                if (min..=max).contains(n) { Some(value) } else { self.range(name, &format!("between {min} and {max}"), span) }
+                if (min..=max).contains(n) {
+                    Some(value)
+                } else {
+                    self.range(name, &format!("between {min} and {max}"), span)
+                }
             }
             (OptionType::Duration, Value::Duration(n)) | (OptionType::Size, Value::Size(n)) => {
-                if *n > 0 || (name == "lateness" && *n == 0) { Some(value) } else { self.range(name, "above zero", span) }
+                if *n > 0 || (name == "lateness" && *n == 0) {
+                    Some(value)
+                } else {
+                    self.range(name, "above zero", span)
+                }
             }
             (_, Value::None) => Some(value),
             _ => wrong_type(self),

@@ -15,7 +15,7 @@ use weir_spec::{Diagnostic, Field, Span, Stream, Value};
 use super::{Checker, Scope};
 use crate::ast::{Arg, ExprKind, NamedExpr};
 use crate::nearest::{list, nearest};
-use crate::{codes, ast};
+use crate::{ast, codes};
 
 /// What a window's block has named so far.
 #[derive(Default)]
@@ -144,7 +144,8 @@ impl Checker<'_> {
                 return None;
             }
             (Some(width), _, Some(gap), _) => {
-                let title = format!("a window has a width ({}) or a session gap ({}), not both", text(width), text(gap));
+                let title =
+                    format!("a window has a width ({}) or a session gap ({}), not both", text(width), text(gap));
                 wrong(self, "session", title, "leave one of them out".into());
                 return None;
             }
@@ -172,7 +173,12 @@ impl Checker<'_> {
                 if every > width || width % every != 0 || width / every > OVERLAP_MAX {
                     let why = if every > width { "is above" } else { "does not divide" };
                     let title = format!("`every` ({}) {why} the width ({})", text(every), text(width));
-                    wrong(self, "every", title, "windows start every so often, and the width is a whole number of that".into());
+                    wrong(
+                        self,
+                        "every",
+                        title,
+                        "windows start every so often, and the width is a whole number of that".into(),
+                    );
                     return None;
                 }
                 Windowing::Hopping { width, every }
@@ -232,7 +238,9 @@ impl Checker<'_> {
         if input.poisoned || self.params.contains_key(name) || self.definitions.contains_key(name) {
             return match input.poisoned {
                 true => Typed::unknown(),
-                false => self.expr(&ast::Expr { kind: ExprKind::Name(name.into()), span }, &mut Scope::constant(), None),
+                false => {
+                    self.expr(&ast::Expr { kind: ExprKind::Name(name.into()), span }, &mut Scope::constant(), None)
+                }
             };
         }
         let field = input.schema.field(name);
@@ -247,7 +255,10 @@ impl Checker<'_> {
             None if weir_spec::aggregate::find(name).is_some_and(|a| a.arguments == 0) => {
                 let right = format!("{name}()");
                 let title = format!("`{name}` is a function");
-                self.report_name(name, Diagnostic::new(codes::UNKNOWN_COLUMN, span, title).help(format!("write `{right}`")).replace(right));
+                self.report_name(
+                    name,
+                    Diagnostic::new(codes::UNKNOWN_COLUMN, span, title).help(format!("write `{right}`")).replace(right),
+                );
             }
             None => self.unknown_column(name, span, input, input.row.name()),
         }

@@ -180,8 +180,10 @@ impl Parser<'_> {
                 Some(ExprKind::Literal(Value::Str(text)))
             }
             Some(Kind::OpenString) => {
-                self.report(Diagnostic::new(codes::OPEN_STRING, span, "this string does not end on its line")
-                    .help("close it with `\"`; a string of several lines is written r\"…\""));
+                self.report(
+                    Diagnostic::new(codes::OPEN_STRING, span, "this string does not end on its line")
+                        .help("close it with `\"`; a string of several lines is written r\"…\""),
+                );
                 self.bump();
                 Some(ExprKind::Broken)
             }
@@ -229,10 +231,14 @@ impl Parser<'_> {
     fn number(&mut self, span: Span) -> Option<ExprKind> {
         let next = self.text_at(self.at + 1);
         let plain = self.text().bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let unit = matches!(next, "ns" | "us" | "ms" | "s" | "m" | "h" | "d" | "B" | "kB" | "MB" | "GB" | "KiB" | "MiB" | "GiB" | "TiB")
-            .then_some(next)
-            .or_else(|| weir_spec::units::better_unit(next));
-        let same_line = self.tokens.get(self.at + 1).is_some_and(|t| !self.source[span.end..t.span.start].contains('\n'));
+        let unit = matches!(
+            next,
+            "ns" | "us" | "ms" | "s" | "m" | "h" | "d" | "B" | "kB" | "MB" | "GB" | "KiB" | "MiB" | "GiB" | "TiB"
+        )
+        .then_some(next)
+        .or_else(|| weir_spec::units::better_unit(next));
+        let same_line =
+            self.tokens.get(self.at + 1).is_some_and(|t| !self.source[span.end..t.span.start].contains('\n'));
         if let (true, Some(unit), true, Some(Kind::Name)) = (plain, unit, same_line, self.kind_at(self.at + 1)) {
             let right = format!("{}{unit}", self.text());
             let whole = span.to(self.tokens[self.at + 1].span);

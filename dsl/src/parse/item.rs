@@ -50,7 +50,11 @@ impl Parser<'_> {
             "" => None,
             _ => {
                 if self.is_missing_let() {
-                    let d = Diagnostic::new(codes::FOREIGN_SPELLING, Span::new(span.start, span.start), "`let` is missing before a definition");
+                    let d = Diagnostic::new(
+                        codes::FOREIGN_SPELLING,
+                        Span::new(span.start, span.start),
+                        "`let` is missing before a definition",
+                    );
                     self.report(d.replace("let "));
                     return self.definition();
                 }

@@ -102,6 +102,16 @@ impl Parser<'_> {
         Some(Call { name, args, parens, span })
     }
 
+    /// A component as a stage. An unknown one takes with it everything up to the next stage.
+    fn stage_call(&mut self) -> Option<Call> {
+        let known = (self.is_component)(self.text());
+        let call = self.call()?;
+        if !known && !self.silent {
+            self.skip_to(&["|"]);
+        }
+        Some(call)
+    }
+
     fn stage(&mut self) -> Option<Stage> {
         let start = self.span();
         let to_here = |p: &Self| Span::new(start.start, p.previous_end().max(start.end));
@@ -132,7 +142,7 @@ impl Parser<'_> {
                 let fields = self.block()?;
                 Stage::Route { fields, span: to_here(self) }
             }
-            _ => Stage::Call(self.call()?),
+            _ => Stage::Call(self.stage_call()?),
         };
         Some(stage)
     }
@@ -212,9 +222,16 @@ impl Parser<'_> {
         }
         let args = self.args();
         let by = if self.eat("by") { self.fields(false) } else { Vec::new() };
-        if !self.silent && !self.is("{") && !self.is("|") && self.kind_at(self.at) == Some(Kind::Name) && !self.begins_pipe() {
+        if !self.silent
+            && !self.is("{")
+            && !self.is("|")
+            && self.kind_at(self.at) == Some(Kind::Name)
+            && !self.begins_pipe()
+        {
             let span = Span::new(self.previous_end(), self.previous_end());
-            self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "`by` is missing before the keys").replace(" by"));
+            self.report(
+                Diagnostic::new(codes::FOREIGN_SPELLING, span, "`by` is missing before the keys").replace(" by"),
+            );
             self.fields(false);
         }
         let fields = self.block()?;

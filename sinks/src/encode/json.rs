@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, ListArray, RecordBatch,
-    StringArray, StructArray,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use bytes::{BufMut, BytesMut};
 use weir_core::component::{Encoded, Encoder};

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt16Array, UInt32Array,
-};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt16Array, UInt32Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use weir_core::batch::{BATCH_ROWS, Times};
 use weir_core::columns::{self, WordBuilder, absent, arrow_schema};
@@ -45,9 +43,23 @@ pub struct PacketBatch {
 
 macro_rules! each_dense {
     ($self:ident, $f:ident) => {
-        $f!($self.time, $self.seen, $self.src, $self.dst, $self.src_port, $self.dst_port,
-            $self.protocol, $self.ip_bytes, $self.frame_bytes, $self.payload_bytes, $self.flags,
-            $self.seq, $self.ack, $self.window, $self.faults)
+        $f!(
+            $self.time,
+            $self.seen,
+            $self.src,
+            $self.dst,
+            $self.src_port,
+            $self.dst_port,
+            $self.protocol,
+            $self.ip_bytes,
+            $self.frame_bytes,
+            $self.payload_bytes,
+            $self.flags,
+            $self.seq,
+            $self.ack,
+            $self.window,
+            $self.faults
+        )
     };
 }
 

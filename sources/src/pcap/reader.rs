@@ -17,15 +17,28 @@ const NAME_BYTES_MAX: usize = 128;
 pub enum Step<'a> {
     /// More bytes are needed to go on, this many in all.
     Need(usize),
-    Packet { used: usize, packet: Record<'a> },
+    Packet {
+        used: usize,
+        packet: Record<'a>,
+    },
     /// A block without a packet.
-    Skip { used: usize },
+    Skip {
+        used: usize,
+    },
     /// Packets that the capture itself says it lost.
-    Lost { used: usize, packets: u64 },
+    Lost {
+        used: usize,
+        packets: u64,
+    },
     /// One record is wrong, the next can still be found.
-    Bad { used: usize, why: String },
+    Bad {
+        used: usize,
+        why: String,
+    },
     /// Nothing after this can be trusted.
-    Broken { why: String },
+    Broken {
+        why: String,
+    },
 }
 
 /// One captured packet.
@@ -175,7 +188,7 @@ impl Reader {
             };
         }
         let length = u32_at(data, 4, big) as usize;
-        if length < 12 || length % 4 != 0 || length > BLOCK_BYTES_MAX {
+        if length < 12 || !length.is_multiple_of(4) || length > BLOCK_BYTES_MAX {
             return Step::Broken { why: format!("a block says it is {length} bytes long") };
         }
         if data.len() < length {
@@ -207,7 +220,9 @@ impl Reader {
         let major = body.get(4..6).map_or(1, |version| u16_at(version, 0, big));
         self.foreign = major != 1;
         match self.foreign {
-            true => Step::Bad { used, why: format!("a section of version {major}, which is not known: it is left out") },
+            true => {
+                Step::Bad { used, why: format!("a section of version {major}, which is not known: it is left out") }
+            }
             false => Step::Skip { used },
         }
     }

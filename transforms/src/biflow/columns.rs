@@ -32,9 +32,8 @@ fn one(records: &[Record], name: &str, context: &dyn Fn(&Flow) -> Option<Arc<str
     let int = |f: &dyn Fn(&Flow) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(records.iter().map(|(flow, _)| f(flow))))
     };
-    let byte = |f: &dyn Fn(&Record) -> Option<u8>| -> ArrayRef {
-        Arc::new(records.iter().map(f).collect::<UInt8Array>())
-    };
+    let byte =
+        |f: &dyn Fn(&Record) -> Option<u8>| -> ArrayRef { Arc::new(records.iter().map(f).collect::<UInt8Array>()) };
     let port = |f: &dyn Fn(&Flow) -> u16| -> ArrayRef {
         Arc::new(UInt16Array::from_iter_values(records.iter().map(|(flow, _)| f(flow))))
     };
@@ -54,9 +53,7 @@ fn one(records: &[Record], name: &str, context: &dyn Fn(&Flow) -> Option<Arc<str
         n if n == kind::INITIATOR_.name => byte(&|(f, _)| Some(f.initiator_how)),
         n if n == kind::END_REASON_.name => byte(&|(_, reason)| Some(*reason)),
         n if n == kind::OBSERVER_.name => byte(&|_| Some(observer::PATH)),
-        n if n == kind::RTT.name => {
-            Arc::new(records.iter().map(|(f, _)| f.rtt()).collect::<Int64Array>())
-        }
+        n if n == kind::RTT.name => Arc::new(records.iter().map(|(f, _)| f.rtt()).collect::<Int64Array>()),
         n if n == kind::FRAGMENTS.name => {
             let some = |n: u32| (n > 0).then_some(i64::from(n));
             Arc::new(records.iter().map(|(f, _)| some(f.fragments)).collect::<Int64Array>())

@@ -68,9 +68,16 @@ pub struct Side {
 enum Handshake {
     #[default]
     None,
-    Syn { at: i64 },
-    SynAck { syn_at: i64, expects: u32 },
-    Done { rtt: i64 },
+    Syn {
+        at: i64,
+    },
+    SynAck {
+        syn_at: i64,
+        expects: u32,
+    },
+    Done {
+        rtt: i64,
+    },
     /// Established without its beginning seen.
     Unseen,
 }
@@ -247,10 +254,10 @@ impl Flow {
             return;
         }
         match self.handshake {
-            Handshake::SynAck { syn_at, expects } if packet.from == self.initiator && ack => {
-                if tcp.ack.wrapping_sub(expects) as i32 >= 0 {
-                    self.handshake = Handshake::Done { rtt: packet.time - syn_at };
-                }
+            Handshake::SynAck { syn_at, expects }
+                if packet.from == self.initiator && ack && tcp.ack.wrapping_sub(expects) as i32 >= 0 =>
+            {
+                self.handshake = Handshake::Done { rtt: packet.time - syn_at };
             }
             Handshake::None => self.handshake = Handshake::Unseen,
             // Data the other way although no answer was seen: one direction was not captured.

@@ -12,7 +12,9 @@ pub const HOLES_MAX: usize = 64;
 pub enum Segment {
     New,
     /// Bytes of it that had been seen before.
-    Again { bytes: u64 },
+    Again {
+        bytes: u64,
+    },
     Late,
 }
 
@@ -22,6 +24,8 @@ pub struct Sequence {
     low: u64,
     pub high: u64,
     /// Unseen ranges below `high`, ascending. Most connections never have one.
+    /// Boxed: 16 bytes less in each of a million flows.
+    #[allow(clippy::box_collection)]
     holes: Option<Box<Vec<(u64, u64)>>>,
     started: bool,
     pub approximate: bool,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, UInt32Array};
 use arrow_schema::{Field as ArrowField, Schema as ArrowSchema};
 use arrow_select::take::{take, take_record_batch};
+use weir_core::Out;
 use weir_core::batch::{Batch, mask};
 use weir_core::component::{Front, Part};
 use weir_core::eval::Compiled;
 use weir_core::ledger::Counts;
-use weir_core::Out;
 use weir_spec::plan::Window;
 use weir_spec::{Schema, Type};
 

@@ -4,8 +4,8 @@ use std::hash::BuildHasher;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
-    StringArray, UInt8Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, StringArray,
+    UInt8Array,
 };
 use std::sync::Arc;
 use weir_core::columns::{addresses, ips};
@@ -93,8 +93,7 @@ pub fn column(keys: &mut [&[u8]], ty: &Type) -> ArrayRef {
         Type::Bool => each!(BooleanArray, |k: &mut &[u8]| fixed::<1>(k)[0] == 1),
         Type::Enum(_) => each!(UInt8Array, |k: &mut &[u8]| fixed::<1>(k)[0]),
         Type::Ip => {
-            let values: Vec<Option<[u8; 16]>> =
-                keys.iter_mut().map(|k| there(k).then(|| fixed::<16>(k))).collect();
+            let values: Vec<Option<[u8; 16]>> = keys.iter_mut().map(|k| there(k).then(|| fixed::<16>(k))).collect();
             let nulls = values.iter().map(Option::is_some).collect();
             Arc::new(ips(values.into_iter().map(Option::unwrap_or_default).collect(), Some(nulls)))
         }

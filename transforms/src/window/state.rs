@@ -18,10 +18,20 @@ pub enum State {
     Whole(i128),
     Sum(f64),
     /// The extreme so far, by sign: 1 looks for the largest.
-    Extreme { sign: i8, value: Option<f64>, whole: Option<i64> },
-    Avg { sum: f64, count: u64 },
+    Extreme {
+        sign: i8,
+        value: Option<f64>,
+        whole: Option<i64>,
+    },
+    Avg {
+        sum: f64,
+        count: u64,
+    },
     /// Event time and encoded value; among equal times the smaller value, so order is no matter.
-    Edge { last: bool, at: Option<(i64, Vec<u8>)> },
+    Edge {
+        last: bool,
+        at: Option<(i64, Vec<u8>)>,
+    },
     Distinct(Box<Distinct>),
     Sketch(Box<Sketch>),
 }
@@ -136,9 +146,7 @@ pub fn column(call: &AggregateCall, states: &[&State], seconds: f64) -> ArrayRef
             let mut keys: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
             key::column(&mut keys, &call.ty)
         }
-        _ if call.ty.is_float() => {
-            Arc::new(states.iter().map(|s| result(call, s, seconds)).collect::<Float64Array>())
-        }
+        _ if call.ty.is_float() => Arc::new(states.iter().map(|s| result(call, s, seconds)).collect::<Float64Array>()),
         _ => Arc::new(states.iter().map(|s| exact(call, s, seconds)).collect::<Int64Array>()),
     }
 }

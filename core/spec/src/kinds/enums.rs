@@ -35,21 +35,32 @@ macro_rules! closed {
     (@consts $at:expr,) => {};
 }
 
-closed!(STATE, "state", [
-    ATTEMPT = "attempt", REFUSED = "refused", ESTABLISHED = "established",
-    CLOSED = "closed", RESET = "reset",
-], state);
+closed!(
+    STATE,
+    "state",
+    [ATTEMPT = "attempt", REFUSED = "refused", ESTABLISHED = "established", CLOSED = "closed", RESET = "reset",],
+    state
+);
 
-closed!(INITIATOR, "initiator", [
-    SYN = "syn", SYN_ACK = "syn_ack", KERNEL = "kernel", FIRST_PACKET = "first_packet",
-    PORT = "port",
-], initiator);
+closed!(
+    INITIATOR,
+    "initiator",
+    [SYN = "syn", SYN_ACK = "syn_ack", KERNEL = "kernel", FIRST_PACKET = "first_packet", PORT = "port",],
+    initiator
+);
 
-closed!(END_REASON, "end_reason", [
-    IDLE_TIMEOUT = "idle_timeout", ACTIVE_TIMEOUT = "active_timeout",
-    END_OF_FLOW = "end_of_flow", FORCED_END = "forced_end",
-    LACK_OF_RESOURCES = "lack_of_resources",
-], end_reason);
+closed!(
+    END_REASON,
+    "end_reason",
+    [
+        IDLE_TIMEOUT = "idle_timeout",
+        ACTIVE_TIMEOUT = "active_timeout",
+        END_OF_FLOW = "end_of_flow",
+        FORCED_END = "forced_end",
+        LACK_OF_RESOURCES = "lack_of_resources",
+    ],
+    end_reason
+);
 
 closed!(OBSERVER, "observer", [SRC = "src", DST = "dst", BOTH = "both", PATH = "path"], observer);
 
@@ -86,15 +97,8 @@ pub mod protocol {
     pub const HIP: u8 = 139;
     pub const SHIM6: u8 = 140;
 
-    pub(super) const KEYWORDS: &[(u8, &str)] = &[
-        (TCP, "tcp"),
-        (UDP, "udp"),
-        (ICMP, "icmp"),
-        (ICMP6, "icmp6"),
-        (SCTP, "sctp"),
-        (GRE, "gre"),
-        (ESP, "esp"),
-    ];
+    pub(super) const KEYWORDS: &[(u8, &str)] =
+        &[(TCP, "tcp"), (UDP, "udp"), (ICMP, "icmp"), (ICMP6, "icmp6"), (SCTP, "sctp"), (GRE, "gre"), (ESP, "esp")];
 }
 
 /// Queries and their replies (RFC 792, 1256, 950; RFC 4443, 2710, 4861, 4620, 6275).

@@ -1,0 +1,144 @@
+//! What a user is told: every mistake with its rendered message. A message is a product.
+
+use std::collections::BTreeMap;
+
+use weir_dsl::{Setting, render};
+
+/// The rendered diagnostics of a pipeline.
+fn say(pipeline: &str) -> String {
+    let params = BTreeMap::new();
+    let env = |_: &str| None;
+    let setting = Setting { components: &weir::components::SPECS, params: &params, env: &env };
+    let checked = weir_dsl::check(pipeline.as_bytes(), &setting);
+    let each = checked.diagnostics.iter().map(|d| render::human("my.weir", pipeline, d, false));
+    each.collect::<Vec<_>>().join("\n\n")
+}
+
+/// One pipeline with one mistake a line: its name, and its text.
+const MISTAKES: &[(&str, &str)] = &[
+    ("unknown_column", r#"pcap("a.pcap") | biflow | where dst.prot == 443 | stdout"#),
+    ("unit", r#"pcap("a.pcap") | biflow | where rtt > 5 | stdout"#),
+    ("unit_of_zero", r#"pcap("a.pcap") | biflow | where rtt > 0 | stdout"#),
+    ("unit_of_size", r#"pcap("a.pcap") | biflow | where sent_bytes > 1000 | stdout"#),
+    ("enumerated", r#"pcap("a.pcap") | biflow | where protocol == "tpc" | stdout"#),
+    ("enumerated_number", r#"pcap("a.pcap") | biflow | where protocol == 6 | stdout"#),
+    ("types", r#"pcap("a.pcap") | where src.ip == 443 | stdout"#),
+    ("unknown_component", r#"pcap("a.pcap") | wher dst.port == 443 | window(5m) { n = count() } | stdout"#),
+    ("unknown_source", r#"pcapp("a.pcap") | biflow | stdout"#),
+    ("unknown_stream", "let flows = pcap(\"a.pcap\") | biflow\nflow | stdout"),
+    ("unknown_option", r#"pcap("a.pcap") | biflow(idel: 30s) | stdout"#),
+    ("missing_option", "pcap() | stdout"),
+    ("option_twice", r#"pcap("a.pcap") | biflow(30s, idle: 40s) | stdout"#),
+    ("option_type", r#"pcap("a.pcap") | biflow(30) | stdout"#),
+    ("option_word", r#"pcap("a.pcap") | stdout(jsno)"#),
+    ("option_none", "pcap(none) | stdout"),
+    ("kind", r#"pcap("a.pcap") | biflow | biflow | stdout"#),
+    ("nothing_reads", r#"pcap("a.pcap") | biflow"#),
+    ("sink_in_the_middle", r#"pcap("a.pcap") | stdout | biflow"#),
+    ("sink_as_stream", "let out = pcap(\"a.pcap\") | stdout\nout | blackhole"),
+    (
+        "no_such_output",
+        "let w = pcap(\"a.pcap\") | window(5m) { n = count() } | where n > 1\nw | stdout\nw.late | stdout",
+    ),
+    ("duplicate", "let a = pcap(\"a.pcap\")\nlet a = pcap(\"b.pcap\")\na | stdout"),
+    ("cycle", "let a = b | biflow\nlet b = a | biflow\na | stdout"),
+    ("unclosed", "pcap(\"a.pcap\" | biflow | stdout"),
+    ("stray", "pcap(\"a.pcap\")) | stdout"),
+    ("open_string", "pcap(\"a.pcap) | stdout"),
+    ("bad_unit", r#"pcap("a.pcap") | biflow(10sec) | stdout"#),
+    ("space_before_unit", r#"pcap("a.pcap") | biflow(10 seconds) | stdout"#),
+    ("foreign_and", r#"pcap("a.pcap") | where dst.port == 443 && protocol == "tcp" | stdout"#),
+    ("foreign_comment", "// hello\npcap(\"a.pcap\") | stdout"),
+    ("foreign_equals", r#"pcap("a.pcap") | biflow(idle = 30s) | stdout"#),
+    ("foreign_arrow", r#"pcap("a.pcap") -> stdout"#),
+    ("missing_let", "flows = pcap(\"a.pcap\") | biflow\nflows | stdout"),
+    ("missing_comma", r#"pcap("a.pcap") | biflow(idle: 30s active: none) | stdout"#),
+    ("lookalike_name", "let flоws = pcap(\"a.pcap\")\nflоws | stdout"),
+    ("not_aggregated", r#"pcap("a.pcap") | biflow | window(5m) by src.ip { b = sent_bytes } | stdout"#),
+    ("count_without_parentheses", r#"pcap("a.pcap") | biflow | window(5m) by src.ip { n = count } | stdout"#),
+    ("window_without_width", r#"pcap("a.pcap") | window() { n = count() } | stdout"#),
+    ("window_every", r#"pcap("a.pcap") | window(5m, every: 2m) { n = count() } | stdout"#),
+    ("lateness", r#"pcap("a.pcap") | window(5m, lateness: 10m) { n = count() } | stdout"#),
+    ("computed_key", r#"pcap("a.pcap") | window(5m) by network(src.ip, 24) { n = count() } | stdout"#),
+    ("unresolved_tag", r#"pcap("a.pcap") | biflow | window(5m) by src.service { n = count() } | stdout"#),
+    ("unknown_function", r#"pcap("a.pcap") | where uper(interface) == "A" | stdout"#),
+    ("aggregate_outside", r#"pcap("a.pcap") | where sum(ip_bytes) > 1MB | stdout"#),
+    ("wrong_arguments", r#"pcap("a.pcap") | set x = if(1, 2, 3) | stdout"#),
+    ("param_and_column", "param protocol: string = \"tcp\"\npcap(\"a.pcap\") | where protocol == \"tcp\" | stdout"),
+    ("delivery", r#"pcap("a.pcap") | stdout(delivery: exactly_once)"#),
+    ("merge_unlike", "let a = pcap(\"a.pcap\")\nlet b = a | biflow\nlet m = merge(a, b)\nm | stdout"),
+    ("unused", "let a = pcap(\"a.pcap\")\nparam p: int = 1\npcap(\"b.pcap\") | stdout"),
+    ("vector", "[sources.in]\ntype = \"file\"\n"),
+    ("empty", "# nothing\n"),
+    ("ipv6", r#"pcap("a.pcap") | where src.ip == 2001:db8::1 | stdout"#),
+    ("address", r#"pcap("a.pcap") | where src.ip == "10.0.0.256" | stdout"#),
+    ("equals_network", r#"pcap("a.pcap") | where src.ip == 10.0.0.0/8 | stdout"#),
+    ("unknown_setting", "settings(memry: 256MiB)\npcap(\"a.pcap\") | stdout"),
+    ("memory", "settings(memory: 10MiB)\npcap(\"a.pcap\") | biflow | stdout"),
+    ("endless_top", "generate(flow) | top(10, by: sent_bytes) | stdout"),
+];
+
+#[test]
+fn every_mistake_has_its_message() {
+    for (name, pipeline) in MISTAKES {
+        insta::with_settings!({ description => *pipeline, omit_expression => true }, {
+            insta::assert_snapshot!(*name, say(pipeline));
+        });
+    }
+}
+
+#[test]
+fn one_mistake_is_one_message() {
+    for (name, pipeline) in MISTAKES.iter().filter(|(name, _)| *name != "unused") {
+        let said = say(pipeline);
+        let messages = said.lines().filter(|l| l.starts_with("error[") || l.starts_with("warning[")).count();
+        assert_eq!(messages, 1, "{name}\n{said}");
+    }
+}
+
+#[test]
+fn ten_mistakes_are_all_reported_in_file_order() {
+    let pipeline = r#"param x: strng = "a"
+let flows = pcap("a.pcap") | biflow(idel: 30s)
+let web = flows | where dst.prot == 443
+let slow = flows | where rtt > 5
+web | stdout(jsno)
+slow | file()
+nothing | stdout
+flows | window(5m, every: 2m) by src.ip { b = sent_bytes } | blackhole
+pcap("b.pcap") | set y = sent + 1 | stdout
+pcap("c.pcap") | where protocol == "tpc" | biflow
+"#;
+    insta::assert_snapshot!(say(pipeline));
+}
+
+#[test]
+fn json_has_the_agreed_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my.weir");
+    std::fs::write(&path, "pcap(\"a.pcap\") | biflow | where dst.prot == 443 | stdout\n").unwrap();
+    let output = super::support::weir().args(["check", "--format", "json"]).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&object["line"], &object["column"], &object["end_column"]), (&1.into(), &33.into(), &41.into()));
+    assert_eq!((&object["code"], &object["severity"]), (&"E0301".into(), &"error".into()));
+    assert_eq!(object["replacement"], "dst.port");
+    for field in ["title", "file", "end_line", "labels", "help"] {
+        assert!(object.get(field).is_some(), "{field}");
+    }
+}
+
+/// A mebibyte of garbage is answered in time, and with a bounded number of messages.
+#[test]
+fn garbage_is_answered() {
+    for unit in ["(", "a | ", "\"", "let x = ", ")", "{ [ ( ", "a.b == ", "not ", "\u{416}", "window(5m) by ", "/*"] {
+        let garbage = unit.repeat((1 << 20) / unit.len());
+        let started = std::time::Instant::now();
+        let params = BTreeMap::new();
+        let setting = Setting { components: &weir::components::SPECS, params: &params, env: &|_| None };
+        let checked = weir_dsl::check(garbage.as_bytes(), &setting);
+        assert!(!checked.diagnostics.is_empty() && checked.diagnostics.len() <= 100);
+        // Unoptimised code on a busy machine: the bar of 3 s is measured in the release build.
+        assert!(started.elapsed().as_secs() < 60, "{unit:?}: {:?}", started.elapsed());
+    }
+}

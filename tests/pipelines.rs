@@ -1,0 +1,147 @@
+//! Pipelines as a user writes them, their results and their ledgers.
+
+use super::support::{finish, run, weir};
+
+#[test]
+fn the_quickstart_prints_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("ledger.json");
+    let output = weir().args(["run", "pipelines/quickstart.weir", "--ledger"]).arg(&ledger).output().unwrap();
+    let run = finish(&output, &ledger);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(run.stdout);
+    assert_eq!(run.count("flows/pcap", "made"), 40_532);
+}
+
+#[test]
+fn the_quickstart_checks_in_silence() {
+    let output = weir().args(["check", "pipelines/quickstart.weir"]).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+}
+
+#[test]
+fn the_plan_says_what_will_be() {
+    let output = weir().args(["plan", "pipelines/quickstart.weir"]).output().unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn rows_are_filtered_computed_routed_and_merged() {
+    let run = run(r#"
+        let all = generate(flow, rows: 10000)
+        let split = all | route { web = dst.port == 443, dns = dst.port == 53 }
+        let both = merge(split.web, split.dns)
+        both | set twice = sent_packets * 2 | where twice > 100 | select dst.port, twice | stdout(ndjson)
+        split.rest | blackhole
+    "#);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!(run.count("split", "in"), 10_000);
+    assert_eq!(run.count("both", "in") + run.count("blackhole", "in"), 10_000);
+    let rows = run.rows();
+    assert_eq!(rows.len() as u64, run.count("stdout", "out"));
+    assert!(rows.iter().all(|r| r["twice"].as_i64().unwrap() > 100));
+}
+
+#[test]
+fn a_limit_ends_an_endless_input() {
+    let run = run("generate(flow) | limit(5000) | stdout(ndjson)");
+    assert_eq!((run.code, run.stdout.lines().count()), (0, 5000));
+    assert_eq!(run.count("stdout", "out"), 5000);
+}
+
+#[test]
+fn unread_late_rows_are_counted_under_their_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("late.ndjson");
+    let at = |s: &str| format!("{{\"at\":\"2026-01-01T00:0{s}Z\",\"n\":1}}\n");
+    let text: String = ["0:00", "7:00", "0:30", "7:30"].iter().map(|s| at(s)).collect();
+    std::fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    let run =
+        run(&format!("ndjson({path:?}, as: {{ at: time, n: int }}) | window(5m) {{ n = sum(n) }} | stdout(ndjson)"));
+    let sums: Vec<i64> = run.rows().iter().map(|r| r["n"].as_i64().unwrap()).collect();
+    assert_eq!(sums, [1, 2]);
+    assert_eq!(run.count("window", "dropped/unread_late"), 1);
+}
+
+#[test]
+fn any_number_of_workers_gives_the_same_bytes() {
+    let with = |workers: usize| {
+        run(&format!(
+            "settings(workers: {workers})\n\
+             generate(flow, rows: 50000) | window(7s, lateness: 1s) by src.ip, dst.port {{ n = count(), s = sum(sent_bytes), \
+             p = p95(rtt), d = distinct(src.port), f = first(src.port) }} | stdout(ndjson)"
+        ))
+        .stdout
+    };
+    let one = with(1);
+    assert!(one.lines().count() > 1000);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(5));
+}
+
+#[test]
+fn a_file_is_appended_to_or_replaced_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.ndjson");
+    std::fs::write(&path, "before\n").unwrap();
+    let quoted = format!("{:?}", path.display().to_string());
+    let appended = run(&format!("generate(flow, rows: 3) | select dst.port | file({quoted})"));
+    assert_eq!(appended.code, 0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("before\n") && text.lines().count() == 4, "{text}");
+    let replaced = run(&format!("generate(flow, rows: 2) | select dst.port | file({quoted}, mode: replace)"));
+    assert_eq!(replaced.code, 0);
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// While a source offers far more than the sink takes, memory stays within the plan and a fifth.
+#[test]
+fn a_slow_sink_holds_its_source_back() {
+    use std::io::Read;
+    use std::process::Stdio;
+    let pipeline = "settings(memory: 64MiB)\ngenerate(flow) | stdout(ndjson)";
+    let mut child = weir().args(["run", "-e", pipeline]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let mut chunk = [0; 64 << 10];
+    for _ in 0..100 {
+        out.read_exact(&mut chunk).unwrap();
+        // A reader that takes its time; the source could make a hundred times as much meanwhile.
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("0");
+        peak = peak.max(line.trim().split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let allowed = (64 << 10) * 12 / 10;
+    assert!(peak > 0 && peak < allowed, "{peak} KiB resident, {allowed} allowed");
+}
+
+#[test]
+fn a_signal_drains_and_the_ledger_balances() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.json");
+    let pipeline = "generate(flow) | window(1s) by dst.port { n = count() } | blackhole";
+    let mut child = weir().args(["run", "-e", pipeline, "--ledger"]).arg(&path).spawn().unwrap();
+    let started = std::time::Instant::now();
+    while std::fs::read_to_string(format!("/proc/{}/stat", child.id())).is_ok_and(|s| !used_cpu(&s)) {
+        assert!(started.elapsed().as_secs() < 20, "it never ran");
+        std::thread::yield_now();
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let ledger: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(ledger["balanced"], true);
+}
+
+/// Whether a process has used a tenth of a second, by its `/proc/PID/stat`.
+fn used_cpu(stat: &str) -> bool {
+    let after = stat.rsplit(')').next().unwrap_or("");
+    let ticks: Vec<u64> = after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse().ok()).collect();
+    ticks.iter().sum::<u64>() >= 10
+}

@@ -1,0 +1,61 @@
+//! Running the program as a user does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A run of the program: its output, and its ledger.
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub ledger: Option<Value>,
+}
+
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn weir() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.current_dir(root()).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+pub fn text(output: &Output) -> (i32, String, String) {
+    let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), string(&output.stdout), string(&output.stderr))
+}
+
+/// Runs a pipeline given as text, and keeps its ledger, which has to balance.
+pub fn run(pipeline: &str) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.json");
+    let output = weir().args(["run", "-e", pipeline, "--ledger"]).arg(&path).output().unwrap();
+    finish(&output, &path)
+}
+
+pub fn finish(output: &Output, ledger: &Path) -> Run {
+    let (code, stdout, stderr) = text(output);
+    let ledger: Option<Value> = std::fs::read(ledger).ok().map(|b| serde_json::from_slice(&b).unwrap());
+    if let Some(ledger) = &ledger {
+        assert_eq!(ledger["balanced"], true, "{ledger:#}");
+    }
+    Run { code, stdout, stderr, ledger }
+}
+
+impl Run {
+    pub fn rows(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// One number of the ledger.
+    pub fn count(&self, component: &str, field: &str) -> u64 {
+        let ledger = self.ledger.as_ref().expect("the run wrote a ledger");
+        let components = ledger["components"].as_array().unwrap();
+        let found = components.iter().find(|c| c["name"] == component);
+        let found = found.unwrap_or_else(|| panic!("no `{component}` in {ledger:#}"));
+        found.pointer(&format!("/{field}")).and_then(Value::as_u64).unwrap_or(0)
+    }
+}
