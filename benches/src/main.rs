@@ -1,0 +1,135 @@
+//! Micro benchmarks: what one thing costs, as the median of several runs.
+//!
+//!     cargo run --release -p weir-benches
+//!
+//! CPU time is read from the process clock; getrusage moves in steps of milliseconds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use weir_core::batch::{BATCH_ROWS, Batch, Times};
+use weir_core::columns::arrow_schema;
+use weir_core::edge::{Limits, edge};
+use weir_core::eval::Compiled;
+use weir_core::ledger::{Counts, EdgeCounts};
+use weir_core::{Acks, Time};
+use weir_spec::expr::{Comparison, Expr, Node};
+use weir_spec::plan::OnFull;
+use weir_spec::{Field, Schema, Type};
+
+const RUNS: usize = 9;
+
+fn main() {
+    hop();
+    filter();
+    check();
+    let flow = weir_transforms_flow_bytes();
+    println!("{:<44} {flow:>10} B", "one conversation in the table");
+}
+
+fn weir_transforms_flow_bytes() -> u64 {
+    let spec = weir::components::SPECS.iter().find(|s| s.name == "biflow");
+    let mut values = weir_spec::Values::default();
+    values.set("flows_max", weir_spec::Value::Int(1));
+    spec.map_or(0, |s| match (s.memory)(&values).state {
+        weir_spec::memory::StateMemory::Bytes(bytes) => bytes,
+        _ => 0,
+    })
+}
+
+/// CPU time of this process.
+fn cpu() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock's id is valid and `now` is a timespec that lives through the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+fn report(name: &str, unit: &str, mut runs: Vec<f64>) {
+    runs.sort_by(f64::total_cmp);
+    let (low, median, high) = (runs[0], runs[runs.len() / 2], runs[runs.len() - 1]);
+    println!("{name:<44} {median:>10.1} {unit}  ({low:.1} to {high:.1})");
+}
+
+fn rows(n: usize) -> (Schema, RecordBatch) {
+    let fields = vec![Field::new("a", Type::INT), Field::new("b", Type::INT)];
+    let schema = Schema { fields };
+    let column = |step: i64| -> ArrayRef { Arc::new((0..n as i64).map(|i| i * step % 1000).collect::<Int64Array>()) };
+    let batch = RecordBatch::try_new(arrow_schema(&schema), vec![column(7), column(11)]);
+    (schema, batch.expect("two columns of one length"))
+}
+
+/// A batch through a bounded queue between two tasks on one thread.
+fn hop() {
+    const HOPS: usize = 200_000;
+    let (_, rows) = rows(16);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let run = || {
+        let limits = Limits { batches_max: 8, bytes_max: 4 << 20 };
+        let (mut sender, mut receiver) =
+            edge(limits, OnFull::Block, Arc::new(EdgeCounts::default()), Arc::new(Counts::default()));
+        let time: Vec<i64> = vec![0; 16];
+        let batches: Vec<Batch> =
+            (0..HOPS).map(|_| Batch::new(rows.clone(), Times::InOrder(time.clone().into()), Acks::none())).collect();
+        let before = cpu();
+        runtime.block_on(async {
+            let produce = async {
+                for batch in batches {
+                    std::future::poll_fn(|cx| sender.poll_ready(cx)).await;
+                    sender.push(batch);
+                }
+                sender.advance(Time::END);
+            };
+            let consume = async {
+                let mut taken = 0;
+                while let Ok(item) = std::future::poll_fn(|cx| receiver.poll_next(cx)).await {
+                    taken += item.batch.map_or(0, |b| b.len());
+                    if item.watermark == Time::END {
+                        break;
+                    }
+                }
+                assert_eq!(taken, HOPS * 16);
+            };
+            tokio::join!(produce, consume);
+        });
+        (cpu() - before).as_nanos() as f64 / HOPS as f64
+    };
+    report("a bounded hop of a batch", "ns", (0..RUNS).map(|_| run()).collect());
+}
+
+/// `where a > b` over two integer columns.
+fn filter() {
+    let (schema, rows) = rows(BATCH_ROWS);
+    let column = |name| Box::new(Expr::column(name, Type::INT));
+    let node = Node::Compare(Comparison::Greater, column("a"), column("b"));
+    let condition = Compiled::new(&Expr { ty: Type::Bool, node }, &schema, &Arc::new(Counts::default()));
+    let run = || {
+        let before = cpu();
+        let mut kept = 0;
+        for _ in 0..5_000 {
+            kept += condition.mask(&rows).true_count();
+        }
+        assert!(kept > 0);
+        (5_000 * BATCH_ROWS) as f64 / (cpu() - before).as_secs_f64() / 1e6
+    };
+    report("`where` comparing two integer columns", "M rows/s", (0..RUNS).map(|_| run()).collect());
+}
+
+/// `weir check` of 200 lines, without the process around it.
+fn check() {
+    let line =
+        "let w0 = flows | where dst.port == 443 and rtt > 5ms | window(5m) by src.ip { n = count() }\nw0 | blackhole\n";
+    let mut text = String::from("let flows = pcap(\"a.pcap\") | biflow\n");
+    (0..100).for_each(|n| text += &line.replace("w0", &format!("w{n}")));
+    let params = BTreeMap::new();
+    let setting = weir_dsl::Setting { components: &weir::components::SPECS, params: &params, env: &|_| None };
+    let run = || {
+        let started = Instant::now();
+        let checked = weir_dsl::check(text.as_bytes(), &setting);
+        assert!(checked.diagnostics.iter().all(|d| d.code.0 == "E0317"), "{:?}", checked.diagnostics.first());
+        started.elapsed().as_secs_f64() * 1e3
+    };
+    report("`check` of 201 lines", "ms", (0..RUNS).map(|_| run()).collect());
+}
