@@ -32,7 +32,11 @@ use flow::{Flow, Key, Seen, Tcp};
 use table::{Table, Timeouts};
 
 /// Memory of one conversation: its slot, its place in the index and on the wheel.
-pub const FLOW_BYTES: u64 = (std::mem::size_of::<Option<Flow>>() + 8 + 16 + 16) as u64;
+pub const FLOW_BYTES: u64 = (table::SLOT_BYTES + INDEX_BYTES + WHEEL_BYTES) as u64;
+/// A slot number at the index's usual load, and its control byte.
+const INDEX_BYTES: usize = 8;
+/// A slot and its generation, in a vector that has doubled.
+const WHEEL_BYTES: usize = 12;
 /// Different VLAN and interface contexts that are told apart.
 const CONTEXTS_MAX: usize = 65_536;
 
@@ -140,7 +144,7 @@ struct Contexts {
     vlan: bool,
     interface: bool,
     hasher: foldhash::quality::FixedState,
-    texts: HashMap<u64, Arc<str>>,
+    texts: HashMap<u32, Arc<str>>,
 }
 
 impl Contexts {
@@ -155,7 +159,7 @@ impl Contexts {
     }
 
     /// 0 where there is nothing to tell apart.
-    fn of(&mut self, view: &View, row: usize) -> u64 {
+    fn of(&mut self, view: &View, row: usize) -> u32 {
         let vlans = view.vlan.filter(|v| self.vlan && v.is_valid(row));
         let interface = view.interface.filter(|i| self.interface && i.is_valid(row));
         if vlans.is_none() && interface.is_none() {
@@ -171,9 +175,8 @@ impl Contexts {
             words.map_or("", |w| w.value(i.keys().value(row) as usize))
         });
         let text = format!("{}|{}", ids.unwrap_or_default(), name.unwrap_or(""));
-        // The low half is left for the ICMP identifier.
-        let hash = self.hasher.hash_one(&text) | 1 << 63;
-        let number = hash & !0xffff_ffff;
+        // Never 0, which means that there is nothing to tell apart.
+        let number = self.hasher.hash_one(&text) as u32 | 1;
         if self.texts.len() < CONTEXTS_MAX {
             self.texts.entry(number).or_insert_with(|| text.into());
         }
@@ -181,7 +184,7 @@ impl Contexts {
     }
 
     fn text(&self, flow: &Flow) -> Option<Arc<str>> {
-        self.texts.get(&(flow.key.context & !0xffff_ffff)).cloned()
+        self.texts.get(&flow.key.context).cloned()
     }
 }
 
@@ -226,18 +229,17 @@ impl<'a> View<'a> {
     }
 
     /// The conversation's key, and which end sent this packet.
-    fn key(&self, row: usize, context: u64) -> (Key, usize) {
+    fn key(&self, row: usize, context: u32) -> (Key, usize) {
         let protocol = self.protocol.value(row);
         let (src, dst) = (self.src[row], self.dst[row]);
         let (src_port, dst_port) = (self.src_port.value(row), self.dst_port.value(row));
         let icmp_id = self.icmp_id.filter(|ids| ids.is_valid(row)).map_or(0, |ids| ids.value(row));
-        let context = context | u64::from(icmp_id);
         let forward = (src, src_port) <= (dst, dst_port) || is_one_way(protocol, src_port);
         let (a, a_port, b, b_port) = match forward {
             true => (src, src_port, dst, dst_port),
             false => (dst, dst_port, src, src_port),
         };
-        (Key { a, b, a_port, b_port, protocol, context }, usize::from(!forward))
+        (Key { a, b, a_port, b_port, protocol, icmp_id, context }, usize::from(!forward))
     }
 
     fn seen(&self, row: usize, time: i64, from: usize) -> Seen {
@@ -283,7 +285,7 @@ impl Transform for Biflow {
             self.hashes.push((key, from, self.table.hash(&key)));
         }
         for (row, (key, from, hash)) in self.hashes.iter().enumerate() {
-            self.table.add(key, *hash, &view.seen(row, time[row], *from), 0);
+            self.table.add(key, *hash, &view.seen(row, time[row], *from));
         }
         if !acks.is_empty() {
             self.held.push(acks);

@@ -24,10 +24,10 @@ pub fn build(records: &[Record], schema: &Schema, context: &dyn Fn(&Flow) -> Opt
 
 fn one(records: &[Record], name: &str, context: &dyn Fn(&Flow) -> Option<Arc<str>>) -> Option<ArrayRef> {
     if let Some(rest) = name.strip_prefix("sent_") {
-        return counter(records, rest, |flow| flow.initiator);
+        return counter(records, rest, |flow| flow.initiator());
     }
     if let Some(rest) = name.strip_prefix("received_") {
-        return counter(records, rest, |flow| 1 - flow.initiator);
+        return counter(records, rest, |flow| 1 - flow.initiator());
     }
     let int = |f: &dyn Fn(&Flow) -> i64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(records.iter().map(|(flow, _)| f(flow))))
@@ -74,7 +74,7 @@ fn one(records: &[Record], name: &str, context: &dyn Fn(&Flow) -> Option<Arc<str
 /// Source and destination: who opened it comes first.
 fn ends(flow: &Flow) -> (([u8; 16], u16), ([u8; 16], u16)) {
     let (a, b) = ((flow.key.a, flow.key.a_port), (flow.key.b, flow.key.b_port));
-    if flow.initiator == 0 { (a, b) } else { (b, a) }
+    if flow.initiator() == 0 { (a, b) } else { (b, a) }
 }
 
 /// Loss accounting only means something for TCP; elsewhere it is absent, not zero.
@@ -93,14 +93,14 @@ fn counter(records: &[Record], name: &str, side: impl Fn(&Flow) -> usize) -> Opt
         "bytes" => always(|c| c.ip_bytes),
         "frame_bytes" => always(|c| c.frame_bytes),
         "payload_bytes" => always(|c| c.payload_bytes),
-        "retransmits" => tcp(&|f, s| f.sides[s].counters.retransmits.into()),
-        "retransmit_bytes" => tcp(&|f, s| f.sides[s].counters.retransmit_bytes),
-        "late" => tcp(&|f, s| f.sides[s].counters.late.into()),
-        "keepalives" => tcp(&|f, s| f.sides[s].counters.keepalives.into()),
+        "retransmits" => tcp(&|f, s| f.loss(s).retransmits),
+        "retransmit_bytes" => tcp(&|f, s| f.loss(s).retransmit_bytes),
+        "late" => tcp(&|f, s| f.loss(s).late),
+        "keepalives" => tcp(&|f, s| f.loss(s).keepalives),
         "missed_bytes" => tcp(&|f, s| f.missed(s)),
         "flags" => {
             let is_tcp = |flow: &Flow| flow.key.protocol == protocol::TCP;
-            let value = |(flow, _): &Record| is_tcp(flow).then(|| flow.sides[side(flow)].counters.flags);
+            let value = |(flow, _): &Record| is_tcp(flow).then(|| flow.flags(side(flow)));
             Arc::new(records.iter().map(value).collect::<UInt8Array>())
         }
         _ => return None,

@@ -4,8 +4,8 @@ use weir_spec::kinds::enums::{end_reason, flags, initiator, protocol, state};
 
 use super::sequence::{Segment, Sequence};
 
-/// What makes two packets one conversation: addresses, ports, protocol, and the context (VLANs,
-/// interface, ICMP identifier) as a hash. `a` is the lower endpoint, except in one-way ICMP.
+/// What makes two packets one conversation: addresses, ports, protocol, and the context (VLANs
+/// and interface) as a hash. `a` is the lower endpoint, except in one-way ICMP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     pub a: [u8; 16],
@@ -13,7 +13,9 @@ pub struct Key {
     pub a_port: u16,
     pub b_port: u16,
     pub protocol: u8,
-    pub context: u64,
+    /// Of an ICMP query.
+    pub icmp_id: u16,
+    pub context: u32,
 }
 
 /// One packet as the meter sees it.
@@ -43,41 +45,56 @@ pub struct Counters {
     pub ip_bytes: u64,
     pub frame_bytes: u64,
     pub payload_bytes: u64,
-    pub retransmits: u32,
-    pub late: u32,
-    pub keepalives: u32,
-    pub flags: u8,
-    pub retransmit_bytes: u64,
 }
 
-/// One direction.
+/// What few directions have: kept apart, so that the others do not carry it.
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+pub struct Loss {
+    pub retransmits: u64,
+    pub retransmit_bytes: u64,
+    pub late: u64,
+    pub keepalives: u64,
+    missed_reported: u64,
+}
+
+/// One direction. The order of the fields leaves no gaps: a million flows are held at once.
 #[derive(Clone, Default, Debug)]
 pub struct Side {
     pub counters: Counters,
     sequence: Sequence,
     /// Highest number of this side that the other has acknowledged.
     acked: u64,
-    /// The number after this side's FIN.
-    fin_end: u64,
-    isn: Option<u32>,
-    missed_reported: u64,
+    loss: Option<Box<Loss>>,
+    isn: u32,
+    /// The number after this side's FIN, as on the wire.
+    fin_end: u32,
+}
+
+/// What is known of one direction, beside its numbers.
+#[derive(Clone, Copy, Default, Debug)]
+struct Marks {
+    flags: u8,
+    has_isn: bool,
+    has_fin: bool,
 }
 
 /// Progress of the handshake, for the round trip.
 #[derive(Clone, Copy, Default, Debug, PartialEq)]
-enum Handshake {
+struct Handshake {
+    /// When the SYN was sent; once done, the round trip.
+    at: i64,
+    /// What the acknowledgement that completes it says.
+    expects: u32,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+enum Stage {
     #[default]
     None,
-    Syn {
-        at: i64,
-    },
-    SynAck {
-        syn_at: i64,
-        expects: u32,
-    },
-    Done {
-        rtt: i64,
-    },
+    Syn,
+    SynAck,
+    Done,
     /// Established without its beginning seen.
     Unseen,
 }
@@ -86,42 +103,53 @@ enum Handshake {
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub key: Key,
+    pub fragments: u32,
     pub start: i64,
     pub end: i64,
-    /// The latest packet by time, also across records.
-    pub last: i64,
-    pub sides: [Side; 2],
     pub id: u64,
-    /// Which side opened it.
-    pub initiator: usize,
-    pub initiator_how: u8,
     handshake: Handshake,
+    pub sides: [Side; 2],
+    marks: [Marks; 2],
+    /// Which side opened it.
+    initiator: u8,
+    pub initiator_how: u8,
     refused: bool,
     reset: bool,
     ended: bool,
-    pub fragments: u32,
-    /// The batch number of its first packet that is not reported yet, for acknowledgements.
-    pub since: u64,
 }
 
 impl Flow {
-    pub fn new(key: Key, id: u64, first: &Seen, since: u64) -> Flow {
+    pub fn new(key: Key, id: u64, first: &Seen) -> Flow {
         Flow {
             key,
+            fragments: 0,
             start: first.time,
             end: first.time,
-            last: first.time,
-            sides: Default::default(),
             id,
-            initiator: first.from,
+            handshake: Handshake::default(),
+            sides: Default::default(),
+            marks: Default::default(),
+            initiator: first.from as u8,
             initiator_how: initiator::FIRST_PACKET,
-            handshake: Handshake::None,
             refused: false,
             reset: false,
             ended: false,
-            fragments: 0,
-            since,
         }
+    }
+
+    /// Which side opened it: 0 is `a`.
+    pub fn initiator(&self) -> usize {
+        usize::from(self.initiator)
+    }
+
+    /// TCP flags that a side has sent since the last record.
+    pub fn flags(&self, side: usize) -> u8 {
+        self.marks[side].flags
+    }
+
+    /// Retransmits and their like, of one side since the last record.
+    pub fn loss(&self, side: usize) -> Loss {
+        self.sides[side].loss.as_deref().copied().unwrap_or_default()
     }
 
     /// Whether nothing but stragglers can follow.
@@ -134,14 +162,11 @@ impl Flow {
     }
 
     pub fn rtt(&self) -> Option<i64> {
-        match self.handshake {
-            Handshake::Done { rtt } => Some(rtt),
-            _ => None,
-        }
+        (self.handshake.stage == Stage::Done).then_some(self.handshake.at)
     }
 
     pub fn is_approximate(&self) -> bool {
-        self.sides.iter().any(|side| side.sequence.approximate)
+        self.sides.iter().any(|side| side.sequence.is_approximate())
     }
 
     /// What became of the TCP connection.
@@ -149,11 +174,11 @@ impl Flow {
         if self.key.protocol != protocol::TCP {
             return None;
         }
-        Some(match self.handshake {
+        Some(match self.handshake.stage {
             _ if self.refused => state::REFUSED,
             _ if self.reset => state::RESET,
             _ if self.ended => state::CLOSED,
-            Handshake::None | Handshake::Syn { .. } => state::ATTEMPT,
+            Stage::None | Stage::Syn => state::ATTEMPT,
             _ => state::ESTABLISHED,
         })
     }
@@ -165,8 +190,8 @@ impl Flow {
             return false;
         }
         let side = &self.sides[packet.from];
-        if let Some(isn) = side.isn {
-            return isn != tcp.seq;
+        if self.marks[packet.from].has_isn {
+            return side.isn != tcp.seq;
         }
         if !side.sequence.is_started() {
             return self.ended;
@@ -180,7 +205,6 @@ impl Flow {
     pub fn add(&mut self, packet: &Seen) {
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
-        self.last = self.last.max(packet.time);
         self.fragments += u32::from(packet.is_fragment);
         let counters = &mut self.sides[packet.from].counters;
         counters.packets += 1;
@@ -188,7 +212,7 @@ impl Flow {
         counters.frame_bytes += u64::from(packet.frame_bytes);
         counters.payload_bytes += u64::from(packet.payload_bytes);
         if let Some(tcp) = packet.tcp {
-            counters.flags |= tcp.flags;
+            self.marks[packet.from].flags |= tcp.flags;
             self.tcp(packet, tcp);
         }
     }
@@ -207,12 +231,11 @@ impl Flow {
 
     /// A SYN that is sent again as SYN+ACK because both sides opened: the same number, no loss.
     fn is_simultaneous_open(&self, from: usize, tcp: Tcp) -> bool {
-        let side = &self.sides[from];
         tcp.flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK
-            && side.isn == Some(tcp.seq)
-            && side.counters.flags & flags::SYN != 0
-            && self.sides[1 - from].isn.is_some()
-            && matches!(self.handshake, Handshake::Syn { .. })
+            && self.marks[from].has_isn
+            && self.sides[from].isn == tcp.seq
+            && self.marks[1 - from].has_isn
+            && self.handshake.stage == Stage::Syn
     }
 
     /// Follows the handshake: who opened, and how long the round trip was.
@@ -222,30 +245,32 @@ impl Flow {
         match (syn, ack) {
             (true, false) => {
                 if self.initiator_how != initiator::SYN {
-                    self.initiator = packet.from;
+                    self.initiator = packet.from as u8;
                     self.initiator_how = initiator::SYN;
                 }
-                if matches!(self.handshake, Handshake::None | Handshake::Syn { .. }) {
-                    self.handshake = Handshake::Syn { at: packet.time };
+                if matches!(self.handshake.stage, Stage::None | Stage::Syn) {
+                    self.handshake = Handshake { at: packet.time, expects: 0, stage: Stage::Syn };
                 }
             }
             (true, true) => {
                 if self.initiator_how == initiator::FIRST_PACKET {
-                    self.initiator = 1 - packet.from;
+                    self.initiator = 1 - packet.from as u8;
                     self.initiator_how = initiator::SYN_ACK;
                 }
-                self.handshake = match self.handshake {
-                    Handshake::Syn { at } | Handshake::SynAck { syn_at: at, .. } => {
-                        Handshake::SynAck { syn_at: at, expects: tcp.seq.wrapping_add(1) }
+                match self.handshake.stage {
+                    Stage::Syn | Stage::SynAck => {
+                        self.handshake.expects = tcp.seq.wrapping_add(1);
+                        self.handshake.stage = Stage::SynAck;
                     }
-                    Handshake::None => Handshake::Unseen,
-                    other => other,
-                };
+                    Stage::None => self.handshake.stage = Stage::Unseen,
+                    Stage::Done | Stage::Unseen => {}
+                }
             }
             (false, _) => self.established(packet, tcp, ack),
         }
         if syn {
-            self.sides[packet.from].begin(tcp.seq);
+            let known = std::mem::replace(&mut self.marks[packet.from].has_isn, true);
+            self.sides[packet.from].begin(tcp.seq, known);
         }
     }
 
@@ -253,24 +278,24 @@ impl Flow {
         if tcp.flags & flags::RST != 0 {
             return;
         }
-        match self.handshake {
-            Handshake::SynAck { syn_at, expects }
-                if packet.from == self.initiator && ack && tcp.ack.wrapping_sub(expects) as i32 >= 0 =>
-            {
-                self.handshake = Handshake::Done { rtt: packet.time - syn_at };
+        match self.handshake.stage {
+            Stage::SynAck if packet.from == self.initiator() && ack => {
+                let ahead = tcp.ack.wrapping_sub(self.handshake.expects) as i32;
+                if ahead >= 0 {
+                    self.handshake.at = packet.time - self.handshake.at;
+                    self.handshake.stage = Stage::Done;
+                }
             }
-            Handshake::None => self.handshake = Handshake::Unseen,
+            Stage::None => self.handshake.stage = Stage::Unseen,
             // Data the other way although no answer was seen: one direction was not captured.
-            Handshake::Syn { .. } if packet.payload_bytes > 0 || ack => {
-                self.handshake = Handshake::Unseen;
-            }
+            Stage::Syn if packet.payload_bytes > 0 || ack => self.handshake.stage = Stage::Unseen,
             _ => {}
         }
     }
 
     fn on_reset(&mut self, from: usize) {
-        let unanswered = matches!(self.handshake, Handshake::Syn { .. });
-        self.refused |= unanswered && from != self.initiator && !self.ended;
+        let unanswered = self.handshake.stage == Stage::Syn;
+        self.refused |= unanswered && from != self.initiator() && !self.ended;
         self.reset = true;
         self.ended = true;
     }
@@ -283,19 +308,21 @@ impl Flow {
         let from = side.sequence.unwrap(tcp.seq);
         let to = from + payload + syn + fin;
         if syn + fin == 0 && payload <= 1 && side.sequence.is_started() && from + 1 == side.sequence.high {
-            side.counters.keepalives += 1;
+            side.loss.get_or_insert_default().keepalives += 1;
             return;
         }
         match side.sequence.add(from, to) {
             Segment::New => {}
-            Segment::Late => side.counters.late += 1,
+            Segment::Late => side.loss.get_or_insert_default().late += 1,
             Segment::Again { bytes } => {
-                side.counters.retransmits += 1;
-                side.counters.retransmit_bytes += bytes;
+                let loss = side.loss.get_or_insert_default();
+                loss.retransmits += 1;
+                loss.retransmit_bytes += bytes;
             }
         }
         if fin == 1 {
-            side.fin_end = side.fin_end.max(to);
+            side.fin_end = to as u32;
+            self.marks[packet.from].has_fin = true;
         }
     }
 
@@ -312,30 +339,36 @@ impl Flow {
         if acked.saturating_sub(other.sequence.high) < ACK_AHEAD_MAX {
             other.acked = other.acked.max(acked);
         }
-        let done = |side: &Side| side.fin_end > 0 && side.acked >= side.fin_end;
-        if self.sides.iter().all(done) {
+        let done = |(side, marks): (&Side, &Marks)| marks.has_fin && side.acked >= side.sequence.unwrap(side.fin_end);
+        if self.sides.iter().zip(&self.marks).all(done) {
             self.ended = true;
         }
     }
 
     /// Bytes acknowledged and never seen, of this direction, not reported before.
     pub fn missed(&self, side: usize) -> u64 {
+        let reported = self.loss(side).missed_reported;
         let side = &self.sides[side];
-        side.sequence.missed(side.acked).saturating_sub(side.missed_reported)
+        side.sequence.missed(side.acked).saturating_sub(reported)
     }
 
     /// Starts the next record of the same conversation: counters restart, what is known stays.
-    pub fn restart(&mut self, at: i64, since: u64) {
+    pub fn restart(&mut self, at: i64) {
         for at in 0..2 {
             let missed = self.missed(at);
             let side = &mut self.sides[at];
-            side.missed_reported += missed;
             side.counters = Counters::default();
+            if let Some(loss) = &mut side.loss {
+                **loss = Loss { missed_reported: loss.missed_reported, ..Loss::default() };
+            }
+            if missed > 0 {
+                side.loss.get_or_insert_default().missed_reported += missed;
+            }
+            self.marks[at].flags = 0;
         }
         self.fragments = 0;
         self.start = at;
         self.end = at;
-        self.since = since;
     }
 
     /// Why a flow that is let go at its natural end has ended.
@@ -351,13 +384,13 @@ const ACK_AHEAD_MAX: u64 = 1 << 30;
 
 impl Side {
     /// A SYN was sent with this number.
-    fn begin(&mut self, isn: u32) {
-        if self.isn.is_some_and(|before| before != isn) && self.sequence.is_started() {
+    fn begin(&mut self, isn: u32, known: bool) {
+        if known && self.isn != isn && self.sequence.is_started() {
             // A second SYN+ACK with another number: the first was never used.
             let start = self.sequence.unwrap(isn);
             self.sequence.restart(start);
             self.acked = 0;
         }
-        self.isn = Some(isn);
+        self.isn = isn;
     }
 }

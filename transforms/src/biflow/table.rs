@@ -50,6 +50,9 @@ struct Slot {
     generation: u32,
 }
 
+/// Bytes of a conversation in the table.
+pub const SLOT_BYTES: usize = std::mem::size_of::<Slot>();
+
 /// Live conversations, and those owed downstream.
 pub struct Table {
     slots: Vec<Slot>,
@@ -102,24 +105,24 @@ impl Table {
         hasher.write_u128(u128::from_ne_bytes(key.b));
         let ports = u64::from(key.a_port) << 32 | u64::from(key.b_port) << 8 | u64::from(key.protocol);
         hasher.write_u64(ports);
-        hasher.write_u64(key.context);
+        hasher.write_u64(u64::from(key.context) << 16 | u64::from(key.icmp_id));
         hasher.finish()
     }
 
-    /// Adds a packet to its conversation. `since` is the number of the batch it came in.
-    pub fn add(&mut self, key: &Key, hash: u64, packet: &Seen, since: u64) {
+    /// Adds a packet to its conversation.
+    pub fn add(&mut self, key: &Key, hash: u64, packet: &Seen) {
         self.advance(packet.time);
         let found = self.index.find(hash, |slot| self.key(*slot) == Some(key)).copied();
         let slot = match found {
             Some(slot) if self.live(slot).is_reused_by(packet) => {
                 self.let_go(slot, end_reason::END_OF_FLOW);
-                self.open(key, hash, packet, since)
+                self.open(key, hash, packet)
             }
             Some(slot) => {
-                self.cut_if_active(slot, packet, since);
+                self.cut_if_active(slot, packet);
                 slot
             }
-            None => self.open(key, hash, packet, since),
+            None => self.open(key, hash, packet),
         };
         let was_ended = self.live(slot).is_ended();
         self.live(slot).add(packet);
@@ -137,7 +140,7 @@ impl Table {
         self.slots[slot as usize].flow.as_mut().expect("the index only holds live slots")
     }
 
-    fn open(&mut self, key: &Key, hash: u64, packet: &Seen, since: u64) -> u32 {
+    fn open(&mut self, key: &Key, hash: u64, packet: &Seen) -> u32 {
         if self.index.len() >= self.flows_max {
             self.evict();
         }
@@ -146,7 +149,7 @@ impl Table {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
         });
-        let flow = Flow::new(*key, self.next_id, packet, since);
+        let flow = Flow::new(*key, self.next_id, packet);
         self.next_id += 1;
         self.slots[slot as usize].flow = Some(flow);
         let mut index = std::mem::take(&mut self.index);
@@ -170,12 +173,12 @@ impl Table {
         let Some(flow) = &entry.flow else { return };
         // Looked at by the shorter of both: an attempt may turn into a connection meanwhile.
         let Some(idle) = self.timeouts.of(flow) else { return };
-        let tick = flow.last.saturating_add(idle).div_euclid(TICK_NANOS) + 1;
+        let tick = flow.end.saturating_add(idle).div_euclid(TICK_NANOS) + 1;
         self.wheel.entry(tick).or_default().push((slot, entry.generation));
     }
 
     /// Cuts a record where a conversation has lasted longer than one may.
-    fn cut_if_active(&mut self, slot: u32, packet: &Seen, since: u64) {
+    fn cut_if_active(&mut self, slot: u32, packet: &Seen) {
         let Some(active) = self.timeouts.active else { return };
         let flow = self.live(slot);
         let has_packets = flow.sides.iter().any(|s| s.counters.packets > 0);
@@ -183,7 +186,7 @@ impl Table {
             return;
         }
         let part = Box::new(flow.clone());
-        flow.restart(packet.time, since);
+        flow.restart(packet.time);
         self.owed.push_back(Owed::Part(part));
     }
 
@@ -218,7 +221,7 @@ impl Table {
         let (now, timeouts) = (self.now, self.timeouts);
         let idle_too_long = |flow: &Flow| {
             let idle = timeouts.of(flow)?;
-            (now.saturating_sub(flow.last) >= idle).then(|| flow.natural_end())
+            (now.saturating_sub(flow.end) >= idle).then(|| flow.natural_end())
         };
         if !self.let_go_if(slot, generation, idle_too_long) {
             let entry = &self.slots[slot as usize];
@@ -264,7 +267,7 @@ impl Table {
                 && self.is_indexed(at as u32, flow)
             {
                 looked += 1;
-                oldest = oldest.into_iter().chain([(flow.last, at as u32)]).min();
+                oldest = oldest.into_iter().chain([(flow.end, at as u32)]).min();
             }
             if looked == EVICT_LOOKS {
                 self.hand = (at + 1) % n;
