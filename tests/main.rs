@@ -1,5 +1,8 @@
 //! What holds for the whole program. One binary, a module a theme.
 
+// A test that cannot go on may panic.
+#![allow(clippy::unwrap_used)]
+
 mod architecture;
 mod bad_input;
 mod captures;

@@ -17,9 +17,12 @@ struct Row {
     n: i64,
 }
 
+/// Count, sum and largest by window and key.
+type Sums = BTreeMap<(i64, u8), (i64, i64, i64)>;
+
 /// Sums by (window, key), and how many rows were late: written from the definition.
-fn reference(rows: &[Row], lateness: i64) -> (BTreeMap<(i64, u8), (i64, i64, i64)>, usize) {
-    let mut sums: BTreeMap<(i64, u8), (i64, i64, i64)> = BTreeMap::new();
+fn reference(rows: &[Row], lateness: i64) -> (Sums, usize) {
+    let mut sums = Sums::new();
     let mut late = 0;
     let mut latest = i64::MIN;
     for row in rows {

@@ -43,7 +43,8 @@ struct Room {
     bytes: usize,
     watermark: Option<Time>,
     stopped: Option<Stopped>,
-    closed: bool,
+    /// Under which reason rows are dropped once the reader wants no more.
+    closed: Option<&'static str>,
     producer: Option<Waker>,
     consumer: Option<Waker>,
 }
@@ -80,8 +81,11 @@ impl Shared {
         self.counts.add_taken(rows);
         self.reader.add_in(rows);
         self.reader.add_dropped(why, rows);
-        // The author wrote the end (`limit`, a closed pipe, `drop_newest`): nothing to replay.
-        batch.acks.delivered();
+        // The author wrote the end (`limit`, a closed pipe, `drop_newest`): nothing to replay. What
+        // could not be delivered fails its ticket by being dropped.
+        if why != reason::UNDELIVERED {
+            batch.acks.delivered();
+        }
     }
 }
 
@@ -102,7 +106,7 @@ impl Sender {
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut room = lock(&self.shared.room);
         let block = self.shared.on_full == OnFull::Block;
-        if block && !room.closed && room.is_full(&self.shared.limits) {
+        if block && room.closed.is_none() && room.is_full(&self.shared.limits) {
             room.producer = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -117,9 +121,9 @@ impl Sender {
         }
         self.shared.counts.add_sent(rows);
         let mut room = lock(&self.shared.room);
-        if room.closed {
+        if let Some(why) = room.closed {
             drop(room);
-            return self.shared.drop_at_reader(batch, reason::FINISHED);
+            return self.shared.drop_at_reader(batch, why);
         }
         if self.shared.on_full == OnFull::DropNewest && room.is_full(&self.shared.limits) {
             drop(room);
@@ -135,7 +139,7 @@ impl Sender {
     /// Says how far event time has come. It does not go back.
     pub fn advance(&mut self, watermark: Time) {
         let mut room = lock(&self.shared.room);
-        if room.watermark.is_some_and(|before| before >= watermark) || room.closed {
+        if room.watermark.is_some_and(|before| before >= watermark) || room.closed.is_some() {
             return;
         }
         room.watermark = Some(watermark);
@@ -155,7 +159,7 @@ impl Sender {
 
     /// Whether the consumer wants no more.
     pub fn is_closed(&self) -> bool {
-        lock(&self.shared.room).closed
+        lock(&self.shared.room).closed.is_some()
     }
 }
 
@@ -217,16 +221,17 @@ impl Receiver {
     }
 
     /// Wants no more: what is queued and what still comes is taken in and dropped.
-    pub fn close(&mut self) {
+    /// What is dropped under [`reason::UNDELIVERED`] was lost, and its source is told.
+    pub fn close(&mut self, why: &'static str) {
         let mut room = lock(&self.shared.room);
-        room.closed = true;
+        room.closed.get_or_insert(why);
         room.bytes = 0;
         let queued = std::mem::take(&mut room.items);
         room.wake_producer();
         drop(room);
         for (item, _) in queued {
             if let Some(batch) = item.batch {
-                self.shared.drop_at_reader(batch, reason::FINISHED);
+                self.shared.drop_at_reader(batch, why);
             }
         }
     }
@@ -234,7 +239,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.close();
+        self.close(reason::UNDELIVERED);
     }
 }
 

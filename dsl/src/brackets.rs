@@ -31,12 +31,23 @@ struct Scan<'a> {
     open: Vec<usize>,
     result: Brackets,
     too_deep: bool,
+    eager: bool,
 }
 
 /// Matches the brackets of significant tokens.
 pub fn scan(source: &str, tokens: &[Token]) -> Brackets {
+    let first = scan_once(source, tokens, false);
+    match first.diagnostics.iter().any(|d| d.code == codes::UNCLOSED) {
+        true => scan_once(source, tokens, true),
+        false => first,
+    }
+}
+
+/// With `eager`, an open bracket ends at every name in column 1: something is not closed, and what
+/// is indented is what belongs together.
+fn scan_once(source: &str, tokens: &[Token], eager: bool) -> Brackets {
     let result = Brackets { ends: vec![None; tokens.len()], stray: vec![false; tokens.len()], diagnostics: Vec::new() };
-    let mut scan = Scan { source, tokens, open: Vec::new(), result, too_deep: false };
+    let mut scan = Scan { source, tokens, open: Vec::new(), result, too_deep: false, eager };
     for at in 0..tokens.len() {
         scan.token(at);
     }
@@ -73,6 +84,9 @@ impl Scan<'_> {
     fn begins_definition(&self, at: usize) -> bool {
         if self.tokens[at].kind != Kind::Name || !self.is_column_one(at) {
             return false;
+        }
+        if self.eager {
+            return true;
         }
         let word = self.text(at);
         let keyword = BEGINS.iter().find(|(w, _)| *w == word);
@@ -170,7 +184,10 @@ impl Scan<'_> {
 
     fn unclosed(&mut self, open: usize, end: usize) {
         self.result.ends[open] = Some(End::Cut(end));
-        if self.result.diagnostics.len() >= codes::SHOWN_MAX || self.too_deep {
+        // A string that does not end has taken the closing bracket with it.
+        let near = &self.tokens[open..end.min(open + codes::OPERATORS_MAX)];
+        let explained = near.iter().any(|t| t.kind == Kind::OpenString);
+        if self.result.diagnostics.len() >= codes::SHOWN_MAX || self.too_deep || explained {
             return;
         }
         let text = self.text(open).to_string();

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use weir_spec::plan::{Node, OnFull, Output, Port, Settings, Stage};
 use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Span, Stream, Type, Value};
 
-use crate::ast::{Expr, File, Item, Name};
+use crate::ast::{File, Item, Name};
 use crate::{Setting, codes};
 
 /// What checking gives, before errors are counted.
@@ -252,30 +252,17 @@ struct Scope<'s> {
     label: String,
     /// In a window's block: what is collected.
     window: Option<&'s mut window::Collected>,
+    /// Params that the whole expression names as `param.x`: the bare name is then the column.
+    said: Option<BTreeSet<String>>,
 }
 
 impl<'s> Scope<'s> {
     fn constant() -> Scope<'s> {
-        Scope { stream: None, label: String::new(), window: None }
+        Scope { stream: None, label: String::new(), window: None, said: None }
     }
 
     fn rows(stream: &'s Stream) -> Scope<'s> {
-        Scope { stream: Some(stream), label: stream.row.name().to_string(), window: None }
-    }
-}
-
-/// Whether an expression says `param.name` somewhere: then the bare name is the column.
-fn says_param(expr: &Expr, name: &str) -> bool {
-    use crate::ast::ExprKind::*;
-    match &expr.kind {
-        Name(text) => text.strip_prefix("param.") == Some(name),
-        Index { base, .. } => says_param(base, name),
-        List(items) => items.iter().any(|e| says_param(e, name)),
-        Map(entries) => entries.iter().any(|(_, e)| says_param(e, name)),
-        Not(a) | Negate(a) => says_param(a, name),
-        Binary { left, right, .. } => says_param(left, name) || says_param(right, name),
-        Call { args, .. } => args.iter().any(|a| says_param(&a.value, name)),
-        Literal(_) | Broken => false,
+        Scope { stream: Some(stream), label: stream.row.name().to_string(), window: None, said: None }
     }
 }
 

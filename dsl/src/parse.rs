@@ -45,6 +45,7 @@ pub fn parse(source: &str, is_component: &dyn Fn(&str) -> bool) -> (File, Vec<Di
         silent: false,
         junk_names: Vec::new(),
         is_component,
+        line_lost: false,
     };
     let file = parser.file();
     (file, parser.diagnostics)
@@ -76,6 +77,8 @@ pub(crate) struct Parser<'a> {
     /// Names with foreign characters that were reported.
     junk_names: Vec<(String, usize)>,
     is_component: &'a dyn Fn(&str) -> bool,
+    /// A string that does not end has taken the rest of its line with it.
+    line_lost: bool,
 }
 
 impl<'a> Parser<'a> {

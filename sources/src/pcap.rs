@@ -186,7 +186,11 @@ impl Run {
             };
             // Interfaces are described before their packets; each name is kept once.
             let new = reader.interfaces.iter().skip(names.len());
-            names.extend(new.map(|interface| interface.name.as_deref().map(Arc::from)));
+            let unnamed = |at: usize| (at > 0).then(|| format!("#{at}"));
+            let named =
+                new.enumerate().map(|(n, interface)| interface.name.clone().or_else(|| unnamed(names.len() + n)));
+            let named: Vec<_> = named.map(|name| name.map(Arc::from)).collect();
+            names.extend(named);
             window.start += used;
             window.offset += used as u64;
         }

@@ -133,8 +133,9 @@ struct Biflow {
     arrow: arrow_schema::SchemaRef,
     contexts: Contexts,
     hashes: Vec<(Key, usize, u64)>,
-    /// Acks of batches whose packets are not all reported: (batch number, acks).
-    held: Vec<Acks>,
+    /// Acks of batches whose packets are not all reported: level by level, each level's acks being
+    /// bundles of the one before. So a record carries few shares, however long a conversation lives.
+    held: Vec<Vec<Acks>>,
     counts: Arc<Counts>,
     input: Time,
 }
@@ -288,7 +289,7 @@ impl Transform for Biflow {
             self.table.add(key, *hash, &view.seen(row, time[row], *from));
         }
         if !acks.is_empty() {
-            self.held.push(acks);
+            self.hold(acks, 0);
         }
     }
 
@@ -307,6 +308,8 @@ impl Transform for Biflow {
         let evicted = std::mem::take(&mut self.table.evicted);
         self.counts.add_noted("evicted", evicted);
         let records = self.table.take_owed(BATCH_ROWS);
+        let (records, seen): (Vec<_>, Vec<i64>) =
+            records.into_iter().map(|(f, reason, seen)| ((f, reason), seen)).unzip();
         let time: ScalarBuffer<i64> = records.iter().map(|(f, _)| f.end).collect::<Vec<_>>().into();
         let contexts = &self.contexts;
         let columns = columns::build(&records, &self.schema, &|flow| contexts.text(flow));
@@ -317,7 +320,7 @@ impl Transform for Biflow {
             Err(error) => unreachable!("biflow records: {error}"),
         };
         let acks = self.acks();
-        out.make(0, rows, Times::InOrder(time), acks);
+        out.make(0, rows, Times::Seen { time, seen: seen.into() }, acks);
     }
 
     fn watermark(&self, input: Time) -> Time {
@@ -329,17 +332,29 @@ impl Biflow {
     /// What a record's delivery answers for: every batch not yet settled, since any of them may
     /// have packets in it. When no conversation is left, nothing is held any more.
     fn acks(&mut self) -> Acks {
+        let done = self.table.len() == 0 && self.table.owed.is_empty();
         let mut all = Acks::none();
-        for acks in self.held.drain(..) {
-            all.join(acks);
+        for acks in self.held.iter().flatten() {
+            all.join(acks.split());
         }
-        let all = all.bundle();
-        let part = all.split();
-        if self.table.len() == 0 && self.table.owed.is_empty() {
-            all.delivered();
-        } else if !all.is_empty() {
-            self.held.push(all);
+        if done {
+            self.held.drain(..).flatten().for_each(Acks::delivered);
         }
-        part
+        all
+    }
+
+    fn hold(&mut self, acks: Acks, level: usize) {
+        if self.held.len() <= level {
+            self.held.push(Vec::new());
+        }
+        self.held[level].push(acks);
+        if self.held[level].len() == HELD_PER_LEVEL {
+            let mut all = Acks::none();
+            self.held[level].drain(..).for_each(|acks| all.join(acks));
+            self.hold(all.bundle(), level + 1);
+        }
     }
 }
+
+/// Acks held on one level before they are bundled.
+const HELD_PER_LEVEL: usize = 32;

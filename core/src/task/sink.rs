@@ -78,7 +78,7 @@ pub async fn run(name: String, parts: SinkParts, mut receiver: Receiver, out: Ou
         faults: Vec::new(),
     };
     driver.drive(&mut receiver).await;
-    receiver.close();
+    receiver.close(if driver.faults.is_empty() { reason::CLOSED } else { reason::UNDELIVERED });
     driver.end().await
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use crate::component::Transform;
 use crate::edge::{Item, Receiver, Stopped};
 use crate::fault::Fault;
+use crate::ledger::reason;
 use crate::out::Out;
 use crate::task::Ended;
 use crate::time::Time;
@@ -52,8 +53,8 @@ impl Inputs {
         self.inputs.iter().map(|i| i.watermark).min().unwrap_or(Time::END)
     }
 
-    fn close(&mut self) {
-        self.inputs.iter_mut().for_each(|i| i.receiver.close());
+    fn close(&mut self, why: &'static str) {
+        self.inputs.iter_mut().for_each(|i| i.receiver.close(why));
     }
 }
 
@@ -67,7 +68,7 @@ pub async fn run(name: String, mut transform: Box<dyn Transform>, mut inputs: In
         Err(Stopped::Failed) => {}
     }
     faults.extend(out.take_fault().map(|fault: Fault| fault.of(&name)));
-    inputs.close();
+    inputs.close(if stopped.is_ok() { reason::FINISHED } else { reason::UNDELIVERED });
     Ended { faults }
 }
 

@@ -90,6 +90,13 @@ impl Checker<'_> {
     fn param(&mut self, name: &Name, ty: Option<&TypeName>, default: Option<&Expr>) {
         let declared = ty.and_then(|ty| self.type_of(ty));
         let value = default.and_then(|expr| self.constant(expr, declared.as_ref()));
+        if let (Some(Value::None), Some(expr)) = (&value, default) {
+            let title = format!("the param `{}` cannot be `none`", name.text);
+            self.report(
+                Diagnostic::new(codes::OPTION_TYPE, expr.span, title)
+                    .help("leave the default out to have it given when run"),
+            );
+        }
         let ty = declared.or(value.as_ref().map(Value::ty)).unwrap_or(Type::Unknown);
         let value = match self.setting.params.get(&name.text) {
             None => value,
@@ -243,17 +250,20 @@ impl Checker<'_> {
         let mut names = BTreeSet::new();
         match item {
             Item::Let { value: LetValue::Pipe(pipe), .. } | Item::Pipe(pipe) => {
-                match &pipe.head {
-                    Head::Stream(stream) => drop(names.insert(stream.name.text.clone())),
-                    Head::Merge { inputs, .. } => names.extend(inputs.iter().map(|i| i.name.text.clone())),
-                    Head::Call(_) | Head::Broken(_) => {}
-                }
+                names.extend(heads(item));
                 super::names::in_pipe(pipe, &mut names);
             }
             Item::Let { value: LetValue::Constant(expr), .. } => super::names::in_expr(expr, &mut names),
             _ => {}
         }
-        names.iter().filter_map(|name| self.definitions.get(name)).map(|d| d.item).collect()
+        // A name in an expression may be a column; only a constant has to be known before.
+        let heads = heads(item);
+        let is_needed = |d: &&Definition, name: &String| {
+            let constant = matches!(&self.file.items[d.item], Item::Let { value: LetValue::Constant(_), .. });
+            constant || heads.contains(name)
+        };
+        let found = names.iter().filter_map(|name| self.definitions.get(name).filter(|d| is_needed(d, name)));
+        found.map(|d| d.item).collect()
     }
 
     /// Checks one item.
@@ -302,6 +312,16 @@ impl Checker<'_> {
             }
         }
         self.diagnostics.extend(found);
+    }
+}
+
+/// Streams that an item's pipe begins with.
+fn heads(item: &Item) -> BTreeSet<String> {
+    let (Item::Let { value: LetValue::Pipe(pipe), .. } | Item::Pipe(pipe)) = item else { return BTreeSet::new() };
+    match &pipe.head {
+        Head::Stream(stream) => [stream.name.text.clone()].into(),
+        Head::Merge { inputs, .. } => inputs.iter().map(|i| i.name.text.clone()).collect(),
+        Head::Call(_) | Head::Broken(_) => BTreeSet::new(),
     }
 }
 
@@ -357,6 +377,9 @@ impl Checker<'_> {
     }
 
     fn agrees(&self, found: &Type, wanted: &Type) -> bool {
-        found == wanted || found.is_unknown() || (wanted.is_float() && found.unit() == wanted.unit())
+        found == wanted
+            || found.is_unknown()
+            || found.to_string() == wanted.to_string()
+            || (wanted.is_float() && found.unit() == wanted.unit())
     }
 }

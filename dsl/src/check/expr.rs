@@ -5,7 +5,7 @@ use weir_spec::function::{self, article};
 use weir_spec::types::{Type, Unit};
 use weir_spec::{Diagnostic, Span, Stream, Value};
 
-use super::{Built, Checker, Scope, says_param};
+use super::{Built, Checker, Scope};
 use crate::ast::{Expr, ExprKind, Operator};
 use crate::nearest::{list, nearest};
 use crate::{codes, literal};
@@ -14,11 +14,21 @@ impl Checker<'_> {
     /// Checks an expression. `hint` is the type that its place asks for, for strings that stand for
     /// addresses, times and words; whether it is that type in the end is the caller's to check.
     pub(super) fn expr(&mut self, expr: &Expr, scope: &mut Scope, hint: Option<&Type>) -> Typed {
+        if scope.said.is_none() {
+            let mut said = Default::default();
+            super::names::params_said(expr, &mut said);
+            scope.said = Some(said);
+        }
         match &expr.kind {
             ExprKind::Broken => Typed::unknown(),
             ExprKind::Literal(value) => self.literal(value, expr.span, hint),
             ExprKind::Name(name) => self.name(name, expr, scope),
             ExprKind::Index { base, key } => self.index(base, key, expr.span, scope),
+            ExprKind::List(_) if scope.stream.is_some() => {
+                let d = Diagnostic::new(codes::NOT_YET, expr.span, "a list cannot be a column's value yet");
+                self.report(d.help("lists are looked into with `in`: `dst.port in [80, 443]`"));
+                Typed::unknown()
+            }
             ExprKind::List(_) => {
                 let value = self.constant(expr, hint);
                 value.map_or_else(Typed::unknown, Typed::literal)
@@ -122,7 +132,8 @@ impl Checker<'_> {
         }
         if let Some(field) = stream.schema.field(name) {
             let ty = field.ty.clone();
-            if self.params.contains_key(name) && !self.clash_is_settled(name, expr) {
+            let settled = scope.said.as_ref().is_some_and(|said| said.contains(name));
+            if self.params.contains_key(name) && !settled {
                 self.clash(name, expr.span);
             }
             return Typed::column(name, ty);
@@ -145,12 +156,6 @@ impl Checker<'_> {
         if let Some(definition) = self.definitions.get_mut(name) {
             definition.used = true;
         }
-    }
-
-    fn clash_is_settled(&self, name: &str, expr: &Expr) -> bool {
-        // With `param.x` in the same pipe's text around it, the bare name is the column.
-        let around = self.text(Span::new(expr.span.start.saturating_sub(200), expr.span.end + 200));
-        around.contains(&format!("param.{name}")) || says_param(expr, name)
     }
 
     fn clash(&mut self, name: &str, span: Span) {
@@ -302,7 +307,18 @@ impl Checker<'_> {
         }
         let a = self.expr(left, scope, None);
         let b = self.expr(right, scope, Some(&a.ty));
-        (a, b)
+        (self.retype(a.clone(), left.span, &b.ty), self.retype(b, right.span, &a.ty))
+    }
+
+    /// A constant text beside an address, a time or a word is read as one, also behind a name.
+    fn retype(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
+        match (typed.as_literal(), other.element()) {
+            (Some(value @ Value::Str(_)), Type::Enum(_) | Type::Ip | Type::Cidr | Type::Time) => {
+                let value = value.clone();
+                self.literal(&value, span, Some(other))
+            }
+            _ => typed,
+        }
     }
 
     fn comparison(&mut self, op: Operator, left: &Expr, right: &Expr, scope: &mut Scope) -> Typed {
@@ -415,7 +431,12 @@ impl Checker<'_> {
         }
         let (a, b) = self.operands(left, right, scope);
         if let (Some(value), true) = (super::constant::fold(&b), !b.ty.is_unknown()) {
-            return Typed { ty: Type::Bool, node: Node::In(Box::new(a), value.items().to_vec()) };
+            let is_set = matches!(value, Value::List(_) | Value::Cidr(_));
+            if is_set {
+                let items = value.items().to_vec();
+                let set = items.into_iter().filter_map(|v| self.member_value(v, right.span, &a, left)).collect();
+                return Typed { ty: Type::Bool, node: Node::In(Box::new(a), set) };
+            }
         }
         match &b.ty {
             Type::Unknown => unknown,
@@ -434,7 +455,18 @@ impl Checker<'_> {
     fn member(&mut self, item: &Expr, left: &Typed, left_expr: &Expr) -> Option<Value> {
         let hint = left.ty.element().clone();
         let typed = self.expr(item, &mut Scope::constant(), Some(&hint));
-        let value = super::constant::fold(&typed)?;
+        self.fit_member(typed, item, left, left_expr)
+    }
+
+    /// The same for a value that a name stands for.
+    fn member_value(&mut self, value: Value, span: Span, left: &Typed, left_expr: &Expr) -> Option<Value> {
+        let typed = self.retype(Typed::literal(value.clone()), span, &left.ty);
+        self.fit_member(typed, &Expr { kind: ExprKind::Literal(value), span }, left, left_expr)
+    }
+
+    fn fit_member(&mut self, typed: Typed, item: &Expr, left: &Typed, left_expr: &Expr) -> Option<Value> {
+        let hint = left.ty.element().clone();
+        let value = super::constant::fold(&typed).filter(|v| *v != Value::None)?;
         let agrees = hint.is_unknown()
             || typed.ty.is_unknown()
             || typed.ty == hint

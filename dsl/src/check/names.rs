@@ -48,3 +48,20 @@ pub(super) fn in_expr(expr: &Expr, names: &mut BTreeSet<String>) {
         ExprKind::Call { args, .. } => in_args(args, names),
     }
 }
+
+/// Params that an expression names as `param.x`.
+pub(super) fn params_said(expr: &Expr, names: &mut BTreeSet<String>) {
+    match &expr.kind {
+        ExprKind::Name(name) => names.extend(name.strip_prefix("param.").map(str::to_string)),
+        ExprKind::Literal(_) | ExprKind::Broken => {}
+        ExprKind::Index { base, .. } => params_said(base, names),
+        ExprKind::List(items) => items.iter().for_each(|e| params_said(e, names)),
+        ExprKind::Map(entries) => entries.iter().for_each(|(_, e)| params_said(e, names)),
+        ExprKind::Not(a) | ExprKind::Negate(a) => params_said(a, names),
+        ExprKind::Binary { left, right, .. } => {
+            params_said(left, names);
+            params_said(right, names);
+        }
+        ExprKind::Call { args, .. } => args.iter().for_each(|a| params_said(&a.value, names)),
+    }
+}

@@ -485,7 +485,10 @@ impl Checker<'_> {
         self.promised(spec, &common, call, input.as_ref());
         let Some((values, streams)) = values.zip(streams) else {
             let guess = (spec.typing)(&with_defaults(spec.options, Values::default()), &inputs).ok();
-            return self.broken(call.span, guess.and_then(|s| s.into_iter().next()).filter(|_| !spec.is_source()));
+            let mut here =
+                self.broken(call.span, guess.and_then(|s| s.into_iter().next()).filter(|_| !spec.is_source()));
+            here.is_sink = spec.is_sink();
+            return here;
         };
         let outputs: Vec<(String, Stream)> = match spec.is_sink() {
             true => vec![("rejected".into(), inputs.first().cloned().unwrap_or_else(Stream::poisoned))],
@@ -572,6 +575,11 @@ impl Checker<'_> {
         let mut places: Vec<(&'static str, Span)> = Vec::new();
         let mut positional = spec.options.iter().filter(|o| o.positional);
         let mut good = true;
+        let broken = call.args.iter().any(|a| matches!(a.value.kind, ExprKind::Broken));
+        if broken {
+            // What was meant is not known, so neither is what is missing.
+            return None;
+        }
         for arg in &call.args {
             if arg.name.as_ref().is_some_and(|n| COMMON.contains(&n.text.as_str())) {
                 continue;

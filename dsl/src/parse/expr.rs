@@ -185,6 +185,7 @@ impl Parser<'_> {
                         .help("close it with `\"`; a string of several lines is written r\"…\""),
                 );
                 self.bump();
+                self.line_lost = true;
                 Some(ExprKind::Broken)
             }
             Some(Kind::ForeignString) => {
@@ -297,6 +298,14 @@ impl Parser<'_> {
         } else if !self.eat(":") {
             self.expected("`:`");
             return None;
+        }
+        // A type of several values, as schemas have them.
+        if self.is("list") && self.text_at(self.at + 1) == "<" && self.text_at(self.at + 3) == ">" {
+            let start = self.span();
+            let text = format!("list<{}>", self.text_at(self.at + 2));
+            self.at += 4;
+            let span = Span::new(start.start, self.previous_end());
+            return Some((name, Expr { kind: ExprKind::Name(text), span }));
         }
         Some((name, self.expr()))
     }

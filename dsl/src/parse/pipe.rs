@@ -43,6 +43,7 @@ impl Parser<'_> {
             }
         }
         self.silent = false;
+        pipe.broken |= std::mem::take(&mut self.line_lost);
         pipe.span = Span::new(start.start, self.previous_end().max(start.end));
         pipe
     }

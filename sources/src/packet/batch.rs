@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt16Array, UInt32Array};
-use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
 use weir_core::batch::{BATCH_ROWS, Times};
 use weir_core::columns::{self, WordBuilder, absent, arrow_schema};
 use weir_spec::Schema;
@@ -34,7 +34,7 @@ pub struct PacketBatch {
     ack: Vec<u32>,
     window: Vec<u16>,
     faults: Vec<u8>,
-    not_tcp: usize,
+    has_tcp: Vec<bool>,
     interface: Vec<(usize, Arc<str>)>,
     vlans: Vec<(usize, Vec<i64>)>,
     icmp_ids: Vec<(usize, u16)>,
@@ -84,7 +84,7 @@ impl PacketBatch {
             ack: Vec::new(),
             window: Vec::new(),
             faults: Vec::new(),
-            not_tcp: 0,
+            has_tcp: Vec::new(),
             interface: Vec::new(),
             vlans: Vec::new(),
             icmp_ids: Vec::new(),
@@ -129,7 +129,7 @@ impl PacketBatch {
         self.ack.push(p.ack);
         self.window.push(p.window);
         self.faults.push(p.faults);
-        self.not_tcp += usize::from(!p.has_tcp);
+        self.has_tcp.push(p.has_tcp);
         if let Some(name) = interface {
             self.interface.push((row, name.clone()));
         }
@@ -162,7 +162,6 @@ impl PacketBatch {
             // Each vector got one value a packet, in the representation that the kind declares.
             Err(error) => unreachable!("packet batch: {error}"),
         };
-        self.not_tcp = 0;
         self.reserve();
         (rows, Times::Seen { time, seen })
     }
@@ -175,10 +174,9 @@ impl PacketBatch {
             ScalarBuffer::from(std::mem::take(values))
         }
         let protocol = take(&mut self.protocol);
-        let tcp = (self.not_tcp > 0).then(|| {
-            let is_tcp = |i: usize| protocol[i] == weir_spec::kinds::enums::protocol::TCP;
-            NullBuffer::from(BooleanBuffer::collect_bool(protocol.len(), is_tcp))
-        });
+        // Null wherever no TCP header was read: other protocols, later fragments, cut packets.
+        let has_tcp = NullBuffer::from(std::mem::take(&mut self.has_tcp));
+        let tcp = (has_tcp.null_count() > 0).then_some(has_tcp);
         vec![
             (kind::TIME.name, Arc::new(Int64Array::new(time.clone(), None))),
             (kind::SRC_IP.name, Arc::new(columns::ips(std::mem::take(&mut self.src), None))),

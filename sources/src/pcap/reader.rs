@@ -7,8 +7,8 @@
 pub const RECORD_BYTES_MAX: usize = 4 << 20;
 /// The longest block of pcapng that is believed.
 pub const BLOCK_BYTES_MAX: usize = 16 << 20;
-/// Interfaces of one section.
-pub const INTERFACES_MAX: usize = 4096;
+/// Interfaces of one capture, all sections together.
+pub const INTERFACES_MAX: usize = 16_384;
 /// Longest name of an interface that is kept.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -61,6 +61,8 @@ pub struct Interface {
     ticks_per_second: u128,
     offset_seconds: i64,
     fcs_bytes: u32,
+    /// Packets that statistics have said were lost so far: they count from the capture's start.
+    lost: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -137,6 +139,7 @@ impl Reader {
             ticks_per_second: if nanos { 1_000_000_000 } else { 1_000_000 },
             offset_seconds: 0,
             fcs_bytes,
+            lost: 0,
         });
         Step::Skip { used: 24 }
     }
@@ -158,7 +161,8 @@ impl Reader {
             time: seconds * 1_000_000_000 + fraction,
             interface: 0,
             data: &data[16..16 + length],
-            wire_bytes: u32_at(data, 12, big),
+            // Some writers leave the original length out.
+            wire_bytes: u32_at(data, 12, big).max(length as u32),
         };
         Step::Packet { used: 16 + length, packet: self.without_fcs(packet) }
     }
@@ -206,7 +210,7 @@ impl Reader {
             BLOCK_ENHANCED_PACKET => self.enhanced(body, big, length, false),
             BLOCK_PACKET_OBSOLETE => self.enhanced(body, big, length, true),
             BLOCK_SIMPLE_PACKET => self.simple(body, big, length),
-            BLOCK_STATISTICS => match statistics(body, big) {
+            BLOCK_STATISTICS => match self.statistics(body, big) {
                 0 => Step::Skip { used: length },
                 packets => Step::Lost { used: length, packets },
             },
@@ -231,8 +235,8 @@ impl Reader {
         if body.len() < 8 {
             return Step::Bad { used, why: "an interface block is cut short".into() };
         }
-        if self.interfaces.len() - self.section >= INTERFACES_MAX {
-            return Step::Broken { why: format!("more than {INTERFACES_MAX} interfaces in one section") };
+        if self.interfaces.len() >= INTERFACES_MAX {
+            return Step::Broken { why: format!("more than {INTERFACES_MAX} interfaces") };
         }
         let mut interface = Interface {
             link: u16_at(body, 0, big),
@@ -240,6 +244,7 @@ impl Reader {
             ticks_per_second: 1_000_000,
             offset_seconds: 0,
             fcs_bytes: 0,
+            lost: 0,
         };
         for (code, value) in options(&body[8..], big) {
             match (code, value) {
@@ -283,7 +288,7 @@ impl Reader {
         };
         let ticks = u64::from(u32_at(body, 4, big)) << 32 | u64::from(u32_at(body, 8, big));
         let time = self.interfaces[interface].time(ticks);
-        let packet = Record { time, interface, data, wire_bytes: u32_at(body, 16, big) };
+        let packet = Record { time, interface, data, wire_bytes: u32_at(body, 16, big).max(length as u32) };
         Step::Packet { used, packet: self.without_fcs(packet) }
     }
 
@@ -299,6 +304,18 @@ impl Reader {
         let data = &data[..data.len().min(wire_bytes as usize)];
         let packet = Record { time: self.last_time, interface, data, wire_bytes };
         Step::Packet { used, packet: self.without_fcs(packet) }
+    }
+
+    /// Packets lost since the last statistics of this interface.
+    fn statistics(&mut self, body: &[u8], big: bool) -> u64 {
+        if body.len() < 12 {
+            return 0;
+        }
+        let Some(at) = self.find(u32_at(body, 0, big) as usize) else { return 0 };
+        let lost = &mut self.interfaces[at].lost;
+        let new = dropped(body, big).saturating_sub(*lost);
+        *lost += new;
+        new
     }
 
     fn find(&self, id: usize) -> Option<usize> {
@@ -332,7 +349,7 @@ fn options(mut body: &[u8], big: bool) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Packets dropped by the interface and by the operating system.
-fn statistics(body: &[u8], big: bool) -> u64 {
+fn dropped(body: &[u8], big: bool) -> u64 {
     let Some(rest) = body.get(12..) else { return 0 };
     let drops = options(rest, big).filter(|(code, value)| matches!(code, 5 | 7) && value.len() == 8);
     drops.map(|(_, value)| u64_at(value, 0, big)).fold(0, u64::saturating_add)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, StringArray, UInt8Array, UInt16Array};
 use weir_core::columns::{absent, ips};
 use weir_spec::Schema;
-use weir_spec::kinds::enums::{observer, protocol};
+use weir_spec::kinds::enums::observer;
 use weir_spec::kinds::flow as kind;
 
 use super::community;
@@ -84,8 +84,7 @@ fn counter(records: &[Record], name: &str, side: impl Fn(&Flow) -> usize) -> Opt
         Arc::new(Int64Array::from_iter_values(records.iter().map(value)))
     };
     let tcp = |f: &dyn Fn(&Flow, usize) -> u64| -> ArrayRef {
-        let is_tcp = |flow: &Flow| flow.key.protocol == protocol::TCP;
-        let value = |(flow, _): &Record| is_tcp(flow).then(|| f(flow, side(flow)) as i64);
+        let value = |(flow, _): &Record| flow.state().map(|_| f(flow, side(flow)) as i64);
         Arc::new(records.iter().map(value).collect::<Int64Array>())
     };
     Some(match name {
@@ -99,8 +98,7 @@ fn counter(records: &[Record], name: &str, side: impl Fn(&Flow) -> usize) -> Opt
         "keepalives" => tcp(&|f, s| f.loss(s).keepalives),
         "missed_bytes" => tcp(&|f, s| f.missed(s)),
         "flags" => {
-            let is_tcp = |flow: &Flow| flow.key.protocol == protocol::TCP;
-            let value = |(flow, _): &Record| is_tcp(flow).then(|| flow.flags(side(flow)));
+            let value = |(flow, _): &Record| flow.state().map(|_| flow.flags(side(flow)));
             Arc::new(records.iter().map(value).collect::<UInt8Array>())
         }
         _ => return None,

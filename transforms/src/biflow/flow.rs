@@ -76,6 +76,8 @@ struct Marks {
     flags: u8,
     has_isn: bool,
     has_fin: bool,
+    /// Has sent SYN+ACK.
+    has_answered: bool,
 }
 
 /// Progress of the handshake, for the round trip.
@@ -175,6 +177,8 @@ impl Flow {
             return None;
         }
         Some(match self.handshake.stage {
+            // No TCP header was read: fragments, or packets cut short.
+            Stage::None if !self.reset => return None,
             _ if self.refused => state::REFUSED,
             _ if self.reset => state::RESET,
             _ if self.ended => state::CLOSED,
@@ -186,10 +190,14 @@ impl Flow {
     /// Whether this packet opens another connection between the same ports.
     pub fn is_reused_by(&self, packet: &Seen) -> bool {
         let Some(tcp) = packet.tcp else { return false };
-        if tcp.flags & (flags::SYN | flags::ACK | flags::RST) != flags::SYN {
-            return false;
-        }
         let side = &self.sides[packet.from];
+        let marks = self.marks[packet.from];
+        match tcp.flags & (flags::SYN | flags::ACK | flags::RST) {
+            flags::SYN => {}
+            // Only the answering side was captured: its next connection begins with SYN+ACK.
+            SYN_ACK => return marks.has_isn && side.isn != tcp.seq && (marks.has_fin || self.ended),
+            _ => return false,
+        }
         if self.marks[packet.from].has_isn {
             return side.isn != tcp.seq;
         }
@@ -235,7 +243,7 @@ impl Flow {
             && self.marks[from].has_isn
             && self.sides[from].isn == tcp.seq
             && self.marks[1 - from].has_isn
-            && self.handshake.stage == Stage::Syn
+            && !self.marks[from].has_answered
     }
 
     /// Follows the handshake: who opened, and how long the round trip was.
@@ -269,6 +277,7 @@ impl Flow {
             (false, _) => self.established(packet, tcp, ack),
         }
         if syn {
+            self.marks[packet.from].has_answered |= ack;
             let known = std::mem::replace(&mut self.marks[packet.from].has_isn, true);
             self.sides[packet.from].begin(tcp.seq, known);
         }
@@ -281,9 +290,11 @@ impl Flow {
         match self.handshake.stage {
             Stage::SynAck if packet.from == self.initiator() && ack => {
                 let ahead = tcp.ack.wrapping_sub(self.handshake.expects) as i32;
+                let rtt = packet.time - self.handshake.at;
                 if ahead >= 0 {
-                    self.handshake.at = packet.time - self.handshake.at;
-                    self.handshake.stage = Stage::Done;
+                    // Stamps that go backwards tell no round trip.
+                    self.handshake.stage = if rtt >= 0 { Stage::Done } else { Stage::Unseen };
+                    self.handshake.at = rtt;
                 }
             }
             Stage::None => self.handshake.stage = Stage::Unseen,
@@ -296,7 +307,7 @@ impl Flow {
     fn on_reset(&mut self, from: usize) {
         let unanswered = self.handshake.stage == Stage::Syn;
         self.refused |= unanswered && from != self.initiator() && !self.ended;
-        self.reset = true;
+        self.reset |= !self.ended;
         self.ended = true;
     }
 
@@ -307,7 +318,10 @@ impl Flow {
         let side = &mut self.sides[packet.from];
         let from = side.sequence.unwrap(tcp.seq);
         let to = from + payload + syn + fin;
-        if syn + fin == 0 && payload <= 1 && side.sequence.is_started() && from + 1 == side.sequence.high {
+        // A bare acknowledgement that was overtaken by its own FIN is no probe.
+        let behind_fin = self.marks[packet.from].has_fin && from as u32 == side.fin_end.wrapping_sub(1);
+        let probes = side.sequence.is_started() && from + 1 == side.sequence.high && !behind_fin;
+        if syn + fin == 0 && payload <= 1 && probes {
             side.loss.get_or_insert_default().keepalives += 1;
             return;
         }
@@ -377,6 +391,7 @@ impl Flow {
     }
 }
 
+const SYN_ACK: u8 = flags::SYN | flags::ACK;
 /// How far a SYN may lie below what overtook it.
 const REORDER_BYTES_MAX: u64 = 1 << 20;
 /// How far beyond what was seen an acknowledgement may reach to be believed.

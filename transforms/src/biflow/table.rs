@@ -29,18 +29,23 @@ impl Timeouts {
         if flow.is_established() { self.idle_established } else { self.idle }
     }
 
+    /// When a conversation is to be looked at again: an attempt may turn into a connection.
+    fn shortest(&self) -> Option<i64> {
+        self.idle.into_iter().chain(self.idle_established).min()
+    }
+
     /// The longest that a conversation's last packet may lie back when it is let go.
     pub fn longest(&self) -> Option<i64> {
         Some(self.idle?.max(self.idle_established?).max(LINGER_NANOS) + 2 * TICK_NANOS)
     }
 }
 
-/// A record that is owed.
+/// A record that is owed, with how far the packets' time had come for what is downstream.
 pub enum Owed {
     /// The conversation itself, which is over.
-    Slot { slot: u32, reason: u8 },
+    Slot { slot: u32, reason: u8, seen: i64 },
     /// A part of one that goes on.
-    Part(Box<Flow>),
+    Part(Box<Flow>, i64),
 }
 
 #[derive(Default)]
@@ -114,6 +119,11 @@ impl Table {
         self.advance(packet.time);
         let found = self.index.find(hash, |slot| self.key(*slot) == Some(key)).copied();
         let slot = match found {
+            Some(slot) if self.is_idle(slot, packet.time) => {
+                let reason = self.live(slot).natural_end();
+                self.let_go(slot, reason);
+                self.open(key, hash, packet)
+            }
             Some(slot) if self.live(slot).is_reused_by(packet) => {
                 self.let_go(slot, end_reason::END_OF_FLOW);
                 self.open(key, hash, packet)
@@ -130,6 +140,22 @@ impl Table {
             let generation = self.slots[slot as usize].generation;
             self.lingering.push_back((self.now.saturating_add(LINGER_NANOS), slot, generation));
         }
+    }
+
+    /// How far time had come for a record owed now: what is promised downstream, or its own end.
+    fn seen(&self, flow: &Flow) -> i64 {
+        match self.timeouts.longest() {
+            Some(nanos) => flow.end.max(self.now.saturating_sub(nanos)),
+            None => flow.end,
+        }
+    }
+
+    /// Whether a conversation had been quiet too long before a packet at `time`, to the nanosecond:
+    /// expiry itself looks once a second.
+    fn is_idle(&mut self, slot: u32, time: i64) -> bool {
+        let timeouts = self.timeouts;
+        let flow = self.live(slot);
+        timeouts.of(flow).is_some_and(|idle| time.saturating_sub(flow.end) >= idle)
     }
 
     fn key(&self, slot: u32) -> Option<&Key> {
@@ -171,9 +197,9 @@ impl Table {
     fn schedule(&mut self, slot: u32) {
         let entry = &self.slots[slot as usize];
         let Some(flow) = &entry.flow else { return };
-        // Looked at by the shorter of both: an attempt may turn into a connection meanwhile.
-        let Some(idle) = self.timeouts.of(flow) else { return };
-        let tick = flow.end.saturating_add(idle).div_euclid(TICK_NANOS) + 1;
+        let Some(idle) = self.timeouts.shortest() else { return };
+        let due = flow.end.max(self.now.saturating_sub(idle)).saturating_add(idle);
+        let tick = due.div_euclid(TICK_NANOS) + 1;
         self.wheel.entry(tick).or_default().push((slot, entry.generation));
     }
 
@@ -187,7 +213,8 @@ impl Table {
         }
         let part = Box::new(flow.clone());
         flow.restart(packet.time);
-        self.owed.push_back(Owed::Part(part));
+        let seen = self.seen(&part);
+        self.owed.push_back(Owed::Part(part, seen));
     }
 
     /// Moves event time on; whoever has been idle too long is owed from then on.
@@ -248,12 +275,13 @@ impl Table {
     /// Takes a conversation out of the index; its record is owed. The slot is free once it is given.
     fn let_go(&mut self, slot: u32, reason: u8) {
         let Some(key) = self.key(slot).copied() else { return };
+        let seen = self.slots[slot as usize].flow.as_ref().map_or(self.now, |flow| self.seen(flow));
         let hash = self.hash(&key);
         if let Ok(entry) = self.index.find_entry(hash, |s| *s == slot) {
             entry.remove();
         }
         self.slots[slot as usize].generation += 1;
-        self.owed.push_back(Owed::Slot { slot, reason });
+        self.owed.push_back(Owed::Slot { slot, reason, seen });
     }
 
     /// The table is full: of a few, the one that has been quiet longest leaves.
@@ -299,16 +327,16 @@ impl Table {
     }
 
     /// The next records, at most `n`, each with why it ended.
-    pub fn take_owed(&mut self, n: usize) -> Vec<(Flow, u8)> {
+    pub fn take_owed(&mut self, n: usize) -> Vec<(Flow, u8, i64)> {
         let mut taken = Vec::with_capacity(n.min(self.owed.len()));
         while taken.len() < n {
             match self.owed.pop_front() {
                 None => break,
-                Some(Owed::Part(flow)) => taken.push((*flow, end_reason::ACTIVE_TIMEOUT)),
-                Some(Owed::Slot { slot, reason }) => {
+                Some(Owed::Part(flow, seen)) => taken.push((*flow, end_reason::ACTIVE_TIMEOUT, seen)),
+                Some(Owed::Slot { slot, reason, seen }) => {
                     if let Some(flow) = self.slots[slot as usize].flow.take() {
                         self.free.push(slot);
-                        taken.push((flow, reason));
+                        taken.push((flow, reason, seen));
                     }
                 }
             }
