@@ -72,6 +72,8 @@ pub struct Table {
     lingering: VecDeque<(i64, u32, u32)>,
     /// Event time: the latest packet.
     now: i64,
+    /// Event time before the packet that is being added: what may have been promised downstream.
+    before: i64,
     next_tick: i64,
     next_id: u64,
     hand: usize,
@@ -91,6 +93,7 @@ impl Table {
             wheel: BTreeMap::new(),
             lingering: VecDeque::new(),
             now: i64::MIN,
+            before: i64::MIN,
             next_tick: i64::MIN,
             next_id: 1,
             hand: 0,
@@ -145,7 +148,7 @@ impl Table {
     /// How far time had come for a record owed now: what is promised downstream, or its own end.
     fn seen(&self, flow: &Flow) -> i64 {
         match self.timeouts.longest() {
-            Some(nanos) => flow.end.max(self.now.saturating_sub(nanos)),
+            Some(nanos) => flow.end.max(self.before.saturating_sub(nanos)),
             None => flow.end,
         }
     }
@@ -219,6 +222,7 @@ impl Table {
 
     /// Moves event time on; whoever has been idle too long is owed from then on.
     pub fn advance(&mut self, to: i64) {
+        self.before = self.now;
         if to <= self.now {
             return;
         }
@@ -314,6 +318,7 @@ impl Table {
 
     /// Everything is over: the rest is owed, in the order in which the conversations began.
     pub fn finish(&mut self) {
+        self.before = self.now;
         let mut live: Vec<(u64, u32)> =
             self.index.iter().filter_map(|s| self.slots[*s as usize].flow.as_ref().map(|f| (f.id, *s))).collect();
         live.sort_unstable();
