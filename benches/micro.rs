@@ -1,14 +1,13 @@
 //! Micro benchmarks: what one thing costs, as the median of several runs.
 //!
-//!     cargo run --release -p weir-benches
-//!
-//! CPU time is read from the process clock; getrusage moves in steps of milliseconds.
+//!     cargo bench -p weir-benches
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use weir_benches::{RUNS, cpu, report};
 use weir_core::batch::{BATCH_ROWS, Batch, Times};
 use weir_core::columns::arrow_schema;
 use weir_core::edge::{Limits, edge};
@@ -19,17 +18,15 @@ use weir_spec::expr::{Comparison, Expr, Node};
 use weir_spec::plan::OnFull;
 use weir_spec::{Field, Schema, Type};
 
-const RUNS: usize = 9;
-
 fn main() {
     hop();
     filter();
     check();
-    let flow = weir_transforms_flow_bytes();
+    let flow = flow_bytes();
     println!("{:<44} {flow:>10} B", "one conversation in the table");
 }
 
-fn weir_transforms_flow_bytes() -> u64 {
+fn flow_bytes() -> u64 {
     let spec = weir::components::SPECS.iter().find(|s| s.name == "biflow");
     let mut values = weir_spec::Values::default();
     values.set("flows_max", weir_spec::Value::Int(1));
@@ -37,20 +34,6 @@ fn weir_transforms_flow_bytes() -> u64 {
         weir_spec::memory::StateMemory::Bytes(bytes) => bytes,
         _ => 0,
     })
-}
-
-/// CPU time of this process.
-fn cpu() -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock's id is valid and `now` is a timespec that lives through the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-fn report(name: &str, unit: &str, mut runs: Vec<f64>) {
-    runs.sort_by(f64::total_cmp);
-    let (low, median, high) = (runs[0], runs[runs.len() / 2], runs[runs.len() - 1]);
-    println!("{name:<44} {median:>10.1} {unit}  ({low:.1} to {high:.1})");
 }
 
 fn rows(n: usize) -> (Schema, RecordBatch) {
