@@ -58,7 +58,8 @@ pub fn check(bytes: &[u8], setting: &Setting) -> Checked {
     if let Some(diagnostic) = foreign::recognise(source) {
         return nothing(diagnostic);
     }
-    let (file, mut diagnostics) = parse::parse(source, &|name| setting.components.iter().any(|c| c.name == name));
+    let (file, mut diagnostics) =
+        parse::parse(source, &|name| setting.components.iter().any(|c| c.name == name && !c.is_source()));
     let mut checked = check::check(source, &file, setting, diagnostics.is_empty());
     diagnostics.append(&mut checked.diagnostics);
     diagnostics.sort_by_key(|d| (d.span().start, d.severity()));

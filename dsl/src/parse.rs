@@ -21,9 +21,9 @@ pub const RESERVED: &[&str] =
 
 /// Reads a text. The diagnostics are the mistakes of syntax, in no order.
 ///
-/// `is_component` tells which names can stand after a `|`: an unknown one takes with it what follows,
-/// so that one misspelt word is one mistake.
-pub fn parse(source: &str, is_component: &dyn Fn(&str) -> bool) -> (File, Vec<Diagnostic>) {
+/// `is_stage` tells which names can stand after a `|`: any other takes with it what follows, so that
+/// one misspelt word is one mistake.
+pub fn parse(source: &str, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagnostic>) {
     let all = lex::lex(source);
     let mut diagnostics = foreign_comments(source, &all);
     let tokens: Vec<Token> = all.into_iter().filter(Token::is_significant).collect();
@@ -44,7 +44,7 @@ pub fn parse(source: &str, is_component: &dyn Fn(&str) -> bool) -> (File, Vec<Di
         diagnostics,
         silent: false,
         junk_names: Vec::new(),
-        is_component,
+        is_stage,
         line_lost: false,
     };
     let file = parser.file();
@@ -76,7 +76,7 @@ pub(crate) struct Parser<'a> {
     silent: bool,
     /// Names with foreign characters that were reported.
     junk_names: Vec<(String, usize)>,
-    is_component: &'a dyn Fn(&str) -> bool,
+    is_stage: &'a dyn Fn(&str) -> bool,
     /// A string that does not end has taken the rest of its line with it.
     line_lost: bool,
 }

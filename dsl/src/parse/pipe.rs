@@ -20,6 +20,10 @@ impl Parser<'_> {
             if self.is("->") || self.is("=>") || self.is("||") {
                 let text = self.text();
                 self.foreign(text, "stages are joined by `|`", "|");
+            } else if self.is_stage_without_bar() {
+                let span = Span::new(self.span().start, self.span().start);
+                let d = Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `|` is missing before this stage");
+                self.report(d.replace("| "));
             } else if !self.eat("|") {
                 if self.stray.get(self.at).copied().unwrap_or(false) && self.at < self.end {
                     self.bump();
@@ -46,6 +50,12 @@ impl Parser<'_> {
         pipe.broken |= std::mem::take(&mut self.line_lost);
         pipe.span = Span::new(start.start, self.previous_end().max(start.end));
         pipe
+    }
+
+    /// A stage that follows without its `|`. In column 1 it is a stream of that name.
+    fn is_stage_without_bar(&self) -> bool {
+        let name = self.kind_at(self.at) == Some(Kind::Name) && !self.is_column_one(self.at);
+        name && (self.is_stage)(self.text()) && !matches!(self.text_at(self.at + 1), "=" | ".")
     }
 
     fn bump_over(&mut self) {
@@ -105,7 +115,7 @@ impl Parser<'_> {
 
     /// A component as a stage. An unknown one takes with it everything up to the next stage.
     fn stage_call(&mut self) -> Option<Call> {
-        let known = (self.is_component)(self.text());
+        let known = (self.is_stage)(self.text());
         let call = self.call()?;
         if !known && !self.silent {
             self.skip_to(&["|"]);
@@ -153,7 +163,13 @@ impl Parser<'_> {
         let mut fields = Vec::new();
         loop {
             fields.extend(self.field(named));
+            let comma = self.span();
             if self.silent || !self.eat(",") {
+                return fields;
+            }
+            if self.is("{") || self.is("|") {
+                let d = Diagnostic::new(codes::SYNTAX, comma, "no `,` follows the last one");
+                self.report(d.help("delete it").replace(""));
                 return fields;
             }
         }
