@@ -79,7 +79,6 @@ pub(crate) struct Checker<'a> {
     pipe: usize,
     settings: Settings,
     allowed: BTreeSet<String>,
-    lateness_written: BTreeSet<usize>,
 }
 
 /// `whole` is false if a syntax error took something out of the file: what seems unused may not be.
@@ -99,7 +98,6 @@ pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -
         pipe: 0,
         settings: Settings::default(),
         allowed: BTreeSet::new(),
-        lateness_written: BTreeSet::new(),
     };
     checker.run(whole)
 }

@@ -13,7 +13,7 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::{Delivery, Repr};
 use weir_spec::types::Type;
 use weir_spec::value::ipv4;
-use weir_spec::{ComponentSpec, Schema, Shape, Stream};
+use weir_spec::{ComponentSpec, Kind, Schema, Shape, Stream};
 
 use crate::json::{Cell, column};
 
@@ -99,7 +99,7 @@ impl Generate {
 
     /// Every column draws in each row whether it is read or not, so that pruning changes nothing.
     fn rows(&mut self, times: &[i64]) -> RecordBatch {
-        let kind = kinds::find(&self.options.kind).map(kinds_schema).unwrap_or_default();
+        let kind = kinds::find(&self.options.kind).map(Kind::schema).unwrap_or_default();
         let mut cells: Vec<Vec<Cell>> = vec![Vec::with_capacity(times.len()); kind.fields.len()];
         for time in times {
             for (field, cells) in kind.fields.iter().zip(&mut cells) {
@@ -147,8 +147,4 @@ impl Generate {
             _ => Cell::Absent,
         }
     }
-}
-
-fn kinds_schema(kind: &'static weir_spec::Kind) -> Schema {
-    kind.schema()
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use weir_core::Fault;
-use weir_core::component::Progress;
+use weir_core::component::{Places, Progress};
 
 /// Bytes read at once.
 pub const CHUNK_BYTES: usize = 256 << 10;
@@ -147,8 +147,24 @@ fn unpack(mut inner: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     })
 }
 
+/// The files that a source's paths name, `-` being standard input. One that cannot be opened is told
+/// now, before anything starts.
+pub fn resolve(paths: &[String], places: &Places) -> Result<Vec<PathBuf>, Fault> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.as_str() {
+            "-" => files.push(PathBuf::from("-")),
+            path => files.extend(expand(&places.to_read(path))?),
+        }
+    }
+    for file in files.iter().filter(|f| f.as_os_str() != "-") {
+        Input::open(file, Default::default()).map(drop)?;
+    }
+    Ok(files)
+}
+
 /// The files that a path with `*`, `?` or `[…]` names, sorted; the path itself without them.
-pub fn expand(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+fn expand(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let text = path.to_string_lossy();
     if !text.contains(['*', '?', '[']) || path.exists() {
         return Ok(vec![path.to_path_buf()]);

@@ -16,7 +16,7 @@ use weir_spec::option::{OptionError, OptionType};
 use weir_spec::schema::{Delivery, RowKind};
 use weir_spec::{ComponentSpec, Schema, Shape, Stream, Type};
 
-use crate::input::{Input, expand};
+use crate::input::{Input, resolve};
 use crate::json::{Cell, cell, column, find};
 
 /// The longest line that is read.
@@ -72,16 +72,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 
 fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
     let options = NdjsonOptions::read(&cx.values()).map_err(Fault::bug)?;
-    let mut files = Vec::new();
-    for path in &options.path {
-        match path.as_str() {
-            "-" => files.push(PathBuf::from("-")),
-            path => files.extend(expand(&cx.places.to_read(path))?),
-        }
-    }
-    for file in files.iter().filter(|f| f.as_os_str() != "-") {
-        Input::open(file, Default::default()).map(drop)?;
-    }
+    let files = resolve(&options.path, cx.places)?;
     let time = time_column(&options);
     Ok(Box::new(NdJson { files, time, schema: cx.outputs[0].clone(), rejected: cx.outputs[1].clone() }))
 }

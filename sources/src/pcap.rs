@@ -15,7 +15,7 @@ use weir_spec::option::OptionType;
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
-use crate::input::{CHUNK_BYTES, Input, expand};
+use crate::input::{CHUNK_BYTES, Input, resolve};
 use crate::packet::batch::PacketBatch;
 use crate::packet::{self, Refused};
 use reader::{RECORD_BYTES_MAX, Reader, Record, Step};
@@ -63,17 +63,7 @@ fn need(path: &str) -> Need {
 
 fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
     let options = PcapOptions::read(&cx.values()).map_err(Fault::bug)?;
-    let mut files = Vec::new();
-    for path in &options.path {
-        match path.as_str() {
-            "-" => files.push(PathBuf::from("-")),
-            path => files.extend(expand(&cx.places.to_read(path))?),
-        }
-    }
-    // A file that cannot be opened is told before anything starts.
-    for file in files.iter().filter(|f| f.as_os_str() != "-") {
-        Input::open(file, Default::default()).map(drop)?;
-    }
+    let files = resolve(&options.path, cx.places)?;
     Ok(Box::new(Pcap { files, schema: cx.outputs[0].clone() }))
 }
 

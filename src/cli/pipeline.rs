@@ -23,7 +23,7 @@ pub struct Text {
 }
 
 /// Reads what the arguments name; the error is a line for the user.
-pub fn read(args: &PipelineArgs) -> Result<Text, String> {
+fn read(args: &PipelineArgs) -> Result<Text, String> {
     match (&args.expression, &args.file) {
         (Some(text), _) => Ok(Text { name: "-e".into(), bytes: text.clone().into_bytes(), places: Places::default() }),
         (None, Some(path)) => read_file(path),
@@ -81,6 +81,20 @@ pub fn report(text: &Text, checked: &Checked, format: &FormatArgs, out: &mut dyn
 }
 
 /// The same to standard error, for verbs whose result is something else.
-pub fn report_aside(text: &Text, checked: &Checked, format: &FormatArgs) -> bool {
+fn report_aside(text: &Text, checked: &Checked, format: &FormatArgs) -> bool {
     report(text, checked, format, &mut std::io::stderr(), std::io::stderr().is_terminal())
+}
+
+/// Reads and checks what the arguments name, and says what is wrong; `None` if it may not be used.
+pub fn load(args: &PipelineArgs) -> Option<(Text, Checked)> {
+    let text = match read(args) {
+        Ok(text) => text,
+        Err(line) => {
+            anstream::eprintln!("error: {line}");
+            return None;
+        }
+    };
+    let checked = check(&text, &args.params());
+    let refused = report_aside(&text, &checked, &args.format);
+    (!refused).then_some((text, checked))
 }

@@ -17,17 +17,7 @@ pub struct PlanArgs {
 }
 
 pub fn run(args: &PlanArgs) -> u8 {
-    let text = match pipeline::read(&args.pipeline) {
-        Ok(text) => text,
-        Err(line) => {
-            anstream::eprintln!("error: {line}");
-            return WRONG;
-        }
-    };
-    let checked = pipeline::check(&text, &args.pipeline.params());
-    if pipeline::report_aside(&text, &checked, &args.pipeline.format) {
-        return WRONG;
-    }
+    let Some((_, checked)) = pipeline::load(&args.pipeline) else { return WRONG };
     let Some(plan) = checked.plan else { return WRONG };
     match plan.divide() {
         Ok(division) => {

@@ -29,17 +29,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> u8 {
-    let text = match pipeline::read(&args.pipeline) {
-        Ok(text) => text,
-        Err(line) => {
-            anstream::eprintln!("error: {line}");
-            return WRONG;
-        }
-    };
-    let checked = pipeline::check(&text, &args.pipeline.params());
-    if pipeline::report_aside(&text, &checked, &args.pipeline.format) {
-        return WRONG;
-    }
+    let Some((text, checked)) = pipeline::load(&args.pipeline) else { return WRONG };
     if !checked.missing_params.is_empty() {
         for name in &checked.missing_params {
             anstream::eprintln!("error: the param `{name}` has no value: give it with --param {name}=…");

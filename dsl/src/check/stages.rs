@@ -328,13 +328,14 @@ impl Checker<'_> {
                     let mut schema = (*after.schema).clone();
                     schema.put(Field::new(name.text.clone(), typed.ty.clone()));
                     after = after.with_schema(schema);
-                    set.push((name.text.clone(), self.single(typed)));
+                    set.push((name.text.clone(), typed));
                 }
                 ("set", Some(Planned::Set(set)), vec![(String::new(), after)])
             }
             Stage::Select { fields, .. } => {
                 let selected = self.selected(fields, &stream);
-                let schema = Schema { fields: selected.iter().map(|(n, e)| field_of(n, e, &stream)).collect() };
+                let schema =
+                    Schema { fields: selected.iter().map(|(n, e)| Field::new(n.clone(), e.ty.clone())).collect() };
                 let keys = stream.keys.clone();
                 let mut after = Stream { row: RowKind::Record, ..stream.with_schema(schema) };
                 after.keys = keys.into_iter().filter(|(c, _)| after.schema.field(c).is_some()).collect();
@@ -384,11 +385,6 @@ impl Checker<'_> {
                         dead,
                     )
                 });
-                if let (Some(made), true) =
-                    (&made, args.iter().any(|a| a.name.as_ref().is_some_and(|n| n.text == "lateness")))
-                {
-                    self.lateness_written.extend(made.port.map(|p| p.node));
-                }
                 return made.unwrap_or_else(|| self.broken(span, Some(after)));
             }
         };
@@ -397,11 +393,6 @@ impl Checker<'_> {
             self.add(component, planned, vec![port], outputs, Common::default(), span, name, last, dead)
         });
         made.unwrap_or_else(|| self.broken(span, after))
-    }
-
-    /// Columns hold one value or a list; what a tag gives stays a list.
-    fn single(&self, typed: Typed) -> Typed {
-        typed
     }
 
     fn selected(&mut self, fields: &[NamedExpr], stream: &Stream) -> Vec<(String, Typed)> {
@@ -805,16 +796,6 @@ impl Checker<'_> {
     fn range(&mut self, name: &str, range: &str, span: Span) -> Option<Value> {
         self.report(Diagnostic::new(codes::OPTION_VALUE, span, format!("`{name}` is {range}")));
         None
-    }
-}
-
-fn field_of(name: &str, expr: &Typed, stream: &Stream) -> Field {
-    // A column that is only passed on stays as it is held.
-    match &expr.node {
-        weir_spec::expr::Node::Column(column) if *column == *name || stream.schema.field(column).is_some() => {
-            Field::new(name, expr.ty.clone())
-        }
-        _ => Field::new(name, expr.ty.clone()),
     }
 }
 
