@@ -6,6 +6,7 @@
 mod architecture;
 mod bad_input;
 mod captures;
+mod conformance;
 mod messages;
 mod pipelines;
 mod support;

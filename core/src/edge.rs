@@ -157,9 +157,9 @@ impl Sender {
         room.wake_consumer();
     }
 
-    /// Whether the consumer wants no more.
-    pub fn is_closed(&self) -> bool {
-        lock(&self.shared.room).closed.is_some()
+    /// Whether the consumer wants no more, and under which reason rows are dropped.
+    pub fn closed(&self) -> Option<&'static str> {
+        lock(&self.shared.room).closed
     }
 }
 

@@ -15,7 +15,7 @@ use crate::batch::{Batch, Times};
 use crate::component::Transform;
 use crate::edge::Sender;
 use crate::fault::Fault;
-use crate::ledger::{Counts, EdgeCounts, Reason};
+use crate::ledger::{Counts, EdgeCounts, Reason, reason};
 use crate::time::Time;
 
 /// Which output; 0 is the default one.
@@ -47,7 +47,7 @@ impl Inline {
         self.edge.add_taken(rows);
         self.out.counts.add_in(rows);
         if self.finished {
-            return self.out.discard(batch, crate::ledger::reason::FINISHED);
+            return self.out.discard(batch, reason::FINISHED);
         }
         self.transform.on_batch(batch, &mut self.out);
         self.out.check(&self.name, self.transform.held());
@@ -64,8 +64,8 @@ impl Inline {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        self.finished || self.out.is_closed()
+    fn closed(&self) -> Option<&'static str> {
+        if self.finished { Some(reason::FINISHED) } else { self.out.closed() }
     }
 }
 
@@ -193,14 +193,22 @@ impl Out {
         }
     }
 
-    /// Whether no reader wants any more.
+    /// Whether no reader wants any more, and under which reason rows would be dropped: that something
+    /// was lost outweighs that somebody had enough.
+    pub(crate) fn closed(&self) -> Option<&'static str> {
+        let mut why = None;
+        for reader in self.outputs.iter().flat_map(|o| &o.readers) {
+            let closed = match reader {
+                Reader::Edge(sender) => sender.closed(),
+                Reader::Inline(inline) => inline.closed(),
+            }?;
+            why = why.filter(|why| *why == reason::UNDELIVERED).or(Some(closed));
+        }
+        why
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
-        let closed = |reader: &Reader| match reader {
-            Reader::Edge(sender) => sender.is_closed(),
-            Reader::Inline(inline) => inline.is_closed(),
-        };
-        let mut readers = self.outputs.iter().flat_map(|o| &o.readers).peekable();
-        readers.peek().is_some() && readers.all(closed)
+        self.closed().is_some()
     }
 
     /// Compares what the equation leaves over with what the component says it holds.

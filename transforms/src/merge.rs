@@ -18,7 +18,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     inputs: Inputs::Many,
     examples: &["let a = pcap(\"a.pcap\")
 let b = pcap(\"b.pcap\")
-merge(a, b) | biflow | stdout"],
+merge(a, b) | where dst.port == 443 | stdout"],
     ..ComponentSpec::PLAIN
 };
 

@@ -13,7 +13,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     name: "route",
     summary: "sends each row to the first output whose condition is true",
     outputs: &[OutputSpec { name: "rest", doc: "rows for which no condition is true" }],
-    examples: &[],
+    examples: &["let by_port = pcap(\"shop.pcap.gz\") | route { web = dst.port == 443, dns = dst.port == 53 }
+by_port.web | stdout
+merge(by_port.dns, by_port.rest) | stdout"],
     ..ComponentSpec::PLAIN
 };
 

@@ -142,6 +142,7 @@ impl Driver {
         self.encoded = self.parts.encoder.encode(&batch.rows, &mut self.payload);
         self.pending.rows += batch.len();
         self.pending.batches.push(batch);
+        self.account();
     }
 
     /// Lets the pending payload fly.

@@ -76,8 +76,19 @@ async fn drive(name: &str, transform: &mut dyn Transform, inputs: &mut Inputs, o
     let mut reached = Time::START;
     loop {
         out.ready().await;
-        if out.is_closed() || transform.finished() {
+        if transform.finished() {
             return Ok(());
+        }
+        match out.closed() {
+            None => {}
+            Some(reason::UNDELIVERED) => return Err(Stopped::Failed),
+            // Nobody wants what it has gathered, and nothing was lost: it is given out all the same, so
+            // that what is counted and acknowledged is what would have come.
+            Some(_) => {
+                transform.on_watermark(Time::END);
+                emit_due(name, transform, out).await;
+                return Ok(());
+            }
         }
         let item = poll_fn(|cx| inputs.poll_next(cx)).await?;
         if let Some(batch) = item.batch {
