@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -17,7 +18,6 @@ use crate::fault::Fault;
 use crate::ledger::Reason;
 use crate::out::{Out, Port};
 use crate::stop::Stop;
-use crate::sync::{AtomicU64, Ordering};
 use crate::time::Time;
 
 /// How a source ended.

@@ -5,13 +5,14 @@
 //! a permit object and without a refund. A queue exceeds its limit by at most one batch.
 
 use std::collections::VecDeque;
+use std::sync::Arc as Counted;
 use std::task::{Context, Poll, Waker};
 
 use weir_spec::plan::OnFull;
 
 use crate::batch::Batch;
 use crate::ledger::{Counts, EdgeCounts, reason};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::checked::{Arc, Mutex, lock};
 use crate::time::Time;
 
 /// What an edge holds at most.
@@ -69,9 +70,9 @@ struct Shared {
     room: Mutex<Room>,
     limits: Limits,
     on_full: OnFull,
-    counts: Arc<EdgeCounts>,
+    counts: Counted<EdgeCounts>,
     /// The consumer's: it takes in and drops what comes after it has finished.
-    reader: Arc<Counts>,
+    reader: Counted<Counts>,
 }
 
 impl Shared {
@@ -90,7 +91,12 @@ impl Shared {
 }
 
 /// Makes an edge. `reader` are the counts of the consuming component.
-pub fn edge(limits: Limits, on_full: OnFull, counts: Arc<EdgeCounts>, reader: Arc<Counts>) -> (Sender, Receiver) {
+pub fn edge(
+    limits: Limits,
+    on_full: OnFull,
+    counts: Counted<EdgeCounts>,
+    reader: Counted<Counts>,
+) -> (Sender, Receiver) {
     let room = Mutex::new(Room::default());
     let shared = Arc::new(Shared { room, limits, on_full, counts, reader });
     (Sender { shared: shared.clone() }, Receiver { shared })
@@ -245,4 +251,156 @@ impl Drop for Receiver {
 
 fn joins(next: &Item, rows: usize) -> bool {
     next.batch.as_ref().is_none_or(|b| b.len() < JOIN_BELOW_ROWS && rows > 0)
+}
+
+#[cfg(all(test, not(model)))]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::acks::{Acks, Tally};
+    use crate::batch::Times;
+
+    fn batch(first: i64, rows: usize, acks: Acks) -> Batch {
+        let values: Vec<i64> = (first..first + rows as i64).collect();
+        let column: ArrayRef = Arc::new(Int64Array::from(values.clone()));
+        let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        Batch::new(rows, Times::InOrder(values.into()), acks)
+    }
+
+    fn numbers(batch: &Batch) -> Vec<i64> {
+        batch.rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec()
+    }
+
+    proptest! {
+        /// However pushing, taking and watermarks alternate: rows come out once and in order, none
+        /// after the watermark that follows it, the queue exceeds its limit by no batch, what is
+        /// sent is what is taken and queued, and every ticket is settled once.
+        #[test]
+        fn a_queue_keeps_order_bounds_and_counts(
+            steps in prop::collection::vec((0u8..4, 1usize..900), 1..80),
+            batches_max in 1usize..6,
+            closes in any::<bool>(),
+            drops in any::<bool>(),
+        ) {
+            let (sent, taken) = (Arc::new(EdgeCounts::default()), Arc::new(Counts::default()));
+            let on_full = if drops { OnFull::DropNewest } else { OnFull::Block };
+            let limits = Limits { batches_max, bytes_max: 1 << 20 };
+            let (mut sender, mut receiver) = edge(limits, on_full, sent.clone(), taken.clone());
+            let cx = &mut Context::from_waker(Waker::noop());
+            let tally = Arc::new(Tally::default());
+            let (mut next, mut opened, mut dropped) = (0i64, 0u64, 0usize);
+            let (mut got, mut reached): (Vec<i64>, Time) = (Vec::new(), Time::START);
+            for (step, rows) in steps {
+                match step {
+                    0 | 1 => {
+                        if sender.poll_ready(cx).is_pending() { continue; }
+                        let full = receiver.shared.room.lock().unwrap().items.len() >= batches_max;
+                        dropped += if full { rows } else { 0 };
+                        sender.push(batch(next, rows, Acks::new(tally.clone(), opened)));
+                        next += rows as i64;
+                        opened += 1;
+                    }
+                    2 => sender.advance(Time(next - 1)),
+                    _ => if let Poll::Ready(Ok(item)) = receiver.poll_next(cx) {
+                        if let Some(batch) = item.batch {
+                            prop_assert!(batch.time.iter().all(|t| Time(*t) > reached), "a row after its watermark");
+                            got.extend(numbers(&batch));
+                            batch.acks.delivered();
+                        }
+                        prop_assert!(item.watermark >= reached);
+                        reached = item.watermark;
+                    }
+                }
+                prop_assert!(receiver.shared.room.lock().unwrap().items.len() <= batches_max);
+            }
+            if closes {
+                drop(receiver);
+            } else {
+                sender.advance(Time::END);
+                while let Poll::Ready(Ok(item)) = receiver.poll_next(cx) {
+                    if let Some(batch) = item.batch {
+                        got.extend(numbers(&batch));
+                        batch.acks.delivered();
+                    }
+                    if item.watermark == Time::END { break; }
+                }
+                prop_assert_eq!(got.len() + dropped, next as usize);
+            }
+            prop_assert!(got.is_sorted_by(|a, b| a < b), "in order, once");
+            let (delivered, failed) = tally.counts();
+            prop_assert_eq!(delivered + failed, opened);
+            prop_assert!(closes || failed == 0);
+            prop_assert_eq!(sent.sent_and_queued(), (next as u64, 0));
+        }
+    }
+}
+
+#[cfg(all(test, model))]
+mod model {
+    use std::future::poll_fn;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+
+    use super::*;
+    use crate::acks::{Acks, Tally};
+    use crate::batch::Times;
+
+    fn one(acks: Acks) -> Batch {
+        let column: ArrayRef = Counted::new(Int64Array::from(vec![1]));
+        let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        Batch::new(rows, Times::InOrder(vec![1].into()), acks)
+    }
+
+    fn queue() -> (Sender, Receiver) {
+        let limits = Limits { batches_max: 1, bytes_max: 1 << 20 };
+        edge(limits, OnFull::Block, Counted::default(), Counted::default())
+    }
+
+    /// Neither end sleeps through what the other does, in any interleaving.
+    #[test]
+    fn no_wakeup_is_lost() {
+        loom::model(|| {
+            let (mut sender, mut receiver) = queue();
+            let producer = loom::thread::spawn(move || {
+                loom::future::block_on(async {
+                    for _ in 0..2 {
+                        poll_fn(|cx| sender.poll_ready(cx)).await;
+                        sender.push(one(Acks::none()));
+                    }
+                    sender.advance(Time::END);
+                });
+            });
+            let rows = loom::future::block_on(async {
+                let mut rows = 0;
+                loop {
+                    let item = poll_fn(|cx| receiver.poll_next(cx)).await.ok().unwrap();
+                    rows += item.batch.map_or(0, |b| b.len());
+                    if item.watermark == Time::END {
+                        return rows;
+                    }
+                }
+            });
+            producer.join().unwrap();
+            assert_eq!(rows, 2);
+        });
+    }
+
+    /// A consumer that leaves while the producer pushes: the ticket is settled once and as failed.
+    #[test]
+    fn a_reader_that_leaves_fails_what_was_on_its_way() {
+        loom::model(|| {
+            let (mut sender, receiver) = queue();
+            let tally = Counted::new(Tally::default());
+            let acks = Acks::new(tally.clone(), 0);
+            let reader = loom::thread::spawn(move || drop(receiver));
+            sender.push(one(acks));
+            reader.join().unwrap();
+            assert_eq!(tally.counts(), (0, 1));
+        });
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::lock;
 
 /// Why rows were dropped, in one word.
 pub type Reason = Cow<'static, str>;
@@ -102,6 +104,13 @@ impl EdgeCounts {
     }
     pub fn add_taken(&self, rows: usize) {
         self.taken.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+    /// Rows sent, and how many of them have not been taken yet.
+    pub fn sent_and_queued(&self) -> (u64, u64) {
+        // Taken is read first: what is taken in between then shows as sent and not as a negative queue.
+        let taken = self.taken.load(Ordering::Relaxed);
+        let sent = self.sent.load(Ordering::Relaxed);
+        (sent, sent.saturating_sub(taken))
     }
 }
 
@@ -201,14 +210,6 @@ impl Accounts {
 }
 
 fn edge(name: &EdgeName, counts: &EdgeCounts) -> EdgeLedger {
-    // Taken is read first: what is taken in between then shows as sent and not as a negative queue.
-    let taken = counts.taken.load(Ordering::Relaxed);
-    let sent = counts.sent.load(Ordering::Relaxed);
-    EdgeLedger {
-        from: name.from.clone(),
-        output: name.output.clone(),
-        to: name.to.clone(),
-        sent,
-        queued: sent.saturating_sub(taken),
-    }
+    let (sent, queued) = counts.sent_and_queued();
+    EdgeLedger { from: name.from.clone(), output: name.output.clone(), to: name.to.clone(), sent, queued }
 }

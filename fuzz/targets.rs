@@ -1,0 +1,100 @@
+//! What is done with bytes from outside, and what has to hold whatever they are. `fuzz/run.sh` looks
+//! for bytes that break it; `tests/fuzz.rs` replays `fuzz/corpus` in every test run.
+
+use std::collections::BTreeMap;
+
+use weir_sources::packet::{self, Packet};
+use weir_sources::pcap::reader::{Reader, Step};
+use weir_spec::Type;
+
+/// A target by its name, which is its folder in `corpus`.
+pub type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: &[Target] = &[("capture", capture), ("frame", frame), ("row", row), ("pipeline", pipeline)];
+
+/// A capture file: every step makes progress or asks for more than is there, and the same packets are
+/// found whether it comes whole or in pieces.
+pub fn capture(data: &[u8]) {
+    let whole = packets(data, data.len().max(1));
+    for piece in [1, 7, 61] {
+        assert_eq!(whole, packets(data, piece), "in pieces of {piece}");
+    }
+}
+
+/// Time, interface, captured bytes and length of each packet, and what the capture says it lost.
+fn packets(data: &[u8], piece: usize) -> (Vec<(i64, usize, Vec<u8>, u32)>, u64) {
+    let mut reader = Reader::default();
+    let (mut found, mut lost) = (Vec::new(), 0u64);
+    let (mut start, mut end) = (0, piece.min(data.len()));
+    loop {
+        let used = match reader.step(&data[start..end]) {
+            Step::Need(bytes) => {
+                assert!(bytes > end - start, "it asks for what it has");
+                if end == data.len() {
+                    return (found, lost);
+                }
+                end = (end + piece).min(data.len());
+                continue;
+            }
+            Step::Broken { .. } => return (found, lost),
+            Step::Skip { used } | Step::Bad { used, .. } => used,
+            Step::Lost { used, packets } => {
+                lost = lost.saturating_add(packets);
+                used
+            }
+            Step::Packet { used, packet } => {
+                assert!(packet.interface < reader.interfaces.len(), "a packet from an interface nobody described");
+                let _ = packet::parse(reader.interfaces[packet.interface].link, packet.data, packet.wire_bytes);
+                found.push((packet.time, packet.interface, packet.data.to_vec(), packet.wire_bytes));
+                used
+            }
+        };
+        assert!(used > 0 && used <= end - start, "a step of {used} bytes in {}", end - start);
+        start += used;
+    }
+}
+
+/// A frame behind two bytes of link type: payload fits in its packet, and the packet in what the link
+/// carried or what its header says.
+pub fn frame(data: &[u8]) {
+    let [high, low, frame @ ..] = data else { return };
+    let link = u16::from_be_bytes([*high, *low]);
+    for wire in [frame.len() as u32, frame.len() as u32 * 2 + 9, 0, u32::MAX] {
+        let Ok(packet) = packet::parse(link, frame, wire) else { continue };
+        let Packet { ip_bytes, payload_bytes, vlan_count, .. } = packet;
+        assert!(payload_bytes <= ip_bytes, "{payload_bytes} bytes of payload in {ip_bytes}");
+        assert!(usize::from(vlan_count) <= packet::VLANS_MAX);
+    }
+}
+
+/// A line of JSON as a row of every type of column.
+pub fn row(data: &[u8]) {
+    let Ok(object) = serde_json::from_slice::<serde_json::Value>(data) else { return };
+    let types = [Type::INT, Type::FLOAT, Type::Str, Type::Bool, Type::Time, Type::DURATION, Type::Ip, Type::Cidr];
+    for ty in types {
+        let _ = weir_sources::json::cell(Some(&object), &ty);
+        let _ = weir_sources::json::cell(weir_sources::json::find(&object, "a.b"), &ty);
+    }
+}
+
+/// A pipeline: checked without a panic; every span lies in the text, between characters, in file order;
+/// what has no error has a plan that can be divided into memory or said to be too small.
+pub fn pipeline(data: &[u8]) {
+    let (params, env) = (BTreeMap::new(), |_: &str| None);
+    let setting = weir_dsl::Setting { components: &weir::components::SPECS, params: &params, env: &env };
+    let checked = weir_dsl::check(data, &setting);
+    let text = String::from_utf8_lossy(data);
+    let whole = std::str::from_utf8(data).is_ok();
+    let mut last = 0;
+    for diagnostic in &checked.diagnostics {
+        let span = diagnostic.span();
+        assert!(span.start >= last, "not in file order");
+        last = span.start;
+        assert!(span.start <= span.end && span.end <= data.len(), "{span:?} of {}", data.len());
+        assert!(!whole || (text.is_char_boundary(span.start) && text.is_char_boundary(span.end)), "{span:?}");
+        let _ = weir_dsl::render::human("fuzz.weir", &text, diagnostic, false);
+    }
+    if let Some(plan) = checked.plan {
+        let _ = plan.divide();
+    }
+}
