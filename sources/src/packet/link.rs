@@ -18,7 +18,7 @@ const TYPE_IPV6: u16 = 0x86dd;
 /// Ethertypes below this are lengths of IEEE 802.3 frames.
 const TYPE_MIN: u16 = 0x0600;
 
-/// The offset of the IP header; VLAN tags are noted on the way.
+/// The offset of the IP header, within the frame; VLAN tags are noted on the way.
 pub(super) fn strip(link: u16, frame: &[u8], packet: &mut Packet) -> Result<usize, Refused> {
     match link {
         ETHERNET => ethertype(frame, 12, packet),
@@ -48,7 +48,7 @@ fn ethertype(frame: &[u8], at: usize, packet: &mut Packet) -> Result<usize, Refu
 fn after_type(frame: &[u8], mut kind: u16, mut at: usize, packet: &mut Packet) -> Result<usize, Refused> {
     loop {
         match kind {
-            TYPE_IPV4 | TYPE_IPV6 => return Ok(at),
+            TYPE_IPV4 | TYPE_IPV6 => return need(frame, at).map(|()| at),
             0x8100 | 0x88a8 | 0x9100 | 0x9200 if usize::from(packet.vlan_count) < VLANS_MAX => {
                 need(frame, at + 4)?;
                 packet.vlans[usize::from(packet.vlan_count)] = be16(frame, at) & 0x0fff;
