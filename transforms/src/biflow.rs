@@ -301,7 +301,7 @@ impl Transform for Biflow {
     }
 
     fn due(&self) -> Option<Time> {
-        (!self.table.owed.is_empty()).then_some(self.input)
+        self.table.owes().then_some(self.input)
     }
 
     fn emit(&mut self, out: &mut Out) {
@@ -332,7 +332,7 @@ impl Biflow {
     /// What a record's delivery answers for: every batch not yet settled, since any of them may
     /// have packets in it. When no conversation is left, nothing is held any more.
     fn acks(&mut self) -> Acks {
-        let done = self.table.len() == 0 && self.table.owed.is_empty();
+        let done = self.table.len() == 0 && !self.table.owes();
         let mut all = Acks::none();
         for acks in self.held.iter().flatten() {
             all.join(acks.split());

@@ -77,7 +77,10 @@ pub struct Table {
     next_tick: i64,
     next_id: u64,
     hand: usize,
-    pub owed: VecDeque<Owed>,
+    owed: VecDeque<Owed>,
+    /// After the end: the slots of what was still open, in the order in which it began. A slot number
+    /// each, as a million of them come at once.
+    ending: std::vec::IntoIter<u32>,
     pub evicted: u64,
 }
 
@@ -98,12 +101,18 @@ impl Table {
             next_id: 1,
             hand: 0,
             owed: VecDeque::new(),
+            ending: Vec::new().into_iter(),
             evicted: 0,
         }
     }
 
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// Whether records are owed.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty() || self.ending.len() > 0
     }
 
     pub fn hash(&self, key: &Key) -> u64 {
@@ -319,24 +328,28 @@ impl Table {
     /// Everything is over: the rest is owed, in the order in which the conversations began.
     pub fn finish(&mut self) {
         self.before = self.now;
-        let mut live: Vec<(u64, u32)> =
-            self.index.iter().filter_map(|s| self.slots[*s as usize].flow.as_ref().map(|f| (f.id, *s))).collect();
-        live.sort_unstable();
-        for (_, slot) in live {
-            let ended = self.live(slot).is_ended();
-            let reason = if ended { end_reason::END_OF_FLOW } else { end_reason::FORCED_END };
-            self.let_go(slot, reason);
-        }
+        let mut live = Vec::with_capacity(self.index.len());
+        live.extend(self.index.iter().copied());
+        live.sort_unstable_by_key(|slot| self.slots[*slot as usize].flow.as_ref().map(|flow| flow.id));
+        self.ending = live.into_iter();
+        self.index.clear();
         self.wheel.clear();
         self.lingering.clear();
     }
 
     /// The next records, at most `n`, each with why it ended.
     pub fn take_owed(&mut self, n: usize) -> Vec<(Flow, u8, i64)> {
-        let mut taken = Vec::with_capacity(n.min(self.owed.len()));
+        let mut taken = Vec::with_capacity(n.min(self.owed.len() + self.ending.len()));
         while taken.len() < n {
             match self.owed.pop_front() {
-                None => break,
+                None => match self.ending.next().and_then(|slot| self.slots[slot as usize].flow.take()) {
+                    Some(flow) => {
+                        let reason = if flow.is_ended() { end_reason::END_OF_FLOW } else { end_reason::FORCED_END };
+                        let seen = self.seen(&flow);
+                        taken.push((flow, reason, seen));
+                    }
+                    None => break,
+                },
                 Some(Owed::Part(flow, seen)) => taken.push((*flow, end_reason::ACTIVE_TIMEOUT, seen)),
                 Some(Owed::Slot { slot, reason, seen }) => {
                     if let Some(flow) = self.slots[slot as usize].flow.take() {
