@@ -21,8 +21,11 @@ pub fn capture(data: &[u8]) {
     }
 }
 
-/// Time, interface, captured bytes and length of each packet, and what the capture says it lost.
-fn packets(data: &[u8], piece: usize) -> (Vec<(i64, usize, Vec<u8>, u32)>, u64) {
+/// Time, interface, captured bytes and length on the wire.
+type Found = (i64, usize, Vec<u8>, u32);
+
+/// Each packet, and how many the capture says it lost.
+fn packets(data: &[u8], piece: usize) -> (Vec<Found>, u64) {
     let mut reader = Reader::default();
     let (mut found, mut lost) = (Vec::new(), 0u64);
     let (mut start, mut end) = (0, piece.min(data.len()));

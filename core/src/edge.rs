@@ -254,6 +254,7 @@ fn joins(next: &Item, rows: usize) -> bool {
 }
 
 #[cfg(all(test, not(model)))]
+#[allow(clippy::unwrap_used)] // Tests.
 mod tests {
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
@@ -341,6 +342,7 @@ mod tests {
 }
 
 #[cfg(all(test, model))]
+#[allow(clippy::unwrap_used)] // Tests.
 mod model {
     use std::future::poll_fn;
 

@@ -9,6 +9,7 @@ mod constant;
 mod definitions;
 mod expr;
 mod names;
+mod options;
 mod stages;
 mod window;
 

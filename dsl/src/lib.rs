@@ -12,6 +12,7 @@ pub mod ast;
 pub mod brackets;
 pub mod check;
 pub mod codes;
+pub mod follow;
 pub mod foreign;
 pub mod json;
 pub mod lex;
@@ -64,8 +65,9 @@ pub fn check(bytes: &[u8], setting: &Setting) -> Checked {
     diagnostics.append(&mut checked.diagnostics);
     diagnostics.sort_by_key(|d| (d.span().start, d.severity()));
     diagnostics.dedup();
+    let diagnostics = follow::leave_out(source, &lex::lex(source), diagnostics);
     let errors = diagnostics.iter().any(|d| d.severity() == Severity::Error);
-    diagnostics.truncate(codes::SHOWN_MAX);
+    let diagnostics = diagnostics.into_iter().take(codes::SHOWN_MAX).collect();
     let plan = if errors { None } else { checked.plan };
     Checked { diagnostics, plan, runs: checked.runs, missing_params: checked.missing_params }
 }

@@ -222,6 +222,12 @@ impl<'a> Parser<'a> {
                 self.eat(",");
                 continue;
             }
+            if self.is(";") {
+                let d = Diagnostic::new(codes::FOREIGN_SPELLING, self.span(), "elements are separated by `,`");
+                self.report(d.replace(","));
+                self.bump();
+                continue;
+            }
             // Two elements without a comma: said once, and both are read.
             let span = Span::new(self.previous_end(), self.previous_end());
             self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `,` is missing here").replace(","));

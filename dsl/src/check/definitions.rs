@@ -170,14 +170,26 @@ impl Checker<'_> {
             ("memory", Value::Size(n)) => *memory_bytes = *n as u64,
             ("workers", Value::Int(n)) => *workers = *n as usize,
             ("drain", Value::Duration(n)) => *drain_nanos = *n,
-            ("allow", value) => self.allow(value),
+            ("allow", value) => self.allow(value, arg.value.span),
             _ => {}
         }
     }
 
-    pub(super) fn allow(&mut self, value: &Value) {
-        let codes = value.items().iter().filter_map(Value::as_str).filter(|c| c.starts_with('W'));
-        self.allowed.extend(codes.map(str::to_string));
+    pub(super) fn allow(&mut self, value: &Value, span: Span) {
+        for code in value.items().iter().filter_map(Value::as_str) {
+            let known = codes::ALL.iter().any(|(c, _)| c.0 == code);
+            if known && code.starts_with('W') {
+                self.allowed.insert(code.to_string());
+                continue;
+            }
+            let warnings = codes::ALL.iter().map(|(c, _)| c.0).filter(|c| c.starts_with('W'));
+            let title = match known {
+                true => format!("`{code}` is an error and cannot be allowed"),
+                false => format!("there is no warning `{code}`"),
+            };
+            let d = Diagnostic::new(codes::OPTION_VALUE, span, title);
+            self.report(d.help(format!("the warnings are {}", list(warnings))));
+        }
     }
 
     /// The items in an order in which every definition stands before its uses. A circle is

@@ -322,6 +322,11 @@ impl Checker<'_> {
     }
 
     fn comparison(&mut self, op: Operator, left: &Expr, right: &Expr, scope: &mut Scope) -> Typed {
+        if let Some(none) = [left, right].into_iter().find(|e| matches!(e.kind, ExprKind::Literal(Value::None))) {
+            let d = Diagnostic::new(codes::TYPE_MISMATCH, none.span, "nothing compares with `none`");
+            self.report(d.help("a comparison with an absent value is absent; `coalesce(x, …)` fills one in"));
+            return Typed { ty: Type::Bool, node: Node::Literal(Value::None) };
+        }
         let (mut a, mut b) = self.operands(left, right, scope);
         let comparison = match op {
             Operator::Equal => Comparison::Equal,

@@ -77,6 +77,16 @@ impl Checker<'_> {
             let mut scope = Scope::rows(input);
             scope.window = Some(&mut collected);
             let typed = self.expr(&field.expr, &mut scope, None);
+            let taken =
+                keys.iter().any(|k| k.name == name.text) || [WINDOW_START, WINDOW_END].contains(&name.text.as_str());
+            if taken {
+                let title = format!("`{}` is already a column of this window", name.text);
+                let d = Diagnostic::new(codes::DUPLICATE, name.span, title);
+                self.report(
+                    d.help("keys, `window.start` and `window.end` come by themselves: give the field another name"),
+                );
+                continue;
+            }
             if outputs.iter().any(|(n, _): &(String, Typed)| *n == name.text) {
                 let title = format!("the window has two fields `{}`", name.text);
                 self.report(Diagnostic::new(codes::DUPLICATE, name.span, title));
@@ -161,6 +171,10 @@ impl Checker<'_> {
                     wrong(self, "max", title, format!("at least {}", text(gap)));
                     return None;
                 }
+                let title = "session windows are not built yet";
+                let place = times.0.get("session").map_or(span, |(_, span)| *span);
+                let d = Diagnostic::new(codes::NOT_YET, place, title);
+                self.report(d.help("tumbling and hopping windows are: `window(5m)`, `window(5m, every: 1m)`"));
                 Windowing::Session { gap, max }
             }
             (Some(width), _, None, Some(max)) => {

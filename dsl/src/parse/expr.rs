@@ -240,12 +240,18 @@ impl Parser<'_> {
         .or_else(|| weir_spec::units::better_unit(next));
         let same_line =
             self.tokens.get(self.at + 1).is_some_and(|t| !self.source[span.end..t.span.start].contains('\n'));
-        if let (true, Some(unit), true, Some(Kind::Name)) = (plain, unit, same_line, self.kind_at(self.at + 1)) {
-            let right = format!("{}{unit}", self.text());
-            let whole = span.to(self.tokens[self.at + 1].span);
+        // `set a = 1 b = 2` lacks a comma and has no unit.
+        let defines = self.text_at(self.at + 2) == "=";
+        if let (true, Some(unit), true, Some(Kind::Name), false) =
+            (plain, unit, same_line, self.kind_at(self.at + 1), defines)
+        {
+            let rate = self.text_at(self.at + 2) == "/" && self.text_at(self.at + 3) == "s";
+            let right = format!("{}{unit}{}", self.text(), if rate { "/s" } else { "" });
+            let last = if rate { self.at + 3 } else { self.at + 1 };
+            let whole = span.to(self.tokens[last].span);
             let d = Diagnostic::new(codes::BAD_NUMBER, whole, format!("a unit touches its number: `{right}`"));
             self.report(d.help(format!("write `{right}`")).replace(right.clone()));
-            self.at += 2;
+            self.at = last + 1;
             return Some(literal::number(&right, whole).map_or(ExprKind::Broken, ExprKind::Literal));
         }
         let value = literal::number(self.text(), span);
@@ -257,7 +263,15 @@ impl Parser<'_> {
         let whole = |p: &Self| Span::new(start.start, p.previous_end());
         match self.text() {
             "(" => {
-                let inner = self.inside(|p| p.expr());
+                let inner = self.inside(|p| {
+                    let inner = p.expr();
+                    if p.is(",") && !p.silent {
+                        let d = Diagnostic::new(codes::SYNTAX, start, "a list stands in square brackets");
+                        p.report(d.help("write `[ …, … ]`"));
+                        p.silent = true;
+                    }
+                    inner
+                });
                 Expr { kind: inner.kind, span: whole(self) }
             }
             "[" => {

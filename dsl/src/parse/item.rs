@@ -2,10 +2,11 @@
 
 use weir_spec::{Diagnostic, Span};
 
-use super::Parser;
-use crate::ast::{Arg, Expr, ExprKind, File, Item, LetValue, Name, TypeName};
+use super::{Parser, RESERVED};
+use crate::ast::{Arg, Expr, ExprKind, File, Head, Item, LetValue, Name, Pipe, TypeName};
 use crate::codes;
 use crate::lex::Kind;
+use crate::nearest::nearest;
 
 impl Parser<'_> {
     pub(super) fn file(&mut self) -> File {
@@ -41,6 +42,12 @@ impl Parser<'_> {
 
     fn item(&mut self) -> Option<Item> {
         let span = self.span();
+        if let Some(meant) = self.misspelt_keyword() {
+            let title = format!("`{}` begins no definition", self.text());
+            let d = Diagnostic::new(codes::SYNTAX, span, title);
+            self.report(d.help(format!("did you mean `{meant}`?")).replace(meant));
+            return if meant == "let" { self.let_item() } else { self.param_item() };
+        }
         match self.text() {
             "let" => self.let_item(),
             "param" => self.param_item(),
@@ -64,6 +71,21 @@ impl Parser<'_> {
         }
     }
 
+    /// `lett a = …`, `parm n: …`: the keyword that is nearly written here.
+    fn misspelt_keyword(&self) -> Option<&'static str> {
+        let two_names = self.kind_at(self.at) == Some(Kind::Name) && self.kind_at(self.at + 1) == Some(Kind::Name);
+        if !two_names || RESERVED.contains(&self.text()) {
+            return None;
+        }
+        let words: &[&'static str] = match self.text_at(self.at + 2) {
+            "=" => &["let"],
+            ":" => &["param"],
+            _ => return None,
+        };
+        let near = nearest(self.text(), words.iter().copied())?;
+        words.iter().copied().find(|word| *word == near)
+    }
+
     /// `name = …` at the head of an item.
     fn is_missing_let(&self) -> bool {
         self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "="
@@ -80,9 +102,16 @@ impl Parser<'_> {
             return None;
         };
         if !self.eat("=") {
-            self.expected("`=`");
-            self.skip_item();
-            return None;
+            let begins = matches!(self.kind_at(self.at), Some(Kind::Name)) && !self.begins_item();
+            if !begins {
+                self.expected("`=`");
+                self.skip_item();
+                let span = name.span;
+                let pipe = Pipe { head: Head::Broken(span), stages: Vec::new(), broken: true, span };
+                return Some(Item::Let { name, value: LetValue::Pipe(pipe) });
+            }
+            let span = Span::new(name.span.end, name.span.end);
+            self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `=` is missing here").replace(" ="));
         }
         let value = match self.is_constant() {
             true => {
@@ -116,7 +145,20 @@ impl Parser<'_> {
             self.skip_item();
             return None;
         };
-        let ty = self.eat(":").then(|| self.type_name()).flatten();
+        let ty = match self.eat(":") {
+            true if self.begins_item() || self.is("=") => {
+                self.expected("a type, as in `param n: int`");
+                None
+            }
+            true => self.type_name(),
+            false if self.kind_at(self.at) == Some(Kind::Name) && !self.begins_item() => {
+                let span = Span::new(name.span.end, name.span.end);
+                let d = Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `:` is missing before the type");
+                self.report(d.replace(":"));
+                self.type_name()
+            }
+            false => None,
+        };
         let default = self.eat("=").then(|| self.expr());
         self.end_of_item();
         Some(Item::Param { name, ty, default })
@@ -153,6 +195,21 @@ impl Parser<'_> {
         let span = self.span();
         let word = self.text().to_string();
         self.bump();
+        match self.kind_at(self.at) {
+            Some(Kind::OpenString) => {
+                self.expr();
+            }
+            Some(Kind::String) if word != "pipe" => {}
+            Some(Kind::Name) if word == "pipe" && self.text_at(self.at + 1) == "(" => {}
+            _ => {
+                let like = match word.as_str() {
+                    "test" => "a name in quotes, as in `test \"nothing is late\" { … }`",
+                    "use" => "a file in quotes, as in `use \"teams.weir\"`",
+                    _ => "a name and its params, as in `pipe busy(n: int) = …`",
+                };
+                self.expected(like);
+            }
+        }
         self.skip_item();
         Some(Item::Other { word, span })
     }
@@ -200,9 +257,35 @@ impl Parser<'_> {
         self.inside(|p| p.list(|p| p.arg()))
     }
 
+    /// `"rows": 5` and `rows 5`, which are meant as `rows: 5`.
+    fn misspelt_arg(&mut self) -> Option<Arg> {
+        let span = self.span();
+        match (self.kind_at(self.at)?, self.kind_at(self.at + 1)?) {
+            (Kind::String, Kind::Operator) if self.text_at(self.at + 1) == ":" => {
+                let text = self.text().trim_matches('"').to_string();
+                let d = Diagnostic::new(codes::FOREIGN_SPELLING, span, "an option's name has no quotes");
+                self.report(d.help(format!("write `{text}`")).replace(text.clone()));
+                self.at += 2;
+                Some(Arg { name: Some(Name { text, span }), value: self.expr() })
+            }
+            (Kind::Name, Kind::Number | Kind::String | Kind::Ipv4) => {
+                let text = self.text().to_string();
+                let here = Span::new(span.end, span.end);
+                let d = Diagnostic::new(codes::FOREIGN_SPELLING, here, format!("a `:` is missing after `{text}`"));
+                self.report(d.replace(":"));
+                self.bump();
+                Some(Arg { name: Some(Name { text, span }), value: self.expr() })
+            }
+            _ => None,
+        }
+    }
+
     fn arg(&mut self) -> Option<Arg> {
         let named = self.kind_at(self.at) == Some(Kind::Name) && matches!(self.text_at(self.at + 1), ":" | "=");
         if !named {
+            if let Some(arg) = self.misspelt_arg() {
+                return Some(arg);
+            }
             let value = self.expr();
             return Some(Arg { name: None, value });
         }

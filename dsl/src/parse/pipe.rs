@@ -2,7 +2,7 @@
 
 use weir_spec::{Diagnostic, Span};
 
-use super::Parser;
+use super::{Parser, RESERVED};
 use crate::ast::{Call, Head, Name, NamedExpr, Pipe, Stage, StreamName};
 use crate::codes;
 use crate::lex::Kind;
@@ -34,6 +34,7 @@ impl Parser<'_> {
                     continue;
                 }
                 if self.at < self.end && !self.begins_pipe() {
+                    self.unbracketed();
                     self.expected("`|` and a stage, or a new definition");
                     pipe.broken = true;
                     self.bump_over();
@@ -56,6 +57,34 @@ impl Parser<'_> {
     fn is_stage_without_bar(&self) -> bool {
         let name = self.kind_at(self.at) == Some(Kind::Name) && !self.is_column_one(self.at);
         name && (self.is_stage)(self.text()) && !matches!(self.text_at(self.at + 1), "=" | ".")
+    }
+
+    /// `limit 5`, `pcap "a"`, `generate[flow]`: values without their round brackets.
+    fn unbracketed(&mut self) {
+        let before = self.at.checked_sub(1).filter(|at| self.kind_at(*at) == Some(Kind::Name));
+        let Some(name) = before.map(|at| self.text_at(at)) else { return };
+        let value = matches!(self.kind_at(self.at), Some(Kind::String | Kind::Number | Kind::OpenString));
+        if !value && !self.is("[") {
+            return;
+        }
+        let title = format!("the values of `{name}` stand in round brackets");
+        let d = Diagnostic::new(codes::SYNTAX, self.span(), title);
+        self.report(d.help(format!("write `{name}(…)`")));
+        self.silent = true;
+    }
+
+    /// Whether another element follows on this line though no comma stands before it.
+    fn is_missing_comma(&self) -> bool {
+        let Some(token) = self.peek().filter(|t| t.kind == Kind::Name) else { return false };
+        let same_line = !self.source[self.previous_end()..token.span.start].contains('\n');
+        let word = RESERVED.contains(&self.text()) || self.text() == "by" || self.is_stage_without_bar();
+        let element = matches!(self.text_at(self.at + 1), "." | "," | "=" | "{" | "|" | "");
+        !self.silent && same_line && !word && element
+    }
+
+    fn missing_comma(&mut self) {
+        let span = Span::new(self.previous_end(), self.previous_end());
+        self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `,` is missing here").replace(","));
     }
 
     fn bump_over(&mut self) {
@@ -83,7 +112,7 @@ impl Parser<'_> {
         let start = self.span();
         if self.is("merge") && self.text_at(self.at + 1) == "(" {
             self.bump();
-            let inputs = self.inside(|p| p.list(|p| p.stream_name()));
+            let inputs = self.inside(|p| p.list(|p| p.merged()));
             return Head::Merge { inputs, span: Span::new(start.start, self.previous_end()) };
         }
         if self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "(" {
@@ -96,6 +125,19 @@ impl Parser<'_> {
             Some(name) => Head::Stream(name),
             None => Head::Broken(start),
         }
+    }
+
+    /// A stream in `merge( … )`; a source there needs a name first.
+    fn merged(&mut self) -> Option<StreamName> {
+        let is_call = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "(";
+        if is_call {
+            let d = Diagnostic::new(codes::SYNTAX, self.span(), "`merge` takes the names of streams");
+            let text = self.text();
+            self.report(d.help(format!("give it a name first: `let a = {text}(…)`, then `merge(a, …)`")));
+            self.silent = true;
+            return None;
+        }
+        self.stream_name()
     }
 
     fn stream_name(&mut self) -> Option<StreamName> {
@@ -164,6 +206,10 @@ impl Parser<'_> {
         loop {
             fields.extend(self.field(named));
             let comma = self.span();
+            if self.is_missing_comma() {
+                self.missing_comma();
+                continue;
+            }
             if self.silent || !self.eat(",") {
                 return fields;
             }
@@ -216,6 +262,10 @@ impl Parser<'_> {
         let mut names = Vec::new();
         loop {
             names.extend(self.dotted());
+            if self.is_missing_comma() {
+                self.missing_comma();
+                continue;
+            }
             if self.silent || !self.eat(",") {
                 return names;
             }
@@ -238,6 +288,9 @@ impl Parser<'_> {
             return None;
         }
         let args = self.args();
+        if self.is("group") && self.text_at(self.at + 1) == "by" {
+            self.foreign("group", "keys follow `by`: `window(5m) by src.ip { … }`", "");
+        }
         let by = if self.eat("by") { self.fields(false) } else { Vec::new() };
         if !self.silent
             && !self.is("{")

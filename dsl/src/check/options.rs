@@ -1,0 +1,379 @@
+//! The options of a component: each value as its declared type, or what is wrong with it.
+
+use std::sync::Arc;
+
+use weir_spec::option::{OptionSpec, OptionType, with_defaults};
+use weir_spec::plan::OnFull;
+use weir_spec::schema::{Delivery, Schema};
+use weir_spec::types::Type;
+use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values, kinds};
+
+use super::{Checker, Scope};
+use crate::ast::{Arg, Call, Expr, ExprKind, TypeName};
+use crate::codes;
+use crate::nearest::{list, nearest};
+use crate::parse::RESERVED;
+
+/// Options that every node takes, and sinks beside.
+const COMMON: &[&str] = &["name", "on_full", "allow", "delivery"];
+
+/// What the common options say.
+#[derive(Default)]
+pub(super) struct Common {
+    pub name: Option<String>,
+    pub on_full: OnFull,
+    pub delivery: Option<(Delivery, Span)>,
+}
+
+impl Checker<'_> {
+    /// The options that every node takes.
+    pub(super) fn common(&mut self, args: &[Arg], is_sink: bool) -> Common {
+        let mut common = Common::default();
+        for arg in args {
+            let Some(name) = arg.name.as_ref().filter(|n| COMMON.contains(&n.text.as_str())) else { continue };
+            match name.text.as_str() {
+                "name" => {
+                    let text = self.option_constant("name", OptionType::Str, false, &arg.value);
+                    if let Some(Value::Str(text)) = text {
+                        if !is_legal_name(&text) {
+                            let title = format!("`{text}` cannot be a name");
+                            let d = Diagnostic::new(codes::BAD_NAME, arg.value.span, title);
+                            self.report(d.help(
+                                "names have a-z, 0-9 and `_`, begin with no digit, and are no word of the language",
+                            ));
+                        } else if self.params.contains_key(&text) || !self.names.insert(text.clone()) {
+                            let title = format!("another stage is called `{text}`");
+                            self.report(Diagnostic::new(codes::DUPLICATE, arg.value.span, title));
+                        }
+                        common.name = Some(text);
+                    }
+                }
+                "on_full" => {
+                    let word =
+                        self.option_constant("on_full", OptionType::Word(&["block", "drop_newest"]), false, &arg.value);
+                    if word.as_ref().and_then(Value::as_str) == Some("drop_newest") {
+                        common.on_full = OnFull::DropNewest;
+                    }
+                }
+                "allow" => {
+                    if let Some(codes) =
+                        self.option_constant("allow", OptionType::List(&OptionType::Str), false, &arg.value)
+                    {
+                        self.allow(&codes, arg.value.span);
+                    }
+                }
+                _ if is_sink => {
+                    let word = self.option_constant("delivery", OptionType::Word(Delivery::WORDS), false, &arg.value);
+                    let delivery = word.as_ref().and_then(Value::as_str).and_then(Delivery::parse);
+                    common.delivery = delivery.map(|d| (d, arg.value.span));
+                }
+                _ => {
+                    let title = "`delivery` is asserted where rows leave: on a sink";
+                    self.report(Diagnostic::new(codes::UNKNOWN_OPTION, name.span, title));
+                }
+            }
+        }
+        common
+    }
+
+    /// The options of a component, defaults filled in; `None` if any is wrong.
+    pub(super) fn options(
+        &mut self,
+        spec: &'static ComponentSpec,
+        call: &Call,
+        input: Option<&Stream>,
+    ) -> Option<Values> {
+        let mut values = Values::default();
+        let mut places: Vec<(&'static str, Span)> = Vec::new();
+        let mut positional = spec.options.iter().filter(|o| o.positional);
+        let mut good = true;
+        let broken = call.args.iter().any(|a| matches!(a.value.kind, ExprKind::Broken));
+        if broken {
+            // What was meant is not known, so neither is what is missing.
+            return None;
+        }
+        for arg in &call.args {
+            if arg.name.as_ref().is_some_and(|n| COMMON.contains(&n.text.as_str())) {
+                continue;
+            }
+            let option = match &arg.name {
+                None => positional.next(),
+                Some(name) => spec.option(&name.text),
+            };
+            let Some(option) = option else {
+                self.unknown_option(spec, arg);
+                good = false;
+                continue;
+            };
+            if let Some((_, before)) = places.iter().find(|(n, _)| *n == option.name) {
+                let title = format!("`{}` is given twice", option.name);
+                self.report(
+                    Diagnostic::new(codes::OPTION_TWICE, arg.value.span, title)
+                        .here("the second time")
+                        .label(*before, "the first time"),
+                );
+                good = false;
+                continue;
+            }
+            places.push((option.name, arg.value.span));
+            match self.option_value(option, &arg.value, input) {
+                Some(value) => values.set(option.name, value),
+                None => good = false,
+            }
+        }
+        for option in spec.options.iter().filter(|o| o.required && !places.iter().any(|(n, _)| n == &o.name)) {
+            good = false;
+            let title = format!("`{}` needs `{}`", spec.name, option.name);
+            let example = spec.examples.first().map_or(String::new(), |e| format!(", as in `{e}`"));
+            let d = Diagnostic::new(codes::MISSING_OPTION, call.name.span, title);
+            self.report(d.help(format!("{}{example}", option.doc.trim().trim_end_matches('.'))));
+        }
+        good.then(|| with_defaults(spec.options, values))
+    }
+
+    fn unknown_option(&mut self, spec: &ComponentSpec, arg: &Arg) {
+        let names: Vec<&str> = spec.options.iter().map(|o| o.name).chain(COMMON.iter().copied()).collect();
+        let Some(name) = &arg.name else {
+            let title = format!("`{}` takes no further value without a name", spec.name);
+            let d = Diagnostic::new(codes::UNKNOWN_OPTION, arg.value.span, title);
+            return self.report(d.help(format!("its options are {}", list(spec.options.iter().map(|o| o.name)))));
+        };
+        let d =
+            Diagnostic::new(codes::UNKNOWN_OPTION, name.span, format!("`{}` has no option `{}`", spec.name, name.text));
+        let d = match nearest(&name.text, names.iter().copied()) {
+            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
+            None => d.help(format!("its options are {}", list(spec.options.iter().map(|o| o.name)))),
+        };
+        self.report(d);
+    }
+
+    fn option_value(&mut self, option: &OptionSpec, expr: &Expr, input: Option<&Stream>) -> Option<Value> {
+        match option.ty {
+            OptionType::Expr => {
+                let poisoned = Stream::poisoned();
+                let stream = input.unwrap_or(&poisoned);
+                let typed = self.expr(expr, &mut Scope::rows(stream), None);
+                (!typed.ty.is_unknown() || stream.poisoned).then(|| Value::Expr(Arc::new(typed)))
+            }
+            OptionType::Schema => self.schema(expr).map(|s| Value::Stream(Arc::new(s))),
+            OptionType::Column => match &expr.kind {
+                ExprKind::Name(name) => Some(Value::Str(name.clone())),
+                ExprKind::Literal(Value::Str(name)) => Some(Value::Str(name.clone())),
+                _ => {
+                    let title = format!("`{}` is the name of a column", option.name);
+                    self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
+                    None
+                }
+            },
+            ty => self.option_constant(option.name, ty, option.none, expr),
+        }
+    }
+
+    /// `flow`, or `{ at: time, user: string }`.
+    fn schema(&mut self, expr: &Expr) -> Option<Stream> {
+        match &expr.kind {
+            ExprKind::Name(name) => match kinds::find(name) {
+                Some(kind) => Some(Stream::of_kind(kind)),
+                None => {
+                    let names = kinds::ALL.iter().map(|k| k.name);
+                    let d =
+                        Diagnostic::new(codes::WRONG_KIND, expr.span, format!("there is no kind of stream `{name}`"));
+                    let d = match nearest(name, names.clone()) {
+                        Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
+                        None => d.help(format!(
+                            "the kinds are {}; columns of your own are `{{ name: string, … }}`",
+                            list(names)
+                        )),
+                    };
+                    self.report(d);
+                    None
+                }
+            },
+            ExprKind::Map(entries) => {
+                let mut schema = Schema::default();
+                for (name, ty) in entries {
+                    if schema.index(&name.text).is_some() {
+                        let title = format!("the column `{}` is declared twice", name.text);
+                        self.report(Diagnostic::new(codes::DUPLICATE, name.span, title));
+                        return None;
+                    }
+                    let text = self.text(ty.span).to_string();
+                    let ty = self.type_of(&TypeName { text, span: ty.span })?;
+                    schema.put(Field::new(name.text.clone(), ty));
+                }
+                Some(Stream::record(schema))
+            }
+            _ => {
+                let d = Diagnostic::new(
+                    codes::OPTION_TYPE,
+                    expr.span,
+                    "a kind of stream or columns with their types belong here",
+                );
+                self.report(d.help("write `flow`, or `{ at: time, user: string }`"));
+                None
+            }
+        }
+    }
+
+    /// A constant option as its type; reports what is wrong with it.
+    pub(super) fn option_constant(&mut self, name: &str, ty: OptionType, none: bool, expr: &Expr) -> Option<Value> {
+        if let (OptionType::Word(words), ExprKind::Name(word)) = (ty, &expr.kind) {
+            return self.word(name, words, word, expr.span);
+        }
+        if let OptionType::List(of) = ty {
+            return match &expr.kind {
+                ExprKind::List(items) => {
+                    let values: Vec<_> = items.iter().map(|i| self.option_constant(name, *of, false, i)).collect();
+                    values.into_iter().collect::<Option<Vec<_>>>().map(Value::List)
+                }
+                _ => match self.option_constant(name, *of, none, expr)? {
+                    list @ Value::List(_) => Some(list),
+                    one => Some(Value::List(vec![one])),
+                },
+            };
+        }
+        let hint = hint(ty);
+        let typed = self.expr(expr, &mut Scope::constant(), hint.as_ref());
+        let value = super::constant::fold(&typed);
+        let value = match value {
+            Some(Value::None) if typed.ty.is_unknown() && matches!(expr.kind, ExprKind::Literal(Value::None)) => {
+                if none {
+                    return Some(Value::None);
+                }
+                let title = format!("`{name}` cannot be `none`");
+                self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
+                return None;
+            }
+            // A param without a value: it is known by its type, and given when run.
+            Some(Value::None) | None if typed.ty.is_unknown() => return None,
+            Some(value) => value,
+            None => {
+                let title = format!("`{name}` has to be known before start");
+                self.report(Diagnostic::new(codes::NOT_CONSTANT, expr.span, title));
+                return None;
+            }
+        };
+        self.fit(name, ty, value, &typed.ty, expr)
+    }
+
+    fn word(&mut self, name: &str, words: &'static [&'static str], word: &str, span: Span) -> Option<Value> {
+        if words.contains(&word) {
+            return Some(Value::Word(word.into()));
+        }
+        let d = Diagnostic::new(codes::OPTION_VALUE, span, format!("`{name}` cannot be `{word}`"));
+        let d = match nearest(word, words.iter().copied()) {
+            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
+            None => d.help(format!("it is one of {}", list(words.iter().copied()))),
+        };
+        self.report(d);
+        None
+    }
+
+    /// A value in the place of an option: of its type, and in its range.
+    fn fit(&mut self, name: &str, ty: OptionType, value: Value, found: &Type, expr: &Expr) -> Option<Value> {
+        let span = expr.span;
+        let wrong_type = |checker: &mut Self| {
+            let wanted = describe(ty);
+            let mut d = Diagnostic::new(
+                codes::OPTION_TYPE,
+                span,
+                format!("`{name}` takes {wanted}, this is {}", weir_spec::function::article(found)),
+            );
+            if let (Some(unit), Value::Int(n)) = (missing_unit(ty), &value) {
+                d = d.help(format!("give it a unit: `{n}{unit}`")).replace(format!("{n}{unit}"));
+            }
+            checker.report(d);
+            None
+        };
+        match (ty, &value) {
+            (OptionType::Bool, Value::Bool(_))
+            | (OptionType::Ip, Value::Ip(_))
+            | (OptionType::Cidr, Value::Cidr(_))
+            | (OptionType::Time, Value::Time(_))
+            | (OptionType::Secret, Value::Secret(_))
+            | (OptionType::Str | OptionType::Path, Value::Str(_))
+            | (OptionType::Rate, Value::Rate(_) | Value::ByteRate(_))
+            | (OptionType::Float, Value::Float(_) | Value::Percent(_)) => Some(value),
+            (OptionType::Float, Value::Int(n)) => Some(Value::Float(*n as f64)),
+            (OptionType::Word(words), Value::Str(word)) => self.word(name, words, &word.clone(), span),
+            (OptionType::Percent, v) if found.is_float() => {
+                let ok = v.as_f64().is_some_and(|x| (0.0..=1.0).contains(&x));
+                if ok { Some(value) } else { self.range(name, "between 0% and 100%", span) }
+            }
+            (OptionType::Int { min, max }, Value::Int(n)) => {
+                if (min..=max).contains(n) {
+                    Some(value)
+                } else {
+                    self.range(name, &format!("between {min} and {max}"), span)
+                }
+            }
+            (OptionType::Duration, Value::Duration(n)) | (OptionType::Size, Value::Size(n)) => {
+                if *n > 0 || (name == "lateness" && *n == 0) {
+                    Some(value)
+                } else {
+                    self.range(name, "above zero", span)
+                }
+            }
+            (_, Value::None) => Some(value),
+            _ => wrong_type(self),
+        }
+    }
+
+    fn range(&mut self, name: &str, range: &str, span: Span) -> Option<Value> {
+        self.report(Diagnostic::new(codes::OPTION_VALUE, span, format!("`{name}` is {range}")));
+        None
+    }
+}
+
+pub(super) fn option_place(call: &Call, option: &str) -> Span {
+    let named = call.args.iter().find(|a| a.name.as_ref().is_some_and(|n| n.text == option));
+    named.map_or(call.name.span, |a| a.value.span)
+}
+
+fn hint(ty: OptionType) -> Option<Type> {
+    Some(match ty {
+        OptionType::Ip => Type::Ip,
+        OptionType::Cidr => Type::Cidr,
+        OptionType::Time => Type::Time,
+        _ => return None,
+    })
+}
+
+/// What an option takes, in words.
+fn describe(ty: OptionType) -> String {
+    match ty {
+        OptionType::Bool => "`true` or `false`".into(),
+        OptionType::Int { .. } => "a whole number".into(),
+        OptionType::Float => "a number".into(),
+        OptionType::Duration => "a `duration`, as `30s`".into(),
+        OptionType::Size => "a `size`, as `256MiB`".into(),
+        OptionType::Rate => "a `rate`, as `10MB/s`".into(),
+        OptionType::Percent => "a percentage, as `50%`".into(),
+        OptionType::Str => "a text in quotes".into(),
+        OptionType::Path => "a path in quotes".into(),
+        OptionType::Word(words) => format!("one of {}", list(words.iter().copied())),
+        OptionType::Ip => "an address".into(),
+        OptionType::Cidr => "a network, as `10.0.0.0/8`".into(),
+        OptionType::Time => "a time, as \"2026-01-31T12:00:00Z\"".into(),
+        OptionType::Secret => "`secret(\"file:…\")`".into(),
+        OptionType::List(of) => format!("a list: {}", describe(*of)),
+        OptionType::Schema => "a kind of stream".into(),
+        OptionType::Column => "a column".into(),
+        OptionType::Expr => "an expression".into(),
+    }
+}
+
+fn missing_unit(ty: OptionType) -> Option<&'static str> {
+    match ty {
+        OptionType::Duration => Some("s"),
+        OptionType::Size => Some("MiB"),
+        OptionType::Percent => Some("%"),
+        _ => None,
+    }
+}
+
+fn is_legal_name(name: &str) -> bool {
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    first && name.bytes().all(legal) && !RESERVED.contains(&name)
+}

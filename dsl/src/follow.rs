@@ -1,0 +1,59 @@
+//! Leaves out what follows from a mistake of syntax: one mistake is one message.
+//!
+//! Where the parser could not read on, what was checked of the same stage on the same line rests on a
+//! guess; an unclosed bracket makes a guess of all that it holds. Everything else is still reported.
+
+use std::ops::RangeInclusive;
+
+use weir_spec::{Diagnostic, Severity};
+
+use crate::codes;
+use crate::lex::{Kind, Token};
+
+/// The diagnostics, in file order, without those that follow from another.
+pub fn leave_out(source: &str, tokens: &[Token], mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let bars: Vec<usize> =
+        tokens.iter().filter(|t| t.kind == Kind::Operator && t.text(source) == "|").map(|t| t.span.start).collect();
+    let mut guessed: Vec<(usize, RangeInclusive<usize>)> = Vec::new();
+    for hard in diagnostics.iter().filter(|d| stops_the_parser(d)) {
+        let at = hard.span().start;
+        if !guessed.iter().any(|(_, range)| range.contains(&at)) {
+            guessed.push((at, guess(source, &bars, hard)));
+        }
+    }
+    diagnostics.retain(|d| {
+        let at = d.span().start;
+        let follows = |(cause, range): &(usize, RangeInclusive<usize>)| {
+            let is_cause = *cause == at && stops_the_parser(d);
+            // A spelling from another language before it was read as meant.
+            let before = at <= *cause && is_syntax(d) && !stops_the_parser(d);
+            range.contains(&at) && !is_cause && !before
+        };
+        d.severity() != Severity::Error || !guessed.iter().any(follows)
+    });
+    diagnostics
+}
+
+fn is_syntax(diagnostic: &Diagnostic) -> bool {
+    diagnostic.code.0.starts_with("E01")
+}
+
+fn stops_the_parser(diagnostic: &Diagnostic) -> bool {
+    [codes::SYNTAX, codes::UNCLOSED, codes::STRAY_CLOSER, codes::OPEN_STRING].contains(&diagnostic.code)
+}
+
+/// The bytes whose meaning is a guess: the stage on that line, and what an open bracket holds.
+fn guess(source: &str, bars: &[usize], hard: &Diagnostic) -> RangeInclusive<usize> {
+    let from = hard.span().start;
+    let to = match hard.code == codes::UNCLOSED {
+        true => hard.labels.last().map_or(from, |label| label.span.start),
+        false => from,
+    };
+    let line_start = source[..from].rfind('\n').map_or(0, |at| at + 1);
+    let line_end = source[to..].find('\n').map_or(source.len(), |at| to + at);
+    let before = bars.partition_point(|bar| *bar < from);
+    let after = bars.partition_point(|bar| *bar < to);
+    let start = before.checked_sub(1).map_or(0, |at| bars[at]).max(line_start);
+    let end = bars.get(after).copied().unwrap_or(source.len()).min(line_end);
+    start..=end
+}
