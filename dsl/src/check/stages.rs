@@ -63,7 +63,9 @@ impl Checker<'_> {
 
     /// Reports a stage that is read as one stream and has only outputs with names.
     fn is_unaddressed(&mut self, here: &Here, is_read: bool) -> bool {
-        let Some(outputs) = here.outputs.as_ref().filter(|o| !o.is_sink && is_read) else { return false };
+        let Some(outputs) = here.outputs.as_ref().filter(|o| !o.is_sink && is_read && here.port.is_none()) else {
+            return false;
+        };
         if outputs.outputs.iter().any(|(name, _)| name.is_empty()) {
             return false;
         }
