@@ -181,3 +181,31 @@ fn records_of_packets_from_long_before_are_late() {
     }
     assert_eq!(seen.len(), 1 + 4 * 9000);
 }
+
+/// What a pipe has given is not kept until it gives more or ends.
+#[test]
+fn a_pause_in_the_input_lets_rows_through() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+    let mut child = weir()
+        .args(["run", "-e", "pcap(\"-\") | stdout(ndjson)"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let header = [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
+    stdin.write_all(&[header.to_vec(), udp(0, 1, 1)].concat()).unwrap();
+    stdin.flush().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let (send, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        send.send(line).unwrap();
+    });
+    let line = lines.recv_timeout(std::time::Duration::from_secs(20));
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(line.expect("a row while the pipe is open").contains("10.9.9.9"));
+}

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weir_core::Fault;
@@ -14,6 +15,8 @@ use weir_core::component::{Places, Progress};
 
 /// Bytes read at once.
 pub const CHUNK_BYTES: usize = 256 << 10;
+/// How long rows wait for more of them while an input pauses.
+pub const PATIENCE: Duration = Duration::from_millis(5);
 /// Chunks that wait between the reading thread and the source.
 const CHUNKS_QUEUED: usize = 4;
 /// Memory of the decoders' windows: a zstd stream that asks for more is refused.

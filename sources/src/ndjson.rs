@@ -1,6 +1,7 @@
 //! `ndjson`: JSON objects, one a line, of files or standard input, as declared columns.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
@@ -16,7 +17,7 @@ use weir_spec::option::{OptionError, OptionType};
 use weir_spec::schema::{Delivery, RowKind};
 use weir_spec::{ComponentSpec, Schema, Shape, Stream, Type};
 
-use crate::input::{Input, resolve};
+use crate::input::{Input, PATIENCE, resolve};
 use crate::json::{Cell, cell, column, find};
 
 /// The longest line that is read.
@@ -144,9 +145,22 @@ impl Run<'_> {
         let mut skipping = false;
         loop {
             let stop = cx.stop();
-            let read = tokio::select! {
-                read = input.read(&mut data) => read,
-                () = stop.stopped() => return Ok(()),
+            let clock = cx.clock().clone();
+            let read = {
+                let mut reading = pin!(input.read(&mut data));
+                loop {
+                    tokio::select! {
+                        biased;
+                        read = &mut reading => break read,
+                        () = stop.stopped() => return Ok(()),
+                        // The input pauses: what is here does not wait for a full batch.
+                        () = clock.sleep(PATIENCE), if !self.is_empty() => {
+                            if !self.flush(cx).await {
+                                return Ok(());
+                            }
+                        }
+                    }
+                }
             };
             let n = read.map_err(|e| Fault::input(format!("`{}`: {e}", path.display())))?;
             let mut start = 0;
@@ -176,6 +190,10 @@ impl Run<'_> {
                 data.clear();
             }
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.time.is_empty() && self.bad.is_empty()
     }
 
     fn line(&mut self, line: &[u8], path: &Path, cx: &SourceCx) {

@@ -3,6 +3,7 @@
 pub mod reader;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use weir_spec::option::OptionType;
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
-use crate::input::{CHUNK_BYTES, Input, resolve};
+use crate::input::{CHUNK_BYTES, Input, PATIENCE, resolve};
 use crate::packet::batch::PacketBatch;
 use crate::packet::{self, Refused};
 use reader::{RECORD_BYTES_MAX, Reader, Record, Step};
@@ -129,9 +130,22 @@ impl Run {
             window.data.drain(..window.start);
             window.start = 0;
             let stop = cx.stop();
-            let read = tokio::select! {
-                read = input.read(&mut window.data) => read,
-                () = stop.stopped() => return Ok(()),
+            let clock = cx.clock().clone();
+            let read = {
+                let mut reading = pin!(input.read(&mut window.data));
+                loop {
+                    tokio::select! {
+                        biased;
+                        read = &mut reading => break read,
+                        () = stop.stopped() => return Ok(()),
+                        // The input pauses: what is here does not wait for a full batch.
+                        () = clock.sleep(PATIENCE), if !self.batch.is_empty() => {
+                            if !self.flush(cx).await {
+                                return Ok(());
+                            }
+                        }
+                    }
+                }
             };
             match read {
                 Ok(0) if left == 0 && reader.is_known() => return wrong.map_or(Ok(()), Err),
