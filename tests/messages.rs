@@ -61,7 +61,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ("count_without_parentheses", r#"pcap("a.pcap") | biflow | window(5m) by src.ip { n = count } | stdout"#),
     ("window_without_width", r#"pcap("a.pcap") | window() { n = count() } | stdout"#),
     ("window_every", r#"pcap("a.pcap") | window(5m, every: 2m) { n = count() } | stdout"#),
-    ("lateness", r#"pcap("a.pcap") | window(5m, lateness: 10m) { n = count() } | stdout"#),
+    (
+        "lateness",
+        "let w = pcap(\"a.pcap\") | window(5m, lateness: 10m) { n = count() }\nw | stdout\nw.late | blackhole",
+    ),
+    ("unread_late", r#"pcap("a.pcap") | window(5m, lateness: 1m) { n = count() } | stdout"#),
     ("computed_key", r#"pcap("a.pcap") | window(5m) by network(src.ip, 24) { n = count() } | stdout"#),
     ("unresolved_tag", r#"pcap("a.pcap") | biflow | window(5m) by src.service { n = count() } | stdout"#),
     ("unknown_function", r#"pcap("a.pcap") | where uper(interface) == "A" | stdout"#),
@@ -171,4 +175,25 @@ fn garbage_is_answered() {
         assert!(!checked.diagnostics.is_empty() && checked.diagnostics.len() <= 100);
         assert!(started.elapsed().as_secs() < 60, "{unit:?}: {:?}", started.elapsed());
     }
+}
+
+/// Newlines are spaces: a pipe may begin behind another on its line, and what only looks like a
+/// mistake is none.
+#[test]
+fn what_is_right_is_silent() {
+    for right in [
+        r#"let a = pcap("a.pcap") | biflow | select src.ip a | stdout"#,
+        r#"let a = pcap("a.pcap") | biflow | drop rtt a | stdout"#,
+        r#"let a = pcap("a.pcap") | biflow | set x = src.ip a | stdout"#,
+        r#"generate(flow, rows: 5) | set x = if(not 443 == dst.port, "a", "b") | stdout"#,
+    ] {
+        assert_eq!(say(right), "", "{right}");
+    }
+}
+
+#[test]
+fn a_source_in_a_merge_of_several_lines_is_told_of_where_it_stands() {
+    let said = say("merge(\n  pcap(\"a.pcap\"),\n  pcap(\"b.pcap\")\n) | stdout");
+    assert_eq!(said.matches("error[").count(), 2, "{said}");
+    assert_eq!(say("pcap(\"a.pcap\") | | set x = (1").matches("error[").count(), 2);
 }

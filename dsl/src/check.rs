@@ -80,6 +80,8 @@ pub(crate) struct Checker<'a> {
     pipe: usize,
     settings: Settings,
     allowed: BTreeSet<String>,
+    /// Windows for which the author has written a lateness, and where.
+    lateness: Vec<(usize, Span)>,
 }
 
 /// `whole` is false if a syntax error took something out of the file: what seems unused may not be.
@@ -99,6 +101,7 @@ pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -
         pipe: 0,
         settings: Settings::default(),
         allowed: BTreeSet::new(),
+        lateness: Vec::new(),
     };
     checker.run(whole)
 }

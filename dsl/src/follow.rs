@@ -24,12 +24,12 @@ pub fn leave_out(source: &str, tokens: &[Token], mut diagnostics: Vec<Diagnostic
     diagnostics.retain(|d| {
         let at = d.span().start;
         let follows = |(cause, range): &(usize, RangeInclusive<usize>)| {
-            let is_cause = *cause == at && stops_the_parser(d);
             // A spelling from another language before it was read as meant.
             let before = at <= *cause && is_syntax(d) && !stops_the_parser(d);
-            range.contains(&at) && !is_cause && !before
+            range.contains(&at) && !before
         };
-        d.severity() != Severity::Error || !guessed.iter().any(follows)
+        let is_cause = stops_the_parser(d) && guessed.iter().any(|(cause, _)| *cause == at);
+        d.severity() != Severity::Error || is_cause || !guessed.iter().any(follows)
     });
     diagnostics
 }

@@ -8,6 +8,8 @@ mod expr;
 mod item;
 mod pipe;
 
+use std::collections::HashSet;
+
 use weir_spec::{Diagnostic, Span};
 
 use crate::ast::{File, Name};
@@ -34,6 +36,8 @@ pub fn parse(source: &str, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagno
         return (File::default(), diagnostics);
     }
     let end = tokens.len();
+    let is_let = |pair: &&[Token]| pair[0].text(source) == "let";
+    let lets = tokens.windows(2).filter(is_let).map(|pair| pair[1].text(source)).collect();
     let mut parser = Parser {
         source,
         tokens,
@@ -45,6 +49,7 @@ pub fn parse(source: &str, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagno
         silent: false,
         junk_names: Vec::new(),
         is_stage,
+        lets,
         line_lost: false,
     };
     let file = parser.file();
@@ -77,6 +82,8 @@ pub(crate) struct Parser<'a> {
     /// Names with foreign characters that were reported.
     junk_names: Vec<(String, usize)>,
     is_stage: &'a dyn Fn(&str) -> bool,
+    /// Names that the file defines with `let`.
+    lets: HashSet<&'a str>,
     /// A string that does not end has taken the rest of its line with it.
     line_lost: bool,
 }

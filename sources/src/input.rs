@@ -10,13 +10,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use weir_core::Fault;
 use weir_core::component::{Places, Progress};
+use weir_core::{Clock, Fault, Time};
 
 /// Bytes read at once.
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// How long rows wait for more of them while an input pauses.
-pub const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(5);
+/// When rows that wait for more of them have waited long enough.
+#[derive(Default)]
+pub struct Patience {
+    due: Option<Time>,
+}
+
+impl Patience {
+    /// How long the rows that wait may still wait.
+    pub fn left(&mut self, clock: &Clock) -> Duration {
+        let now = clock.now();
+        let due = *self.due.get_or_insert(now.plus(PATIENCE.as_nanos() as i64));
+        Duration::from_nanos(due.0.saturating_sub(now.0).max(0) as u64)
+    }
+
+    /// They have been sent.
+    pub fn reset(&mut self) {
+        self.due = None;
+    }
+}
+
 /// Chunks that wait between the reading thread and the source.
 const CHUNKS_QUEUED: usize = 4;
 /// Memory of the decoders' windows: a zstd stream that asks for more is refused.

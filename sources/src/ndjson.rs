@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use weir_spec::option::{OptionError, OptionType};
 use weir_spec::schema::{Delivery, RowKind};
 use weir_spec::{ComponentSpec, Schema, Shape, Stream, Type};
 
-use crate::input::{Input, PATIENCE, resolve};
+use crate::input::{Input, Patience, resolve};
 use crate::json::{Cell, cell, column, find};
 
 /// The longest line that is read.
@@ -117,6 +118,7 @@ struct Run<'a> {
     latest: Time,
     delivered: Arc<Tally>,
     batches: u64,
+    patience: Patience,
 }
 
 #[async_trait]
@@ -125,7 +127,15 @@ impl Source for NdJson {
         let cells = vec![Vec::new(); self.schema.fields.len()];
         let rows = Rows { cells, time: Vec::new(), seen: Vec::new() };
         let delivered = Arc::default();
-        let mut run = Run { source: &self, rows, bad: Vec::new(), latest: Time::START, delivered, batches: 0 };
+        let mut run = Run {
+            source: &self,
+            rows,
+            bad: Vec::new(),
+            latest: Time::START,
+            delivered,
+            batches: 0,
+            patience: Patience::default(),
+        };
         for path in &self.files {
             if let Err(fault) = run.file(path, cx).await {
                 cx.report(fault);
@@ -149,12 +159,14 @@ impl Run<'_> {
             let read = {
                 let mut reading = pin!(input.read(&mut data));
                 loop {
+                    let waits = !self.is_empty();
+                    let left = if waits { self.patience.left(&clock) } else { Duration::ZERO };
                     tokio::select! {
                         biased;
-                        read = &mut reading => break read,
                         () = stop.stopped() => return Ok(()),
+                        read = &mut reading => break read,
                         // The input pauses: what is here does not wait for a full batch.
-                        () = clock.sleep(PATIENCE), if !self.is_empty() => {
+                        () = clock.sleep(left), if waits => {
                             if !self.flush(cx).await {
                                 return Ok(());
                             }
@@ -235,6 +247,7 @@ impl Run<'_> {
 
     /// Sends what was collected; `false` if nobody wants more.
     async fn flush(&mut self, cx: &mut SourceCx) -> bool {
+        self.patience.reset();
         if !cx.ready().await {
             return false;
         }

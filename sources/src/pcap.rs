@@ -5,6 +5,7 @@ pub mod reader;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use weir_core::acks::Tally;
@@ -16,7 +17,7 @@ use weir_spec::option::OptionType;
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
-use crate::input::{CHUNK_BYTES, Input, PATIENCE, resolve};
+use crate::input::{CHUNK_BYTES, Input, Patience, resolve};
 use crate::packet::batch::PacketBatch;
 use crate::packet::{self, Refused};
 use reader::{RECORD_BYTES_MAX, Reader, Record, Step};
@@ -80,13 +81,19 @@ struct Run {
     latest: Time,
     delivered: Arc<Tally>,
     batches: u64,
+    patience: Patience,
 }
 
 #[async_trait]
 impl Source for Pcap {
     async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
-        let mut run =
-            Run { batch: PacketBatch::new(&self.schema), latest: Time::START, delivered: Arc::default(), batches: 0 };
+        let mut run = Run {
+            batch: PacketBatch::new(&self.schema),
+            latest: Time::START,
+            delivered: Arc::default(),
+            batches: 0,
+            patience: Patience::default(),
+        };
         for path in &self.files {
             let read = run.file(path, cx).await;
             if let Err(fault) = read {
@@ -134,12 +141,14 @@ impl Run {
             let read = {
                 let mut reading = pin!(input.read(&mut window.data));
                 loop {
+                    let waits = !self.batch.is_empty();
+                    let left = if waits { self.patience.left(&clock) } else { Duration::ZERO };
                     tokio::select! {
                         biased;
-                        read = &mut reading => break read,
                         () = stop.stopped() => return Ok(()),
+                        read = &mut reading => break read,
                         // The input pauses: what is here does not wait for a full batch.
-                        () = clock.sleep(PATIENCE), if !self.batch.is_empty() => {
+                        () = clock.sleep(left), if waits => {
                             if !self.flush(cx).await {
                                 return Ok(());
                             }
@@ -215,6 +224,7 @@ impl Run {
 
     /// Sends what was collected; `false` if nobody wants more.
     async fn flush(&mut self, cx: &mut SourceCx) -> bool {
+        self.patience.reset();
         if !cx.ready().await {
             return false;
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_spec::option::OptionType;
-use weir_spec::plan::Settings;
+use weir_spec::plan::{Node, Settings};
 use weir_spec::{Diagnostic, Span, Type, Value};
 
 use super::{Built, Checker, Definition, Param, Scope, duplicate};
@@ -324,6 +324,22 @@ impl Checker<'_> {
             }
         }
         self.diagnostics.extend(found);
+        self.unread_late();
+    }
+
+    /// Who writes a lateness thinks of late rows: that nobody reads them is worth a word.
+    fn unread_late(&mut self) {
+        for (node, span) in std::mem::take(&mut self.lateness) {
+            let late = self.nodes[node].outputs.iter().position(|o| o.name == "late");
+            let reads = |n: &Node| n.inputs.iter().any(|p| p.node == node && Some(p.output) == late);
+            if self.dead[node] || self.nodes.iter().any(reads) {
+                continue;
+            }
+            let d = Diagnostic::new(codes::UNREAD_OUTPUT, span, "nobody reads the rows that are later than this");
+            self.report(d.help(
+                "end `let w = …` at the window and read `w.late`, or say `allow: [\"W0301\"]` in the window's brackets",
+            ));
+        }
     }
 }
 

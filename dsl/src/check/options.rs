@@ -41,7 +41,10 @@ impl Checker<'_> {
                             self.report(d.help(
                                 "names have a-z, 0-9 and `_`, begin with no digit, and are no word of the language",
                             ));
-                        } else if self.params.contains_key(&text) || !self.names.insert(text.clone()) {
+                        } else if self.params.contains_key(&text) {
+                            let title = format!("`{text}` is a param");
+                            self.report(Diagnostic::new(codes::DUPLICATE, arg.value.span, title));
+                        } else if !self.names.insert(text.clone()) {
                             let title = format!("another stage is called `{text}`");
                             self.report(Diagnostic::new(codes::DUPLICATE, arg.value.span, title));
                         }

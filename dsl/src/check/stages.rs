@@ -385,6 +385,7 @@ impl Checker<'_> {
             }
             Stage::Window { args, by, fields, .. } => {
                 let (window, after) = self.window_stage(args, by, fields, span, &stream);
+                let lateness = args.iter().find(|a| a.name.as_ref().is_some_and(|n| n.text == "lateness"));
                 let common = self.common(args, false);
                 let outputs = vec![(String::new(), after.clone()), ("late".into(), stream.clone())];
                 let made = here.port.zip(window).and_then(|(port, window)| {
@@ -400,6 +401,9 @@ impl Checker<'_> {
                         dead,
                     )
                 });
+                if let (Some(made), Some(lateness)) = (made.as_ref().and_then(|m| m.outputs.as_ref()), lateness) {
+                    self.lateness.push((made.node, lateness.value.span));
+                }
                 return made.unwrap_or_else(|| self.broken(span, Some(after)));
             }
         };

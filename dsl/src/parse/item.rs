@@ -268,7 +268,7 @@ impl Parser<'_> {
                 self.at += 2;
                 Some(Arg { name: Some(Name { text, span }), value: self.expr() })
             }
-            (Kind::Name, Kind::Number | Kind::String | Kind::Ipv4) => {
+            (Kind::Name, Kind::Number | Kind::String | Kind::Ipv4) if !RESERVED.contains(&self.text()) => {
                 let text = self.text().to_string();
                 let here = Span::new(span.end, span.end);
                 let d = Diagnostic::new(codes::FOREIGN_SPELLING, here, format!("a `:` is missing after `{text}`"));

@@ -73,13 +73,25 @@ impl Parser<'_> {
         self.silent = true;
     }
 
-    /// Whether another element follows on this line though no comma stands before it.
-    fn is_missing_comma(&self) -> bool {
+    /// Whether another element follows on this line though no comma stands before it. A stream that
+    /// the file defines may begin the next pipe there.
+    fn is_missing_comma(&self, named: bool) -> bool {
         let Some(token) = self.peek().filter(|t| t.kind == Kind::Name) else { return false };
         let same_line = !self.source[self.previous_end()..token.span.start].contains('\n');
-        let word = RESERVED.contains(&self.text()) || self.text() == "by" || self.is_stage_without_bar();
-        let element = matches!(self.text_at(self.at + 1), "." | "," | "=" | "{" | "|" | "");
-        !self.silent && same_line && !word && element
+        if self.silent || !same_line || RESERVED.contains(&self.text()) || self.is("by") || self.is_stage_without_bar()
+        {
+            return false;
+        }
+        let mut after = self.at + 1;
+        while self.text_at(after) == "." && self.kind_at(after + 1) == Some(Kind::Name) {
+            after += 2;
+        }
+        match self.text_at(after) {
+            "=" => true,
+            "|" if self.lets.contains(self.text()) => false,
+            "," | "{" | "|" | "" => !named,
+            _ => false,
+        }
     }
 
     fn missing_comma(&mut self) {
@@ -112,7 +124,11 @@ impl Parser<'_> {
         let start = self.span();
         if self.is("merge") && self.text_at(self.at + 1) == "(" {
             self.bump();
+            let begins = self.at + 1;
             let inputs = self.inside(|p| p.list(|p| p.merged()));
+            if inputs.is_empty() && self.text_at(begins) != ")" {
+                return Head::Broken(start);
+            }
             return Head::Merge { inputs, span: Span::new(start.start, self.previous_end()) };
         }
         if self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "(" {
@@ -206,7 +222,7 @@ impl Parser<'_> {
         loop {
             fields.extend(self.field(named));
             let comma = self.span();
-            if self.is_missing_comma() {
+            if self.is_missing_comma(named) {
                 self.missing_comma();
                 continue;
             }
@@ -262,7 +278,7 @@ impl Parser<'_> {
         let mut names = Vec::new();
         loop {
             names.extend(self.dotted());
-            if self.is_missing_comma() {
+            if self.is_missing_comma(false) {
                 self.missing_comma();
                 continue;
             }
