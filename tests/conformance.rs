@@ -13,7 +13,7 @@ use weir::components::ENTRIES;
 use weir_core::batch::BATCH_ROWS;
 use weir_core::component::Places;
 use weir_core::graph::Setup;
-use weir_core::ledger::Ledger;
+use weir_core::ledger::{Health, Ledger};
 use weir_core::{Clock, Graph, Report};
 use weir_dsl::Setting;
 use weir_spec::memory::EDGE_BATCHES_MAX;
@@ -217,6 +217,14 @@ fn tickets_are_settled_as_the_sinks_say() {
             assert_eq!(delivered + failed, opened, "{}, {behind:?}: every ticket once", spec.name);
             let ledger = ran.ledger();
             assert!(ledger.balanced, "{}, {behind:?}: {ledger:#?}", spec.name);
+            let sinks = ledger.components.iter().filter(|c| c.input > 0 && c.health.is_some());
+            let health: Vec<Health> = sinks.filter_map(|c| c.health).collect();
+            let expected = if behind == Behind::Fails { Health::Down } else { Health::Fine };
+            assert!(
+                !health.is_empty() && health.iter().all(|h| *h == expected),
+                "{}, {behind:?}: {health:?}",
+                spec.name
+            );
             match behind {
                 Behind::Fails => {
                     assert!(failed > 0 && !ran.report.faults.is_empty(), "{}: a failure is told", spec.name);

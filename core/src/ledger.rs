@@ -24,6 +24,17 @@ pub mod reason {
     pub const CLOSED: &str = "closed";
 }
 
+/// How a sink gets on with its far end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    Fine,
+    /// A payload is on its second try or later.
+    Retrying,
+    /// It has given up.
+    Down,
+}
+
 /// What one component has done with its rows. Written by its own task, read by anyone.
 #[derive(Default)]
 pub struct Counts {
@@ -34,6 +45,8 @@ pub struct Counts {
     held: AtomicU64,
     dropped: Mutex<BTreeMap<Reason, u64>>,
     noted: Mutex<BTreeMap<&'static str, u64>>,
+    /// Of sinks only.
+    health: Mutex<Option<Health>>,
 }
 
 impl Counts {
@@ -59,6 +72,9 @@ impl Counts {
         if n > 0 {
             *lock(&self.noted).entry(what).or_default() += n;
         }
+    }
+    pub fn set_health(&self, health: Health) {
+        *lock(&self.health) = Some(health);
     }
     pub fn set_held(&self, rows: usize) {
         self.held.store(rows as u64, Ordering::Relaxed);
@@ -86,6 +102,7 @@ impl Counts {
             absorbed: read(&self.absorbed),
             held: read(&self.held),
             dropped: lock(&self.dropped).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            health: *lock(&self.health),
             noted: lock(&self.noted).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
         }
     }
@@ -126,6 +143,9 @@ pub struct ComponentLedger {
     pub absorbed: u64,
     pub held: u64,
     pub dropped: BTreeMap<String, u64>,
+    /// Of a sink: how it gets on with its far end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Counted beside rows: values that a computation could not give, evictions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub noted: BTreeMap<String, u64>,

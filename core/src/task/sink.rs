@@ -13,7 +13,7 @@ use crate::batch::Batch;
 use crate::component::{Delivery, Encoded, Outcome, Retry, SinkParts};
 use crate::edge::{Item, Receiver, Stopped};
 use crate::fault::Fault;
-use crate::ledger::{Reason, reason};
+use crate::ledger::{Counts, Health, Reason, reason};
 use crate::out::Out;
 use crate::task::Ended;
 use crate::time::Time;
@@ -77,6 +77,7 @@ pub async fn run(name: String, parts: SinkParts, mut receiver: Receiver, out: Ou
         closed: false,
         faults: Vec::new(),
     };
+    driver.out.counts().set_health(Health::Fine);
     driver.drive(&mut receiver).await;
     receiver.close(if driver.faults.is_empty() { reason::CLOSED } else { reason::UNDELIVERED });
     driver.end().await
@@ -152,10 +153,13 @@ impl Driver {
         self.since = None;
         self.flying_rows += cargo.rows;
         let delivery = self.parts.delivery.clone();
-        self.flights.push(Box::pin(fly(delivery, self.parts.retry, payload, cargo)));
+        let counts = self.out.counts().clone();
+        self.flights.push(Box::pin(fly(delivery, self.parts.retry, payload, cargo, counts)));
     }
 
     async fn land(&mut self, landed: Landed) {
+        let down = matches!(landed, Landed::Down(..));
+        self.out.counts().set_health(if down { Health::Down } else { Health::Fine });
         match landed {
             Landed::Delivered(cargo) => {
                 self.flying_rows -= cargo.rows;
@@ -257,7 +261,7 @@ async fn quiet(patience: Duration) {
     }
 }
 
-async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: Cargo) -> Landed {
+async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: Cargo, counts: Arc<Counts>) -> Landed {
     let started = Instant::now();
     let mut wait = retry.first;
     loop {
@@ -268,6 +272,8 @@ async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: C
             Outcome::Down(fault) => return Landed::Down(cargo, fault),
             Outcome::RetryAfter(at_least, error) => (at_least, error),
         };
+        counts.add_noted("retries", 1);
+        counts.set_health(Health::Retrying);
         if started.elapsed() >= retry.budget {
             let spent = weir_spec::units::duration(retry.budget.as_nanos() as i64);
             let fault = Fault::environment(format!("gave up after trying for {spent}: {error}"));
