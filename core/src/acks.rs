@@ -4,9 +4,9 @@
 //! delivers a share says so; a share that is dropped without a word fails the ticket. When the last
 //! share is gone the source is told.
 
-use std::sync::Arc as Shared;
+use std::sync::Arc;
 
-use crate::sync::checked::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::sync::checked::{self, AtomicBool, Mutex, Ordering, lock};
 
 /// What became of everything that was read under a ticket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +24,7 @@ pub trait Origin: Send + Sync {
 
 struct Ticket {
     /// Not the checker's, which holds no trait objects; what is checked is the ticket's own count.
-    origin: Shared<dyn Origin>,
+    origin: Arc<dyn Origin>,
     seq: u64,
     failed: AtomicBool,
 }
@@ -40,7 +40,7 @@ impl Drop for Ticket {
 
 /// One share of a ticket.
 struct Share {
-    ticket: Arc<Ticket>,
+    ticket: checked::Arc<Ticket>,
     delivered: bool,
 }
 
@@ -66,8 +66,8 @@ impl Acks {
     }
 
     /// Opens a ticket and gives its first share.
-    pub fn new(origin: Shared<dyn Origin>, seq: u64) -> Acks {
-        let ticket = Arc::new(Ticket { origin, seq, failed: AtomicBool::new(false) });
+    pub fn new(origin: Arc<dyn Origin>, seq: u64) -> Acks {
+        let ticket = checked::Arc::new(Ticket { origin, seq, failed: AtomicBool::new(false) });
         Acks { shares: vec![Share { ticket, delivered: false }] }
     }
 
@@ -90,7 +90,7 @@ impl Acks {
     /// so what is held grows with tickets and not with batches.
     pub fn join(&mut self, mut other: Acks) {
         for mut share in std::mem::take(&mut other.shares) {
-            let same = |s: &Share| Arc::ptr_eq(&s.ticket, &share.ticket);
+            let same = |s: &Share| checked::Arc::ptr_eq(&s.ticket, &share.ticket);
             match self.shares.iter().rev().take(JOIN_LOOK_BACK).any(same) {
                 true => share.delivered = true,
                 false => self.shares.push(share),
@@ -108,7 +108,7 @@ impl Acks {
         if self.shares.len() <= 1 {
             return self;
         }
-        Acks::new(Shared::new(Bundle { inner: Mutex::new(Some(self)) }), 0)
+        Acks::new(Arc::new(Bundle { inner: Mutex::new(Some(self)) }), 0)
     }
 }
 
@@ -158,8 +158,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn opened() -> (Shared<Tally>, Acks) {
-        let tally = Shared::new(Tally::default());
+    fn opened() -> (Arc<Tally>, Acks) {
+        let tally = Arc::new(Tally::default());
         let acks = Acks::new(tally.clone(), 7);
         (tally, acks)
     }
@@ -188,7 +188,7 @@ mod tests {
         /// as delivered if and only if no share of it was dropped without a word.
         #[test]
         fn every_ticket_is_settled_once(ops in prop::collection::vec((0u8..5, any::<prop::sample::Index>()), 0..60)) {
-            let tallies: Vec<_> = (0..3).map(|_| Shared::new(Tally::default())).collect();
+            let tallies: Vec<_> = (0..3).map(|_| Arc::new(Tally::default())).collect();
             let mut held: Vec<(Acks, Vec<usize>)> =
                 tallies.iter().enumerate().map(|(i, t)| (Acks::new(t.clone(), 0), vec![i])).collect();
             let mut failed = [false; 3];
@@ -222,7 +222,7 @@ mod model {
     #[test]
     fn two_tasks_letting_go_at_once_settle_once() {
         loom::model(|| {
-            let tally = Shared::new(Tally::default());
+            let tally = Arc::new(Tally::default());
             let acks = Acks::new(tally.clone(), 0);
             let other = acks.split();
             let thread = loom::thread::spawn(move || drop(other));
@@ -235,7 +235,7 @@ mod model {
     #[test]
     fn a_bundle_settles_each_of_its_tickets_once() {
         loom::model(|| {
-            let tally = Shared::new(Tally::default());
+            let tally = Arc::new(Tally::default());
             let mut acks = Acks::new(tally.clone(), 0);
             acks.join(Acks::new(tally.clone(), 1));
             let bundle = acks.bundle();

@@ -5,14 +5,14 @@
 //! a permit object and without a refund. A queue exceeds its limit by at most one batch.
 
 use std::collections::VecDeque;
-use std::sync::Arc as Counted;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use weir_spec::plan::OnFull;
 
 use crate::batch::Batch;
 use crate::ledger::{Counts, EdgeCounts, reason};
-use crate::sync::checked::{Arc, Mutex, lock};
+use crate::sync::checked::{self, Mutex, lock};
 use crate::time::Time;
 
 /// What an edge holds at most.
@@ -70,9 +70,9 @@ struct Shared {
     room: Mutex<Room>,
     limits: Limits,
     on_full: OnFull,
-    counts: Counted<EdgeCounts>,
+    counts: Arc<EdgeCounts>,
     /// The consumer's: it takes in and drops what comes after it has finished.
-    reader: Counted<Counts>,
+    reader: Arc<Counts>,
 }
 
 impl Shared {
@@ -91,20 +91,15 @@ impl Shared {
 }
 
 /// Makes an edge. `reader` are the counts of the consuming component.
-pub fn edge(
-    limits: Limits,
-    on_full: OnFull,
-    counts: Counted<EdgeCounts>,
-    reader: Counted<Counts>,
-) -> (Sender, Receiver) {
+pub fn edge(limits: Limits, on_full: OnFull, counts: Arc<EdgeCounts>, reader: Arc<Counts>) -> (Sender, Receiver) {
     let room = Mutex::new(Room::default());
-    let shared = Arc::new(Shared { room, limits, on_full, counts, reader });
+    let shared = checked::Arc::new(Shared { room, limits, on_full, counts, reader });
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
 /// The producer's end.
 pub struct Sender {
-    shared: Arc<Shared>,
+    shared: checked::Arc<Shared>,
 }
 
 impl Sender {
@@ -181,7 +176,7 @@ impl Drop for Sender {
 
 /// The consumer's end.
 pub struct Receiver {
-    shared: Arc<Shared>,
+    shared: checked::Arc<Shared>,
 }
 
 /// Batches below this are joined on receipt, up to [`crate::batch::BATCH_ROWS`].
@@ -256,7 +251,6 @@ fn joins(next: &Item, rows: usize) -> bool {
 #[cfg(all(test, not(model)))]
 #[allow(clippy::unwrap_used)] // Tests.
 mod tests {
-    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use arrow_array::{ArrayRef, Int64Array, RecordBatch};
@@ -353,14 +347,14 @@ mod model {
     use crate::batch::Times;
 
     fn one(acks: Acks) -> Batch {
-        let column: ArrayRef = Counted::new(Int64Array::from(vec![1]));
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
         Batch::new(rows, Times::InOrder(vec![1].into()), acks)
     }
 
     fn queue() -> (Sender, Receiver) {
         let limits = Limits { batches_max: 1, bytes_max: 1 << 20 };
-        edge(limits, OnFull::Block, Counted::default(), Counted::default())
+        edge(limits, OnFull::Block, Arc::default(), Arc::default())
     }
 
     /// Neither end sleeps through what the other does, in any interleaving.
@@ -397,7 +391,7 @@ mod model {
     fn a_reader_that_leaves_fails_what_was_on_its_way() {
         loom::model(|| {
             let (mut sender, receiver) = queue();
-            let tally = Counted::new(Tally::default());
+            let tally = Arc::new(Tally::default());
             let acks = Acks::new(tally.clone(), 0);
             let reader = loom::thread::spawn(move || drop(receiver));
             sender.push(one(acks));

@@ -8,12 +8,15 @@ use std::ops::RangeInclusive;
 use weir_spec::{Diagnostic, Severity};
 
 use crate::codes;
-use crate::lex::{Kind, Token};
+use crate::lex::{Kind, Token, lex};
 
 /// The diagnostics, in file order, without those that follow from another.
-pub fn leave_out(source: &str, tokens: &[Token], mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let bars: Vec<usize> =
-        tokens.iter().filter(|t| t.kind == Kind::Operator && t.text(source) == "|").map(|t| t.span.start).collect();
+pub fn leave_out(source: &str, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if !diagnostics.iter().any(stops_the_parser) {
+        return diagnostics;
+    }
+    let is_bar = |t: &Token| t.kind == Kind::Operator && t.text(source) == "|";
+    let bars: Vec<usize> = lex(source).iter().filter(|t| is_bar(t)).map(|t| t.span.start).collect();
     let mut guessed: Vec<(usize, RangeInclusive<usize>)> = Vec::new();
     for hard in diagnostics.iter().filter(|d| stops_the_parser(d)) {
         let at = hard.span().start;

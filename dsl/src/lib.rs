@@ -65,7 +65,7 @@ pub fn check(bytes: &[u8], setting: &Setting) -> Checked {
     diagnostics.append(&mut checked.diagnostics);
     diagnostics.sort_by_key(|d| (d.span().start, d.severity()));
     diagnostics.dedup();
-    let diagnostics = follow::leave_out(source, &lex::lex(source), diagnostics);
+    let diagnostics = follow::leave_out(source, diagnostics);
     let errors = diagnostics.iter().any(|d| d.severity() == Severity::Error);
     let diagnostics = diagnostics.into_iter().take(codes::SHOWN_MAX).collect();
     let plan = if errors { None } else { checked.plan };

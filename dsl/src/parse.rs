@@ -236,8 +236,7 @@ impl<'a> Parser<'a> {
                 continue;
             }
             // Two elements without a comma: said once, and both are read.
-            let span = Span::new(self.previous_end(), self.previous_end());
-            self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `,` is missing here").replace(","));
+            self.missing_comma();
         }
         items
     }

@@ -11,12 +11,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weir_core::component::{Places, Progress};
-use weir_core::{Clock, Fault, Time};
+use weir_core::{Clock, Fault, SourceCx, Time};
 
 /// Bytes read at once.
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// How long rows wait for more of them while an input pauses.
 const PATIENCE: Duration = Duration::from_millis(5);
+/// Chunks that wait between the reading thread and the source.
+const CHUNKS_QUEUED: usize = 4;
+/// Memory of the decoders' windows: a zstd stream that asks for more is refused.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
 /// When rows that wait for more of them have waited long enough.
 #[derive(Default)]
 pub struct Patience {
@@ -37,10 +42,15 @@ impl Patience {
     }
 }
 
-/// Chunks that wait between the reading thread and the source.
-const CHUNKS_QUEUED: usize = 4;
-/// Memory of the decoders' windows: a zstd stream that asks for more is refused.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// What came of waiting for more bytes.
+pub enum Next {
+    /// So many were appended; 0 is the end.
+    Read(io::Result<usize>),
+    /// Rows have waited long enough for more of them.
+    Paused,
+    /// The graph is to end.
+    Stopped,
+}
 
 /// A stream of bytes.
 pub enum Input {
@@ -94,8 +104,21 @@ impl Input {
         Input::Thread(receiver)
     }
 
+    /// Waits for the next bytes; with `patience`, which is that of rows already read, no longer than
+    /// that. Nothing is lost when it pauses: a file is read at once, a chunk is received whole.
+    pub async fn next(&mut self, into: &mut Vec<u8>, cx: &mut SourceCx, patience: Option<&mut Patience>) -> Next {
+        let (stop, clock) = (cx.stop(), cx.clock());
+        let left = patience.map(|patience| patience.left(clock));
+        tokio::select! {
+            biased;
+            () = stop.stopped() => Next::Stopped,
+            read = self.read(into) => Next::Read(read),
+            () = clock.sleep(left.unwrap_or_default()), if left.is_some() => Next::Paused,
+        }
+    }
+
     /// Appends the next bytes; 0 is the end.
-    pub async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+    async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Input::File(reader) => {
                 let from = into.len();

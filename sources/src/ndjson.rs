@@ -1,9 +1,7 @@
 //! `ndjson`: JSON objects, one a line, of files or standard input, as declared columns.
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use async_trait::async_trait;
@@ -18,7 +16,7 @@ use weir_spec::option::{OptionError, OptionType};
 use weir_spec::schema::{Delivery, RowKind};
 use weir_spec::{ComponentSpec, Schema, Shape, Stream, Type};
 
-use crate::input::{Input, Patience, resolve};
+use crate::input::{Input, Next, Patience, resolve};
 use crate::json::{Cell, cell, column, find};
 
 /// The longest line that is read.
@@ -154,25 +152,12 @@ impl Run<'_> {
         let mut data: Vec<u8> = Vec::new();
         let mut skipping = false;
         loop {
-            let stop = cx.stop();
-            let clock = cx.clock().clone();
-            let read = {
-                let mut reading = pin!(input.read(&mut data));
-                loop {
-                    let waits = !self.is_empty();
-                    let left = if waits { self.patience.left(&clock) } else { Duration::ZERO };
-                    tokio::select! {
-                        biased;
-                        () = stop.stopped() => return Ok(()),
-                        read = &mut reading => break read,
-                        // The input pauses: what is here does not wait for a full batch.
-                        () = clock.sleep(left), if waits => {
-                            if !self.flush(cx).await {
-                                return Ok(());
-                            }
-                        }
-                    }
-                }
+            let patience = (!self.is_empty()).then_some(&mut self.patience);
+            let read = match input.next(&mut data, cx, patience).await {
+                Next::Read(read) => read,
+                Next::Stopped => return Ok(()),
+                Next::Paused if self.flush(cx).await => continue,
+                Next::Paused => return Ok(()),
             };
             let n = read.map_err(|e| Fault::input(format!("`{}`: {e}", path.display())))?;
             let mut start = 0;

@@ -3,9 +3,7 @@
 pub mod reader;
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use weir_core::acks::Tally;
@@ -17,7 +15,7 @@ use weir_spec::option::OptionType;
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
-use crate::input::{CHUNK_BYTES, Input, Patience, resolve};
+use crate::input::{CHUNK_BYTES, Input, Next, Patience, resolve};
 use crate::packet::batch::PacketBatch;
 use crate::packet::{self, Refused};
 use reader::{RECORD_BYTES_MAX, Reader, Record, Step};
@@ -136,25 +134,12 @@ impl Run {
             let left = window.data.len() - window.start;
             window.data.drain(..window.start);
             window.start = 0;
-            let stop = cx.stop();
-            let clock = cx.clock().clone();
-            let read = {
-                let mut reading = pin!(input.read(&mut window.data));
-                loop {
-                    let waits = !self.batch.is_empty();
-                    let left = if waits { self.patience.left(&clock) } else { Duration::ZERO };
-                    tokio::select! {
-                        biased;
-                        () = stop.stopped() => return Ok(()),
-                        read = &mut reading => break read,
-                        // The input pauses: what is here does not wait for a full batch.
-                        () = clock.sleep(left), if waits => {
-                            if !self.flush(cx).await {
-                                return Ok(());
-                            }
-                        }
-                    }
-                }
+            let patience = (!self.batch.is_empty()).then_some(&mut self.patience);
+            let read = match input.next(&mut window.data, cx, patience).await {
+                Next::Read(read) => read,
+                Next::Stopped => return Ok(()),
+                Next::Paused if self.flush(cx).await => continue,
+                Next::Paused => return Ok(()),
             };
             match read {
                 Ok(0) if left == 0 && reader.is_known() => return wrong.map_or(Ok(()), Err),

@@ -77,13 +77,12 @@ impl Parser<'_> {
         if !two_names || RESERVED.contains(&self.text()) {
             return None;
         }
-        let words: &[&'static str] = match self.text_at(self.at + 2) {
-            "=" => &["let"],
-            ":" => &["param"],
+        let word = match self.text_at(self.at + 2) {
+            "=" => "let",
+            ":" => "param",
             _ => return None,
         };
-        let near = nearest(self.text(), words.iter().copied())?;
-        words.iter().copied().find(|word| *word == near)
+        nearest(self.text(), [word]).map(|_| word)
     }
 
     /// `name = …` at the head of an item.

@@ -82,10 +82,7 @@ impl Parser<'_> {
         {
             return false;
         }
-        let mut after = self.at + 1;
-        while self.text_at(after) == "." && self.kind_at(after + 1) == Some(Kind::Name) {
-            after += 2;
-        }
+        let after = self.after_dotted();
         match self.text_at(after) {
             "=" => true,
             "|" if self.lets.contains(self.text()) => false,
@@ -94,7 +91,16 @@ impl Parser<'_> {
         }
     }
 
-    fn missing_comma(&mut self) {
+    /// The token behind the dotted name that begins here.
+    fn after_dotted(&self) -> usize {
+        let mut after = self.at + 1;
+        while self.text_at(after) == "." && self.kind_at(after + 1) == Some(Kind::Name) {
+            after += 2;
+        }
+        after
+    }
+
+    pub(super) fn missing_comma(&mut self) {
         let span = Span::new(self.previous_end(), self.previous_end());
         self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `,` is missing here").replace(","));
     }
@@ -239,10 +245,7 @@ impl Parser<'_> {
 
     /// `a`, `a = expr`, `src.team = expr`.
     fn field(&mut self, named: bool) -> Option<NamedExpr> {
-        let mut after = self.at + 1;
-        while self.text_at(after) == "." && self.kind_at(after + 1) == Some(Kind::Name) {
-            after += 2;
-        }
+        let after = self.after_dotted();
         let is_named = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(after) == "=";
         let foreign = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(after) == ":";
         if !is_named && !foreign {
