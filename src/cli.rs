@@ -4,6 +4,7 @@
 //! left something undelivered, 2 the command line or the pipeline is wrong and nothing was started.
 
 pub mod check;
+pub mod health;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -11,4 +11,5 @@ mod fuzz;
 mod messages;
 mod pipelines;
 mod support;
+mod terminal;
 mod windows;

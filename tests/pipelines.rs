@@ -80,6 +80,37 @@ fn any_number_of_workers_gives_the_same_bytes() {
     assert_eq!(one, with(5));
 }
 
+/// What does not fit is the same as well: sums of floats show in which order rows were added.
+#[test]
+fn any_number_of_workers_gives_the_same_overflow() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.ndjson");
+    let line = |i: u64| {
+        let key = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51;
+        let n = (i.wrapping_mul(0xd1b5_4a32_d192_ed03) >> 40) as f64 / 1e4;
+        format!("{{\"at\":\"2026-11-21T00:00:{:02}Z\",\"key\":\"k{key}\",\"n\":{n}}}\n", i / 500)
+    };
+    std::fs::write(&path, (0..30_000).map(line).collect::<String>()).unwrap();
+    let path = path.display().to_string();
+    let with = |workers: usize| {
+        run(&format!(
+            "settings(workers: {workers}, memory: 43000KiB)\n\
+             ndjson({path:?}, as: {{ at: time, key: string, n: float }}) \
+             | window(20s, every: 10s) by key {{ c = count(), s = sum(n), a = avg(n), l = last(n) }} | stdout(ndjson)"
+        ))
+    };
+    let one = with(1);
+    let (overflow, groups): (Vec<_>, Vec<_>) = one.rows().into_iter().partition(|row| row["key"] == "overflow");
+    assert_eq!(overflow.len(), 7, "one a window");
+    assert!(groups.len() > 1000);
+    let counted = |rows: &[serde_json::Value]| rows.iter().map(|row| row["c"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(counted(&overflow), one.count("window", "noted/overflow"));
+    assert_eq!(counted(&overflow) + counted(&groups), 60_000, "every row is in two windows");
+    for workers in [2, 3, 64] {
+        assert_eq!(one.stdout, with(workers).stdout, "{workers} workers");
+    }
+}
+
 #[test]
 fn a_file_is_appended_to_or_replaced_whole() {
     let dir = tempfile::tempdir().unwrap();

@@ -102,11 +102,7 @@ impl Batch {
             rows.iter().map(|i| values[*i as usize]).collect::<Vec<_>>().into()
         };
         let (time, seen) = (pick(&self.time), pick(&self.seen));
-        match take_record_batch(&self.rows, &UInt32Array::from(rows.to_vec())) {
-            Ok(rows) => Batch { rows, time, seen, acks: self.acks.split() },
-            // Positions come from this batch's own rows.
-            Err(error) => unreachable!("take: {error}"),
-        }
+        Batch { rows: take_rows(&self.rows, rows), time, seen, acks: self.acks.split() }
     }
 
     /// Cuts the rows into `parts` by the number of each; absent where a part has no rows.
@@ -141,6 +137,14 @@ impl Batch {
         let mut acks = Acks::none();
         batches.into_iter().for_each(|b| acks.join(b.acks));
         Some(Batch { rows, time, seen, acks })
+    }
+}
+
+/// The rows at these positions, which are positions of `from`.
+pub fn take_rows(from: &RecordBatch, rows: &[u32]) -> RecordBatch {
+    match take_record_batch(from, &UInt32Array::from(rows.to_vec())) {
+        Ok(rows) => rows,
+        Err(error) => unreachable!("take: {error}"),
     }
 }
 

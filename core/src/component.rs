@@ -12,7 +12,7 @@ use weir_spec::plan::{Node, Stage};
 use weir_spec::{ComponentSpec, Schema, Values};
 
 use crate::acks::Acks;
-use crate::batch::{Batch, Times};
+use crate::batch::{Batch, Times, take_rows};
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::ledger::Reason;
@@ -78,15 +78,37 @@ pub struct Part {
     pub acks: Acks,
 }
 
+impl Part {
+    /// These rows, in this order, with a share of the acks.
+    pub fn take(&self, rows: &[u32]) -> Part {
+        let pick = |values: &[i64]| rows.iter().map(|row| values[*row as usize]).collect();
+        Part {
+            rows: take_rows(&self.rows, rows),
+            hashes: rows.iter().map(|row| self.hashes[*row as usize]).collect(),
+            time: pick(&self.time),
+            seen: pick(&self.seen),
+            acks: self.acks.split(),
+        }
+    }
+}
+
 /// The part of a keyed stage that sees every row: computes keys, and lets late rows go. Lateness is
 /// decided here, before the split, so that no number of workers changes the order of late rows.
 pub trait Front: Send {
     fn front(&mut self, batch: Batch, out: &mut Out) -> Option<Part>;
 }
 
-/// The part of a keyed stage that owns a range of the hashes.
+/// The part of a keyed stage that owns ranges of the hashes.
+///
+/// A bound on memory is kept for each range ([`crate::split::range_of`]), not for each worker: what
+/// fits must not depend on how many workers there are.
 pub trait Worker: Send {
-    fn fold(&mut self, part: Part);
+    /// Folds rows in. Gives back those without room, in the order of their ranges, now with the one
+    /// hash of what takes them in instead: they go to the worker that owns it.
+    #[must_use]
+    fn fold(&mut self, part: Part) -> Option<Part>;
+    /// Folds in what some worker had no room for.
+    fn overflow(&mut self, part: Part);
     fn on_watermark(&mut self, now: Time);
     fn due(&self) -> Option<Time>;
     /// At most one batch, of one due time, in the order of the hashes.

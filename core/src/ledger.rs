@@ -47,6 +47,8 @@ pub struct Counts {
     noted: Mutex<BTreeMap<&'static str, u64>>,
     /// Of sinks only.
     health: Mutex<Option<Health>>,
+    /// What its last failed try said.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Counts {
@@ -76,6 +78,10 @@ impl Counts {
     pub fn set_health(&self, health: Health) {
         *lock(&self.health) = Some(health);
     }
+    /// Says why a sink is not fine.
+    pub fn set_trouble(&self, why: impl Into<String>) {
+        *lock(&self.trouble) = Some(why.into());
+    }
     pub fn set_held(&self, rows: usize) {
         self.held.store(rows as u64, Ordering::Relaxed);
     }
@@ -103,6 +109,7 @@ impl Counts {
             held: read(&self.held),
             dropped: lock(&self.dropped).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             health: *lock(&self.health),
+            trouble: lock(&self.trouble).clone(),
             noted: lock(&self.noted).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
         }
     }
@@ -146,6 +153,9 @@ pub struct ComponentLedger {
     /// Of a sink: how it gets on with its far end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Of a sink: what its last failed try said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// Counted beside rows: values that a computation could not give, evictions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub noted: BTreeMap<String, u64>,

@@ -1,21 +1,23 @@
 //! A keyed stage on several workers: fork and join inside one task.
 //!
-//! Each worker owns a range of a fixed hash and emits in hash order; the coordinator takes the
-//! smallest (due time, worker). So the output is the same for any number of workers.
+//! Each worker owns ranges of a fixed hash and emits in hash order; the coordinator takes the
+//! smallest (due time, worker). Rows that a worker has no room for are folded after all others, in
+//! the order of their ranges, by the worker that owns what takes them in. So the output is the same
+//! for any number of workers.
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-
-use arrow_array::UInt32Array;
-use arrow_select::take::take_record_batch;
 
 use crate::batch::Batch;
 use crate::component::{Front, Keyed, Part, Transform, Worker};
 use crate::out::Out;
 use crate::time::Time;
 
+/// Equal ranges that the hashes are cut into. A worker owns whole ones.
+pub const RANGES: usize = 64;
+
 /// The most workers that a keyed stage is split into.
-pub const WORKERS_MAX: usize = 64;
+pub const WORKERS_MAX: usize = RANGES;
 
 /// Runs a keyed stage as one transform.
 pub struct Split {
@@ -26,11 +28,13 @@ pub struct Split {
 }
 
 type Job = (Box<dyn Worker>, Part);
+/// A worker, and the rows it had no room for.
+type Done = (Box<dyn Worker>, Option<Part>);
 
 /// A thread that folds parts for one worker and gives the worker back.
 struct Thread {
     jobs: Option<mpsc::SyncSender<Job>>,
-    done: mpsc::Receiver<Box<dyn Worker>>,
+    done: mpsc::Receiver<Done>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -40,8 +44,8 @@ impl Thread {
         let (outbox, done) = mpsc::sync_channel(1);
         let handle = std::thread::spawn(move || {
             for (mut worker, part) in inbox {
-                worker.fold(part);
-                if outbox.send(worker).is_err() {
+                let left = worker.fold(part);
+                if outbox.send((worker, left)).is_err() {
                     return;
                 }
             }
@@ -69,10 +73,20 @@ impl Split {
     }
 
     fn fold(&mut self, part: Part) {
-        if let [Some(only)] = self.workers.as_mut_slice() {
-            return only.fold(part);
+        for part in self.fold_by_range(part) {
+            let owner = part.hashes.first().map_or(0, |hash| self.owner(*hash));
+            if let Some(worker) = &mut self.workers[owner] {
+                worker.overflow(part);
+            }
         }
-        let mut parts = cut(part, self.workers.len()).into_iter();
+    }
+
+    /// Lets each worker fold its rows. What they had no room for, in the order of the ranges.
+    fn fold_by_range(&mut self, part: Part) -> Vec<Part> {
+        if let [Some(only)] = self.workers.as_mut_slice() {
+            return only.fold(part).into_iter().collect();
+        }
+        let mut parts = self.cut(part).into_iter();
         let first = parts.next().flatten();
         let mut out = Vec::new();
         for (at, part) in parts.enumerate() {
@@ -82,13 +96,31 @@ impl Split {
                 out.push(at);
             }
         }
+        let mut left = Vec::new();
         if let (Some(part), Some(Some(worker))) = (first, self.workers.first_mut()) {
-            worker.fold(part);
+            left.extend(worker.fold(part));
         }
         for at in out {
-            let worker = self.threads[at].done.recv();
-            self.workers[at + 1] = Some(worker.expect("a worker's thread does not panic"));
+            let (worker, part) = self.threads[at].done.recv().expect("a worker's thread does not panic");
+            self.workers[at + 1] = Some(worker);
+            left.extend(part);
         }
+        left
+    }
+
+    /// Which worker owns this hash.
+    fn owner(&self, hash: u64) -> usize {
+        range_of(hash) * self.workers.len() / RANGES
+    }
+
+    fn cut(&self, part: Part) -> Vec<Option<Part>> {
+        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.workers.len()];
+        for (at, hash) in part.hashes.iter().enumerate() {
+            rows[self.owner(*hash)].push(at as u32);
+        }
+        let cut = rows.into_iter().map(|rows| (!rows.is_empty()).then(|| part.take(&rows))).collect();
+        part.acks.delivered();
+        cut
     }
 
     fn next_due(&self) -> Option<(Time, usize)> {
@@ -97,32 +129,9 @@ impl Split {
     }
 }
 
-/// Which of `n` equal ranges of the hashes this one is in.
-fn range_of(hash: u64, n: usize) -> usize {
-    ((u128::from(hash) * n as u128) >> 64) as usize
-}
-
-fn cut(part: Part, n: usize) -> Vec<Option<Part>> {
-    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); n];
-    for (at, hash) in part.hashes.iter().enumerate() {
-        rows[range_of(*hash, n)].push(at as u32);
-    }
-    let cut = rows.into_iter().map(|rows| {
-        if rows.is_empty() {
-            return None;
-        }
-        let pick = |values: &[i64]| rows.iter().map(|r| values[*r as usize]).collect();
-        let (time, seen) = (pick(&part.time), pick(&part.seen));
-        let hashes = rows.iter().map(|r| part.hashes[*r as usize]).collect();
-        match take_record_batch(&part.rows, &UInt32Array::from(rows.clone())) {
-            Ok(rows) => Some(Part { rows, hashes, time, seen, acks: part.acks.split() }),
-            // Positions come from this part's own rows.
-            Err(error) => unreachable!("take: {error}"),
-        }
-    });
-    let cut = cut.collect();
-    part.acks.delivered();
-    cut
+/// Which of the [`RANGES`] this hash is in.
+pub fn range_of(hash: u64) -> usize {
+    (hash >> (u64::BITS - RANGES.ilog2())) as usize
 }
 
 impl Transform for Split {

@@ -1,12 +1,14 @@
 //! `file`: rows into a file, appended or written whole.
 //!
 //! A file is never truncated: `append` adds at its end, `replace` writes beside it and renames when
-//! all is there. A payload that could not be written whole is taken back.
+//! all is there. A payload that could not be written whole is taken back, and tried again if the
+//! disk was full.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,6 +57,13 @@ fn build(cx: &BuildCx) -> Result<SinkParts, Fault> {
     Ok(SinkParts::new(encoder, Arc::new(FileDelivery { target: Arc::new(Mutex::new(target)) })))
 }
 
+/// How long a full disk is left alone before the next try.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 struct Target {
     path: PathBuf,
     /// What is written now, until it takes the place of `path`.
@@ -89,14 +98,33 @@ impl Target {
         Ok(Target { path, beside, file, regular })
     }
 
-    fn write(&mut self, payload: &[u8]) -> io::Result<()> {
-        let before = if self.regular { self.file.seek(SeekFrom::End(0))? } else { 0 };
-        let written = self.file.write_all(payload);
-        if written.is_err() && self.regular {
-            // Half a payload would be read as whole rows.
-            let _ = self.file.set_len(before);
+    /// Writes a payload whole or not at all. A full disk may get room: that is worth another try.
+    fn deliver(&mut self, payload: &[u8]) -> Outcome {
+        let before = match self.end() {
+            Ok(before) => before,
+            Err(error) => return Outcome::Down(self.fault(&error)),
+        };
+        let Err(error) = self.file.write_all(payload) else { return Outcome::Delivered };
+        // Half a payload would be read as whole rows.
+        let taken_back = before.is_some_and(|before| self.file.set_len(before).is_ok());
+        match is_full(&error) && taken_back {
+            true => Outcome::RetryAfter(FULL_WAIT, self.message(&error)),
+            false => Outcome::Down(self.fault(&error)),
         }
-        written
+    }
+
+    /// How long the file is; absent if what is written to it is gone.
+    fn end(&mut self) -> io::Result<Option<u64>> {
+        if self.regular { self.file.seek(SeekFrom::End(0)).map(Some) } else { Ok(None) }
+    }
+
+    fn message(&self, error: &io::Error) -> String {
+        format!("cannot write `{}`: {error}", self.path.display())
+    }
+
+    fn fault(&self, error: &io::Error) -> Fault {
+        let fault = Fault::environment(self.message(error));
+        if is_full(error) { fault.help("free some space, or write to another file system") } else { fault }
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -129,39 +157,27 @@ struct FileDelivery {
 }
 
 impl FileDelivery {
-    async fn on_target(&self, f: impl FnOnce(&mut Target) -> io::Result<()> + Send + 'static) -> Result<(), Fault> {
+    /// Runs `f` where it may block.
+    async fn on_target<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Target) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
         let target = self.target.clone();
-        let run = move || {
-            let mut target = weir_core::sync::lock(&target);
-            let path = target.path.display().to_string();
-            f(&mut target).map_err(|e| (path, e))
-        };
-        match tokio::task::spawn_blocking(run).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err((path, error))) => Err(failed(&path, &error)),
-            Err(error) => Err(Fault::bug(error.to_string())),
-        }
-    }
-}
-
-fn failed(path: &str, error: &io::Error) -> Fault {
-    let fault = Fault::environment(format!("cannot write `{path}`: {error}"));
-    match error.kind() {
-        io::ErrorKind::StorageFull => fault.help("free some space, or write to another file system"),
-        _ => fault,
+        let run = move || f(&mut weir_core::sync::lock(&target));
+        tokio::task::spawn_blocking(run).await.map_err(|error| Fault::bug(error.to_string()))
     }
 }
 
 #[async_trait]
 impl Delivery for FileDelivery {
     async fn deliver(&self, payload: Bytes) -> Outcome {
-        match self.on_target(move |target| target.write(&payload)).await {
-            Ok(()) => Outcome::Delivered,
+        match self.on_target(move |target| target.deliver(&payload)).await {
+            Ok(outcome) => outcome,
             Err(fault) => Outcome::Down(fault),
         }
     }
 
     async fn finish(&self) -> Result<(), Fault> {
-        self.on_target(Target::finish).await
+        self.on_target(|target| target.finish().map_err(|error| target.fault(&error))).await?
     }
 }

@@ -6,6 +6,7 @@ pub mod blackhole;
 pub mod encode;
 pub mod file;
 pub mod stdout;
+pub mod terminal;
 
 use weir_core::Entry;
 

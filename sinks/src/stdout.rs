@@ -13,7 +13,7 @@ use weir_spec::option::OptionType;
 use weir_spec::schema;
 use weir_spec::{ComponentSpec, Shape};
 
-use crate::encode;
+use crate::{encode, terminal};
 
 weir_spec::options! {
     pub struct StdoutOptions {
@@ -52,6 +52,7 @@ impl Delivery for Stdout {
     async fn deliver(&self, payload: Bytes) -> Outcome {
         // Writing may block on a slow reader: not where the other tasks run.
         let write = move || {
+            terminal::make_way();
             let mut out = io::stdout().lock();
             out.write_all(&payload).and_then(|()| out.flush())
         };

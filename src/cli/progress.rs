@@ -1,36 +1,26 @@
-//! The progress line of a bounded input: bytes read, rate, time left. On a terminal only.
+//! The progress line of a bounded input: bytes read, rate, time left. On a terminal only, and until
+//! the first row comes to it.
 
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use weir_core::graph::Handle;
+use weir_sinks::terminal;
 use weir_spec::units;
 
 /// How often the line is drawn, and for how long a run may be silent.
 const EVERY: Duration = Duration::from_millis(200);
 const QUIET_FIRST: Duration = Duration::from_millis(500);
 
-/// Draws until the task is dropped. Results on the same terminal would be torn apart by it.
+/// Draws until the task is dropped or rows come to the same terminal.
 pub async fn draw(handle: Handle) {
-    if !std::io::stderr().is_terminal() || std::io::stdout().is_terminal() {
-        return std::future::pending().await;
-    }
     let started = Instant::now();
     tokio::time::sleep(QUIET_FIRST).await;
     loop {
         let (read, total) = handle.progress.get();
-        let line = line(read, total, started.elapsed());
-        // A terminal that cannot be written to shows no progress.
-        let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
-        let _ = std::io::stderr().flush();
+        if !terminal::draw(&line(read, total, started.elapsed())) {
+            return;
+        }
         tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// Takes the line away again.
-pub fn clear() {
-    if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
 }
 

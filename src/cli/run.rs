@@ -6,9 +6,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use weir_core::graph::{Handle, Setup};
 use weir_core::{Clock, Fault, Graph, Report};
+use weir_sinks::terminal;
 use weir_spec::Plan;
 
-use super::{FAILED, OK, PipelineArgs, WRONG, pipeline, progress};
+use super::{FAILED, OK, PipelineArgs, WRONG, health, pipeline, progress};
 use crate::components::ENTRIES;
 
 pub const EXAMPLES: &str = "\
@@ -67,15 +68,20 @@ fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
     code
 }
 
-/// Runs the graph with a progress line, and passes signals on.
+/// Runs the graph with a progress line, says how its sinks fare, and passes signals on.
 async fn supervise(graph: Graph) -> Report {
     let handle = graph.handle();
     let signals = tokio::spawn(signals(handle.clone()));
-    let drawn = tokio::spawn(progress::draw(handle));
-    let report = graph.run().await;
+    let drawn = tokio::spawn(progress::draw(handle.clone()));
+    let mut news = health::News::default();
+    let report = tokio::select! {
+        report = graph.run() => report,
+        never = news.watch(&handle) => match never {},
+    };
+    news.tell(&report.ledger);
     drawn.abort();
     signals.abort();
-    progress::clear();
+    terminal::clear();
     report
 }
 

@@ -273,6 +273,7 @@ async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: C
             Outcome::RetryAfter(at_least, error) => (at_least, error),
         };
         counts.add_noted("retries", 1);
+        counts.set_trouble(&error);
         counts.set_health(Health::Retrying);
         if started.elapsed() >= retry.budget {
             let spent = weir_spec::units::duration(retry.budget.as_nanos() as i64);

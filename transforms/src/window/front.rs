@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, UInt32Array};
 use arrow_schema::{Field as ArrowField, Schema as ArrowSchema};
-use arrow_select::take::{take, take_record_batch};
+use arrow_select::take::take;
 use weir_core::Out;
-use weir_core::batch::{Batch, mask};
+use weir_core::batch::{Batch, mask, take_rows};
 use weir_core::component::{Front, Part};
 use weir_core::eval::Compiled;
 use weir_core::ledger::Counts;
@@ -68,7 +68,7 @@ impl WindowFront {
 }
 
 /// Columns without a schema of their own, as rows that can be cut and taken.
-fn plain(columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+pub(super) fn plain(columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
     let field = |(at, c): (usize, &ArrayRef)| ArrowField::new(at.to_string(), c.data_type().clone(), true);
     let schema = ArrowSchema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
     crate::project::record(&Arc::new(schema), columns, rows)
@@ -117,15 +117,11 @@ fn each(rows: &RecordBatch, at: usize, ty: &Type) -> (RecordBatch, Vec<u32>) {
             value.push(Some(position as u32));
         }
     }
-    let taken = take_record_batch(rows, &UInt32Array::from(of.clone()));
-    let values = take(lists.values(), &UInt32Array::from(value), None);
-    match (taken, values) {
-        (Ok(taken), Ok(values)) => {
-            let mut columns = taken.columns().to_vec();
-            columns[at] = values;
-            (plain(columns, of.len()), of)
-        }
-        // Positions come from these very columns.
-        _ => unreachable!("each"),
-    }
+    let mut columns = take_rows(rows, &of).columns().to_vec();
+    columns[at] = match take(lists.values(), &UInt32Array::from(value), None) {
+        Ok(values) => values,
+        // Positions come from this very column.
+        Err(error) => unreachable!("each: {error}"),
+    };
+    (plain(columns, of.len()), of)
 }

@@ -10,10 +10,12 @@ use weir_core::columns::arrow_schema;
 use weir_core::component::{Part, Worker};
 use weir_core::eval::Compiled;
 use weir_core::ledger::Counts;
+use weir_core::split::{RANGES, range_of};
 use weir_core::{Acks, BuildCx, Out, Time};
 use weir_spec::plan::{WINDOW_END, WINDOW_START, Window, aggregate_column};
 use weir_spec::{Field, Schema, Type};
 
+use super::front::plain;
 use super::state::{self, State};
 use super::{key, starts, width};
 use crate::project::record;
@@ -21,10 +23,41 @@ use crate::project::record;
 /// Bytes of a group beside its key and states.
 const GROUP_BYTES: usize = 64;
 
+/// The account of overflow groups.
+const OVERFLOW: usize = RANGES;
+
 struct Group {
     hash: u64,
     key: Box<[u8]>,
     states: Vec<State>,
+}
+
+impl Group {
+    fn new(hash: u64, key: &[u8], window: &Window) -> Group {
+        Group { hash, key: key.into(), states: window.aggregates.iter().map(State::new).collect() }
+    }
+
+    fn bytes(&self) -> usize {
+        GROUP_BYTES + self.key.len() + self.states.iter().map(State::bytes).sum::<usize>()
+    }
+
+    /// Takes in one row. The bytes of the states that it reached, before and after.
+    fn add(&mut self, window: &Window, part: &Part, row: usize) -> (usize, usize) {
+        let (mut before, mut after) = (0, 0);
+        let mut column = window.keys.len();
+        for (state, call) in self.states.iter_mut().zip(&window.aggregates) {
+            let argument = call.argument.as_ref().map(|a| (part.rows.column(column), &a.ty));
+            column += usize::from(argument.is_some());
+            let passes = call.filter.is_none() || is_true(part.rows.column(column), row);
+            column += usize::from(call.filter.is_some());
+            if passes {
+                before += state.bytes();
+                state.add(argument, row, part.time[row]);
+                after += state.bytes();
+            }
+        }
+        (before, after)
+    }
 }
 
 #[derive(Default)]
@@ -34,6 +67,22 @@ struct Open {
     acks: Acks,
     /// Groups already emitted, once it is being emitted: they are then in order of their hash.
     emitted: Option<usize>,
+}
+
+impl Open {
+    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        let same = |at: &u32| *self.groups[*at as usize].key == *key;
+        self.index.find(hash, same).map(|at| *at as usize)
+    }
+
+    fn insert(&mut self, group: Group) -> usize {
+        let at = self.groups.len();
+        let hash = group.hash;
+        self.groups.push(group);
+        let groups = &self.groups;
+        self.index.insert_unique(hash, at as u32, |at| groups[*at as usize].hash);
+        at
+    }
 }
 
 /// Windows by their start.
@@ -46,14 +95,18 @@ pub struct Groups {
     output: Arc<Schema>,
     arrow: arrow_schema::SchemaRef,
     types: Vec<Type>,
-    bytes: usize,
-    bytes_max: usize,
+    /// The key of the group that takes in what no longer fits, and its hash.
+    overflow: (Box<[u8]>, u64),
+    /// Of the groups in each range of hashes; of overflow groups in one account more.
+    bytes: [usize; RANGES + 1],
+    range_bytes_max: usize,
     counts: Arc<Counts>,
     now: Time,
 }
 
 impl Groups {
-    pub fn new(window: Arc<Window>, bytes_max: usize, cx: &BuildCx) -> Groups {
+    /// `range_bytes_max` bounds the groups of one range of hashes.
+    pub fn new(window: Arc<Window>, range_bytes_max: usize, cx: &BuildCx) -> Groups {
         let mut inner = Schema::default();
         for group in &window.keys {
             inner.put(Field::new(group.name.clone(), group.expr.ty.element().clone()));
@@ -68,15 +121,18 @@ impl Groups {
             grown.put(Field::new(name.clone(), expr.ty.clone()));
         }
         let output = cx.outputs[0].clone();
+        let types: Vec<Type> = window.keys.iter().map(|k| k.expr.ty.element().clone()).collect();
+        let overflow = key::overflow(&types);
         Groups {
-            types: window.keys.iter().map(|k| k.expr.ty.element().clone()).collect(),
+            overflow: (overflow.as_slice().into(), key::hash(&overflow)),
+            types,
             arrow: arrow_schema(&output),
             open: BTreeMap::new(),
             fields,
             inner,
             output,
-            bytes: 0,
-            bytes_max,
+            bytes: [0; RANGES + 1],
+            range_bytes_max,
             counts: cx.counts.clone(),
             now: Time::START,
             window,
@@ -87,40 +143,58 @@ impl Groups {
         Time(start).plus(width(self.window.windowing)).plus(self.window.lateness)
     }
 
-    fn add(&mut self, start: i64, hash: u64, bytes: &[u8], part: &Part, row: usize) {
+    /// Adds a row to its group. `false` if there is no such group and no room for one.
+    fn add(&mut self, start: i64, hash: u64, bytes: &[u8], part: &Part, row: usize) -> bool {
+        let account = self.account(hash, bytes);
+        let held = &mut self.bytes[account];
+        let is_full = account != OVERFLOW && *held >= self.range_bytes_max;
+        if is_full && self.open.get(&start).is_none_or(|open| open.find(hash, bytes).is_none()) {
+            return false;
+        }
         let open = self.open.entry(start).or_default();
-        let same = |at: &u32| *open.groups[*at as usize].key == *bytes;
-        let at = match open.index.find(hash, same) {
-            Some(at) => *at,
-            None if self.bytes >= self.bytes_max && bytes != key::overflow(&self.types) => {
-                self.counts.add_noted("overflow", 1);
-                let overflow = key::overflow(&self.types);
-                let hash = key::hash(&overflow);
-                return self.add(start, hash, &overflow, part, row);
-            }
+        let at = match open.find(hash, bytes) {
+            Some(at) => at,
             None => {
-                let states: Vec<State> = self.window.aggregates.iter().map(State::new).collect();
-                self.bytes += GROUP_BYTES + bytes.len() + states.iter().map(State::bytes).sum::<usize>();
-                let at = open.groups.len() as u32;
-                open.groups.push(Group { hash, key: bytes.into(), states });
-                let groups = &open.groups;
-                open.index.insert_unique(hash, at, |at| groups[*at as usize].hash);
-                at
+                let group = Group::new(hash, bytes, &self.window);
+                *held += group.bytes();
+                open.insert(group)
             }
         };
-        let group = &mut open.groups[at as usize];
-        let mut column = self.window.keys.len();
-        for (state, call) in group.states.iter_mut().zip(&self.window.aggregates) {
-            let argument = call.argument.as_ref().map(|a| (part.rows.column(column), &a.ty));
-            column += usize::from(argument.is_some());
-            let passes = call.filter.is_none() || is_true(part.rows.column(column), row);
-            column += usize::from(call.filter.is_some());
-            if passes {
-                let before = state.bytes();
-                state.add(argument, row, part.time[row]);
-                self.bytes = (self.bytes + state.bytes()).saturating_sub(before);
+        let (before, after) = open.groups[at].add(&self.window, part, row);
+        *held = (*held + after).saturating_sub(before);
+        true
+    }
+
+    /// Where a group's bytes are counted: in its range, or with the overflow groups, which have no bound
+    /// because there is one a window.
+    fn account(&self, hash: u64, key: &[u8]) -> usize {
+        if *key == *self.overflow.0 { OVERFLOW } else { range_of(hash) }
+    }
+
+    /// Rows and the starts of windows that had no room for them, as they go to the overflow's owner.
+    fn left(&self, part: &Part, mut left: Vec<(u32, i64)>) -> Option<Part> {
+        if left.is_empty() {
+            return None;
+        }
+        self.counts.add_noted("overflow", left.len() as u64);
+        left.sort_by_key(|(row, _)| range_of(part.hashes[*row as usize]));
+        let (rows, starts): (Vec<u32>, Vec<i64>) = left.into_iter().unzip();
+        let mut part = part.take(&rows);
+        let mut columns = part.rows.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from(starts)));
+        part.rows = plain(columns, rows.len());
+        part.hashes.fill(self.overflow.1);
+        Some(part)
+    }
+
+    fn acknowledge(&mut self, mut part: Part, touched: &[i64]) {
+        let acks = std::mem::take(&mut part.acks);
+        for start in touched {
+            if let Some(open) = self.open.get_mut(start) {
+                open.acks.join(acks.split());
             }
         }
+        acks.delivered();
     }
 
     /// The next rows of the window that starts at `start`.
@@ -161,9 +235,10 @@ fn is_true(filter: &ArrayRef, row: usize) -> bool {
 }
 
 impl Worker for Groups {
-    fn fold(&mut self, mut part: Part) {
+    fn fold(&mut self, part: Part) -> Option<Part> {
         let mut bytes = Vec::new();
         let mut touched: Vec<i64> = Vec::new();
+        let mut left = Vec::new();
         let after = width(self.window.windowing).saturating_add(self.window.lateness);
         for row in 0..part.rows.num_rows() {
             bytes.clear();
@@ -171,21 +246,34 @@ impl Worker for Groups {
                 key::append(part.rows.column(at), ty, row, &mut bytes);
             }
             for start in starts(self.window.windowing, part.time[row]) {
-                if part.seen[row] < start.saturating_add(after) {
-                    self.add(start, part.hashes[row], &bytes, &part, row);
-                    if !touched.contains(&start) {
-                        touched.push(start);
-                    }
+                if part.seen[row] >= start.saturating_add(after) {
+                    continue;
+                }
+                if !self.add(start, part.hashes[row], &bytes, &part, row) {
+                    left.push((row as u32, start));
+                } else if !touched.contains(&start) {
+                    touched.push(start);
                 }
             }
         }
-        let acks = std::mem::take(&mut part.acks);
-        for start in touched {
-            if let Some(open) = self.open.get_mut(&start) {
-                open.acks.join(acks.split());
+        let left = self.left(&part, left);
+        self.acknowledge(part, &touched);
+        left
+    }
+
+    fn overflow(&mut self, part: Part) {
+        let starts = part.rows.columns().last().and_then(|c| c.as_any().downcast_ref::<Int64Array>()).cloned();
+        let Some(starts) = starts else { unreachable!("rows left over carry their window") };
+        let (bytes, hash) = self.overflow.clone();
+        let mut touched: Vec<i64> = Vec::new();
+        for row in 0..part.rows.num_rows() {
+            let start = starts.value(row);
+            self.add(start, hash, &bytes, &part, row);
+            if !touched.contains(&start) {
+                touched.push(start);
             }
         }
-        acks.delivered();
+        self.acknowledge(part, &touched);
     }
 
     fn on_watermark(&mut self, now: Time) {
@@ -219,9 +307,10 @@ impl Worker for Groups {
         let rows = record(&self.arrow, columns, to - from);
         out.make(0, rows, Times::InOrder(vec![start; to - from].into()), acks);
         if done && let Some(open) = self.open.remove(&start) {
-            let states = |g: &Group| g.states.iter().map(State::bytes).sum::<usize>();
-            let freed: usize = open.groups.iter().map(|g| GROUP_BYTES + g.key.len() + states(g)).sum();
-            self.bytes = self.bytes.saturating_sub(freed);
+            for group in &open.groups {
+                let held = &mut self.bytes[self.account(group.hash, &group.key)];
+                *held = held.saturating_sub(group.bytes());
+            }
             open.acks.delivered();
         }
     }
