@@ -29,30 +29,49 @@ fn rows_are_not_torn_by_progress() {
     assert_eq!(at_a_terminal(&line), "{\"n\":1}\r\n{\"n\":2}\r\n");
 }
 
-/// Two thirds of the rows fit at first. The disk gets room after a while, and all of them are there.
-#[test]
-fn a_full_disk_is_tried_again() {
+/// Runs a pipeline into the file `out` of a file system of 1 MiB that is nearly full, and then says
+/// what is there. `meanwhile` runs beside it. Absent where such a file system cannot be made.
+fn on_a_full_disk(meanwhile: &str) -> Option<(String, String)> {
     let dir = tempfile::tempdir().unwrap();
-    let script = r#"
+    let script = format!(
+        r#"
         mount -t tmpfs -o size=1m weir "$DIR" || exit 99
         head -c 600k /dev/zero > "$DIR/ballast"
-        (sleep 2; rm "$DIR/ballast") &
+        ({meanwhile}) &
         "$WEIR" run -e "generate(flow, rows: 30000) | select dst.port | file(\"$DIR/out\")"
-        echo "exit $?; $(wc -l < "$DIR/out") rows, $(sort "$DIR/out" | uniq -c | wc -l) kinds"
-    "#;
+        echo "exit $?, $(wc -l < "$DIR/out") rows, $(grep -vc '^{{.*}}$' "$DIR/out") broken"
+    "#
+    );
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "sh", "-c", script]).env("DIR", dir.path()).env("NO_COLOR", "1");
+    command.args(["--mount", "--map-root-user", "sh", "-c", &script]).env("DIR", dir.path()).env("NO_COLOR", "1");
     let output = command.env("WEIR", env!("CARGO_BIN_EXE_weir")).output().expect("util-linux's `unshare`");
     let (code, stdout, stderr) = text(&output);
     if code == 99 || stderr.starts_with("unshare:") {
         eprintln!("not run: a file system of its own needs root or user namespaces: {stderr}");
         assert!(std::env::var_os("CI").is_none(), "CI has what this test needs");
-        return;
+        return None;
     }
-    assert!(stdout.starts_with("exit 0; 30000 rows"), "{stdout}{stderr}");
-    let stderr = stderr.replace(&dir.path().display().to_string(), "DIR");
+    Some((stdout, stderr.replace(&dir.path().display().to_string(), "DIR")))
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_loses_nothing() {
+    let Some((stdout, stderr)) = on_a_full_disk("sleep 2; rm \"$DIR/ballast\"") else { return };
+    assert_eq!(stdout, "exit 0, 30000 rows, 0 broken\n", "{stderr}");
     insta::assert_snapshot!(stderr, @r"
     warning: `file` tries again: cannot write `DIR/out`: No space left on device (os error 28)
     note: `file` delivers again
+    ");
+}
+
+#[test]
+fn a_disk_that_stays_full_ends_the_run() {
+    let Some((stdout, stderr)) = on_a_full_disk("true") else { return };
+    assert!(stdout.starts_with("exit 1, ") && stdout.ends_with(" rows, 0 broken\n"), "{stdout}");
+    let stderr = stderr.split_inclusive('\n').filter(|line| !line.ends_with("rows were not delivered\n"));
+    insta::assert_snapshot!(stderr.collect::<String>(), @r"
+    warning: `file` tries again: cannot write `DIR/out`: No space left on device (os error 28)
+    error: `file`: gave up after trying for 10s: cannot write `DIR/out`: No space left on device (os error 28)
+      help: free some space, or write to another file system
     ");
 }

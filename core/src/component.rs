@@ -147,7 +147,7 @@ pub enum Outcome {
         why: Reason,
     },
     /// Not now. The driver waits at least so long and tries again.
-    RetryAfter(Duration, String),
+    RetryAfter(Duration, Fault),
     /// Never again: what failed and why.
     Down(Fault),
     /// The reader went away and wants no more. Not a failure.

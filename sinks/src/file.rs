@@ -54,11 +54,18 @@ fn build(cx: &BuildCx) -> Result<SinkParts, Fault> {
     let path = cx.places.to_write(&options.path);
     let target = Target::open(path, options.mode == "replace")?;
     let encoder = encode::encoder(&options.encoding, &cx.inputs[0], false, true);
-    Ok(SinkParts::new(encoder, Arc::new(FileDelivery { target: Arc::new(Mutex::new(target)) })))
+    let mut parts = SinkParts::new(encoder, Arc::new(FileDelivery { target: Arc::new(Mutex::new(target)) }));
+    if cx.bounded {
+        parts.retry.budget = BOUNDED_BUDGET;
+    }
+    Ok(parts)
 }
 
 /// How long a full disk is left alone before the next try.
 const FULL_WAIT: Duration = Duration::from_secs(1);
+
+/// How long it is tried when somebody waits for the end of the run.
+const BOUNDED_BUDGET: Duration = Duration::from_secs(10);
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -108,7 +115,7 @@ impl Target {
         // Half a payload would be read as whole rows.
         let taken_back = before.is_some_and(|before| self.file.set_len(before).is_ok());
         match is_full(&error) && taken_back {
-            true => Outcome::RetryAfter(FULL_WAIT, self.message(&error)),
+            true => Outcome::RetryAfter(FULL_WAIT, self.fault(&error)),
             false => Outcome::Down(self.fault(&error)),
         }
     }
@@ -118,12 +125,8 @@ impl Target {
         if self.regular { self.file.seek(SeekFrom::End(0)).map(Some) } else { Ok(None) }
     }
 
-    fn message(&self, error: &io::Error) -> String {
-        format!("cannot write `{}`: {error}", self.path.display())
-    }
-
     fn fault(&self, error: &io::Error) -> Fault {
-        let fault = Fault::environment(self.message(error));
+        let fault = Fault::environment(format!("cannot write `{}`: {error}", self.path.display()));
         if is_full(error) { fault.help("free some space, or write to another file system") } else { fault }
     }
 

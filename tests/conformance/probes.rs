@@ -227,7 +227,9 @@ impl Delivery for FarEnd {
         match self.scene.behind {
             Behind::Hangs => std::future::pending().await,
             Behind::Fails => return Outcome::Down(Fault::environment("this test wants it to fail")),
-            Behind::Comes if times % 4 != 0 => return Outcome::RetryAfter(Duration::from_secs(1), "away".into()),
+            Behind::Comes if times % 4 != 0 => {
+                return Outcome::RetryAfter(Duration::from_secs(1), Fault::environment("away"));
+            }
             Behind::Leaves if times > 1 => return Outcome::Closed,
             _ => {}
         }

@@ -265,20 +265,20 @@ async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: C
     let started = Instant::now();
     let mut wait = retry.first;
     loop {
-        let (at_least, error) = match delivery.deliver(payload.clone()).await {
+        let (at_least, fault) = match delivery.deliver(payload.clone()).await {
             Outcome::Delivered => return Landed::Delivered(cargo),
             Outcome::Rejected { rows, why } => return Landed::Rejected(cargo, rows, why),
             Outcome::Closed => return Landed::Closed(cargo),
             Outcome::Down(fault) => return Landed::Down(cargo, fault),
-            Outcome::RetryAfter(at_least, error) => (at_least, error),
+            Outcome::RetryAfter(at_least, fault) => (at_least, fault),
         };
         counts.add_noted("retries", 1);
-        counts.set_trouble(&error);
+        counts.set_trouble(&fault.message);
         counts.set_health(Health::Retrying);
         if started.elapsed() >= retry.budget {
             let spent = weir_spec::units::duration(retry.budget.as_nanos() as i64);
-            let fault = Fault::environment(format!("gave up after trying for {spent}: {error}"));
-            return Landed::Down(cargo, fault);
+            let message = format!("gave up after trying for {spent}: {}", fault.message);
+            return Landed::Down(cargo, Fault { message, ..fault });
         }
         // Half fixed, half random: retries of many sinks do not fall on one moment.
         let jittered = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
