@@ -107,7 +107,7 @@ fn check() {
     let mut text = String::from("let flows = pcap(\"a.pcap\") | biflow\n");
     (0..100).for_each(|n| text += &line.replace("w0", &format!("w{n}")));
     let params = BTreeMap::new();
-    let setting = weir_dsl::Setting { components: &weir::components::SPECS, params: &params, env: &|_| None };
+    let setting = weir_dsl::Setting::alone("my.weir", &weir::components::SPECS, &params);
     let run = || {
         let started = Instant::now();
         let checked = weir_dsl::check(text.as_bytes(), &setting);

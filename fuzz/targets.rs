@@ -83,8 +83,8 @@ pub fn row(data: &[u8]) {
 /// A pipeline: checked without a panic; every span lies in the text, between characters, in file order;
 /// what has no error has a plan that can be divided into memory or said to be too small.
 pub fn pipeline(data: &[u8]) {
-    let (params, env) = (BTreeMap::new(), |_: &str| None);
-    let setting = weir_dsl::Setting { components: &weir::components::SPECS, params: &params, env: &env };
+    let params = BTreeMap::new();
+    let setting = weir_dsl::Setting::alone("my.weir", &weir::components::SPECS, &params);
     let checked = weir_dsl::check(data, &setting);
     let text = String::from_utf8_lossy(data);
     let whole = std::str::from_utf8(data).is_ok();
@@ -95,7 +95,7 @@ pub fn pipeline(data: &[u8]) {
         last = span.start;
         assert!(span.start <= span.end && span.end <= data.len(), "{span:?} of {}", data.len());
         assert!(!whole || (text.is_char_boundary(span.start) && text.is_char_boundary(span.end)), "{span:?}");
-        let _ = weir_dsl::render::human("fuzz.weir", &text, diagnostic, false);
+        let _ = weir_dsl::render::human(&checked.sources, diagnostic, false);
     }
     if let Some(plan) = checked.plan {
         let _ = plan.divide();

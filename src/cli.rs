@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod run;
+pub mod test;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ enum Verb {
     /// Say everything that is wrong with pipelines, without running them
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
+    /// Run the test blocks of pipelines, in virtual time
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
     /// Print what a pipeline becomes: tasks, queues, types, memory, files
     Plan(plan::PlanArgs),
 }
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
+        Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Plan(args)) => plan::run(&args),
     };
     ExitCode::from(code)

@@ -58,8 +58,7 @@ fn components_are_declared_once_and_well() {
 #[test]
 fn every_example_checks() {
     let params = Default::default();
-    let env = |_: &str| None;
-    let setting = weir_dsl::Setting { components: &weir::components::SPECS, params: &params, env: &env };
+    let setting = weir_dsl::Setting::alone("my.weir", &weir::components::SPECS, &params);
     for spec in weir::components::SPECS.iter() {
         for example in spec.examples {
             let checked = weir_dsl::check(example.as_bytes(), &setting);

@@ -78,15 +78,15 @@ fn bounded_feed(batch_rows: usize) -> String {
 fn run(pipeline: &str, behind: Behind, ending: Ending, stop_after: Option<Duration>) -> Ran {
     let table = probes::table();
     let specs: Vec<&'static ComponentSpec> = table.iter().map(|e| e.spec).collect();
-    let (params, env) = (BTreeMap::new(), |_: &str| None);
-    let setting = Setting { components: &specs, params: &params, env: &env };
+    let params = BTreeMap::new();
+    let setting = Setting::alone("my.weir", &specs, &params);
     let checked = weir_dsl::check(pipeline.as_bytes(), &setting);
     let plan = checked.plan.unwrap_or_else(|| panic!("{pipeline}\n{:#?}", checked.diagnostics));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let scene = Scene::new(behind, ending);
     let dir = tempfile::tempdir().unwrap();
     let places = Places { read: fixtures(dir.path()), write: dir.path().to_path_buf() };
-    let setup = Setup { table: &table, places: &places, clock: Clock::Real };
+    let setup = Setup { table: &table, places: &places, clock: Clock::Real, stand_ins: None };
     let report = runtime.block_on(async {
         let graph = Graph::build(&plan, &setup).unwrap_or_else(|faults| panic!("{pipeline}\n{faults:?}"));
         let handle = graph.handle();

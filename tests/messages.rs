@@ -7,10 +7,9 @@ use weir_dsl::{Setting, render};
 /// The rendered diagnostics of a pipeline.
 fn say(pipeline: &str) -> String {
     let params = BTreeMap::new();
-    let env = |_: &str| None;
-    let setting = Setting { components: &weir::components::SPECS, params: &params, env: &env };
+    let setting = Setting::alone("my.weir", &weir::components::SPECS, &params);
     let checked = weir_dsl::check(pipeline.as_bytes(), &setting);
-    let each = checked.diagnostics.iter().map(|d| render::human("my.weir", pipeline, d, false));
+    let each = checked.diagnostics.iter().map(|d| render::human(&checked.sources, d, false));
     each.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -170,7 +169,7 @@ fn garbage_is_answered() {
         let garbage = unit.repeat((1 << 18) / unit.len());
         let started = std::time::Instant::now();
         let params = BTreeMap::new();
-        let setting = Setting { components: &weir::components::SPECS, params: &params, env: &|_| None };
+        let setting = Setting::alone("my.weir", &weir::components::SPECS, &params);
         let checked = weir_dsl::check(garbage.as_bytes(), &setting);
         assert!(!checked.diagnostics.is_empty() && checked.diagnostics.len() <= 100);
         assert!(started.elapsed().as_secs() < 60, "{unit:?}: {:?}", started.elapsed());

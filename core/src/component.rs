@@ -198,18 +198,23 @@ impl Default for Retry {
     }
 }
 
-/// What a sink is made of; one driver runs them all.
-pub struct SinkParts {
-    pub encoder: Box<dyn Encoder>,
+/// Where a sink delivers to, and how it is to be approached.
+pub struct FarEnd {
     pub delivery: Arc<dyn Delivery>,
     pub batching: Batching,
     pub retry: Retry,
 }
 
-impl SinkParts {
-    pub fn new(encoder: Box<dyn Encoder>, delivery: Arc<dyn Delivery>) -> SinkParts {
-        SinkParts { encoder, delivery, batching: Batching::default(), retry: Retry::default() }
+impl FarEnd {
+    pub fn new(delivery: Arc<dyn Delivery>) -> FarEnd {
+        FarEnd { delivery, batching: Batching::default(), retry: Retry::default() }
     }
+}
+
+/// What a sink is made of; one driver runs them all.
+pub struct SinkParts {
+    pub encoder: Box<dyn Encoder>,
+    pub far_end: FarEnd,
 }
 
 /// How far a bounded input has been read, in bytes.
@@ -341,7 +346,15 @@ pub enum Build {
     Source(fn(&BuildCx) -> Result<Box<dyn Source>, Fault>),
     Transform(fn(&BuildCx) -> Result<Box<dyn Transform>, Fault>),
     Keyed(fn(&BuildCx) -> Result<Keyed, Fault>),
-    Sink(fn(&BuildCx) -> Result<SinkParts, Fault>),
+    Sink(SinkBuild),
+}
+
+/// The two halves of a sink, built apart: a test keeps the encoder and puts memory behind it.
+#[derive(Clone, Copy)]
+pub struct SinkBuild {
+    /// Touches nothing outside.
+    pub encoder: fn(&BuildCx) -> Result<Box<dyn Encoder>, Fault>,
+    pub far_end: fn(&BuildCx) -> Result<FarEnd, Fault>,
 }
 
 /// One line of a crate's table of components.

@@ -1,10 +1,24 @@
 //! The syntax tree. Every node has its span; comments and blank lines live between the tokens.
 
+use std::path::{Path, PathBuf};
+
 use weir_spec::{Span, Value};
 
 #[derive(Debug, Default)]
 pub struct File {
     pub items: Vec<Item>,
+    /// So many items, the first, are of the file itself; the others come from files it uses.
+    pub own: usize,
+    /// Where each used file begins, and its directory as seen from the file itself.
+    pub directories: Vec<(usize, PathBuf)>,
+}
+
+impl File {
+    /// The directory of the used file that a place is in; none for the file itself.
+    pub fn directory(&self, at: usize) -> Option<&Path> {
+        let next = self.directories.partition_point(|(start, _)| *start <= at);
+        Some(self.directories.get(next.checked_sub(1)?)?.1.as_path())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,25 +29,106 @@ pub struct Name {
 
 #[derive(Debug)]
 pub enum Item {
-    Let {
-        name: Name,
-        value: LetValue,
-    },
-    Param {
-        name: Name,
-        ty: Option<TypeName>,
-        default: Option<Expr>,
-    },
-    Settings {
-        args: Vec<Arg>,
-        span: Span,
-    },
+    Let { name: Name, value: LetValue, span: Span },
+    Param { param: Param, span: Span },
+    Settings { args: Vec<Arg>, span: Span },
     Pipe(Pipe),
-    /// `test`, `use`, `pipe`: read over for now, with their names.
-    Other {
-        word: String,
-        span: Span,
+    /// `use "teams.weir"`.
+    Use { path: String, span: Span },
+    Piece(Piece),
+    Test(Test),
+}
+
+impl Item {
+    pub fn span(&self) -> Span {
+        match self {
+            Item::Let { span, .. } | Item::Param { span, .. } | Item::Settings { span, .. } | Item::Use { span, .. } => {
+                *span
+            }
+            Item::Pipe(pipe) => pipe.span,
+            Item::Piece(piece) => piece.span,
+            Item::Test(test) => test.span,
+        }
+    }
+}
+
+/// `name: type = default`, of a file or of a piece.
+#[derive(Debug)]
+pub struct Param {
+    pub name: Name,
+    pub ty: Option<TypeName>,
+    pub default: Option<Expr>,
+}
+
+/// `pipe name(params) = … | …`: a named piece of pipe that is called like a component.
+#[derive(Debug)]
+pub struct Piece {
+    pub name: Name,
+    pub params: Vec<Param>,
+    pub body: Pipe,
+    pub span: Span,
+}
+
+/// `test "…" { … }`.
+#[derive(Debug)]
+pub struct Test {
+    pub name: String,
+    pub name_span: Span,
+    pub statements: Vec<Statement>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub struct Statement {
+    pub kind: StatementKind,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub enum StatementKind {
+    /// `set param = value`.
+    Set {
+        name: Name,
+        value: Expr,
     },
+    /// `feed name with pipe`.
+    Feed {
+        target: StreamName,
+        pipe: Pipe,
+    },
+    /// `advance 6m`.
+    Advance {
+        by: Expr,
+    },
+    /// `fail sink for 30s`.
+    Fail {
+        sink: Name,
+        time: Expr,
+    },
+    Expect {
+        target: StreamName,
+        expected: Expected,
+    },
+}
+
+/// What is expected of a stream or a sink.
+#[derive(Debug)]
+pub enum Expected {
+    /// `count == 3`, or another number of the ledger.
+    Counter { name: Name, op: Operator, value: Expr },
+    /// `dropped reason == 3`.
+    Dropped { reason: Name, op: Operator, value: Expr },
+    /// `any { condition, … }`.
+    Rows { quantifier: Quantifier, conditions: Vec<Expr> },
+    /// `rows [ { … }, … ]`.
+    Exactly { rows: Vec<Expr>, in_order: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quantifier {
+    Any,
+    All,
+    None,
 }
 
 #[derive(Debug)]
@@ -79,6 +174,13 @@ pub enum Head {
         inputs: Vec<StreamName>,
         span: Span,
     },
+    /// `rows [ { … }, … ]`, in a test.
+    Rows {
+        rows: Vec<Expr>,
+        span: Span,
+    },
+    /// What comes in where a piece is called.
+    Input(Span),
     /// Nothing usable; already reported.
     Broken(Span),
 }

@@ -10,15 +10,18 @@ mod definitions;
 mod expr;
 mod names;
 mod options;
+mod pieces;
 mod stages;
+mod tests;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_spec::plan::{Node, OnFull, Output, Port, Settings, Stage};
-use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Span, Stream, Type, Value};
+use weir_spec::testing::TestCase;
+use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Severity, Span, Stream, Type, Value};
 
-use crate::ast::{File, Item, Name};
+use crate::ast::{File, Item, Name, Piece};
 use crate::{Setting, codes};
 
 /// What checking gives, before errors are counted.
@@ -27,10 +30,11 @@ pub(crate) struct Found {
     pub plan: Option<Plan>,
     pub runs: bool,
     pub missing_params: Vec<String>,
+    pub tests: Vec<TestCase>,
 }
 
-/// A param: its type, its value if it has one, and whether anything used it.
-struct Param {
+/// A param of the file or of the piece being called: its type, its value if it has one, and whether anything used it.
+struct Known {
     span: Span,
     ty: Type,
     value: Option<Value>,
@@ -67,7 +71,11 @@ pub(crate) struct Checker<'a> {
     file: &'a File,
     setting: &'a Setting<'a>,
     diagnostics: Vec<Diagnostic>,
-    params: BTreeMap<String, Param>,
+    params: BTreeMap<String, Known>,
+    /// Pieces of pipe: which item.
+    pieces: BTreeMap<String, usize>,
+    /// Pieces that something calls.
+    called: BTreeSet<String>,
     definitions: BTreeMap<String, Definition>,
     built: HashMap<String, Built>,
     nodes: Vec<Node>,
@@ -80,40 +88,54 @@ pub(crate) struct Checker<'a> {
     pipe: usize,
     settings: Settings,
     allowed: BTreeSet<String>,
+    /// What a test changes; nothing when the file itself is checked.
+    under: tests::Under<'a>,
+    /// Pieces of pipe that are being called, from the outside in.
+    calls: Vec<&'a Piece>,
     /// Windows for which the author has written a lateness, and where.
     lateness: Vec<(usize, Span)>,
 }
 
 /// `whole` is false if a syntax error took something out of the file: what seems unused may not be.
 pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -> Found {
-    let checker = Checker {
-        source,
-        file,
-        setting,
-        diagnostics: Vec::new(),
-        params: BTreeMap::new(),
-        definitions: BTreeMap::new(),
-        built: HashMap::new(),
-        nodes: Vec::new(),
-        dead: Vec::new(),
-        names: BTreeSet::new(),
-        reported: HashMap::new(),
-        pipe: 0,
-        settings: Settings::default(),
-        allowed: BTreeSet::new(),
-        lateness: Vec::new(),
-    };
-    checker.run(whole)
+    let mut found = Checker::new(source, file, setting).run(whole);
+    let (mut diagnostics, tests) = tests::check(source, file, setting, !found.diagnostics.iter().any(is_error));
+    found.diagnostics.append(&mut diagnostics);
+    found.tests = tests;
+    found
+}
+
+fn is_error(diagnostic: &Diagnostic) -> bool {
+    diagnostic.severity() == Severity::Error
 }
 
 impl<'a> Checker<'a> {
-    fn run(mut self, whole: bool) -> Found {
-        self.collect();
-        self.settings_items();
-        let order = self.order();
-        for item in order {
-            self.item(item);
+    fn new(source: &'a str, file: &'a File, setting: &'a Setting<'a>) -> Checker<'a> {
+        Checker {
+            source,
+            file,
+            setting,
+            diagnostics: Vec::new(),
+            params: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            called: BTreeSet::new(),
+            definitions: BTreeMap::new(),
+            built: HashMap::new(),
+            nodes: Vec::new(),
+            dead: Vec::new(),
+            names: BTreeSet::new(),
+            reported: HashMap::new(),
+            pipe: 0,
+            settings: Settings::default(),
+            allowed: BTreeSet::new(),
+            under: tests::Under::default(),
+            calls: Vec::new(),
+            lateness: Vec::new(),
         }
+    }
+
+    fn run(mut self, whole: bool) -> Found {
+        self.definitions();
         if whole {
             self.unused();
         }
@@ -121,9 +143,24 @@ impl<'a> Checker<'a> {
         let plan = self.plan();
         let missing = self.params.iter().filter(|(_, p)| p.value.is_none());
         let missing_params = missing.map(|(name, _)| name.clone()).collect();
+        Found { diagnostics: self.told(), plan, runs, missing_params, tests: Vec::new() }
+    }
+
+    /// Checks every item, each after what it needs.
+    fn definitions(&mut self) {
+        self.collect();
+        self.settings_items();
+        for item in self.order() {
+            self.item(item);
+        }
+        self.uncalled_pieces();
+    }
+
+    /// The diagnostics that nobody has allowed.
+    fn told(mut self) -> Vec<Diagnostic> {
         let allowed = std::mem::take(&mut self.allowed);
         self.diagnostics.retain(|d| !allowed.contains(d.code.0));
-        Found { diagnostics: self.diagnostics, plan, runs, missing_params }
+        self.diagnostics
     }
 
     fn report(&mut self, diagnostic: Diagnostic) {
@@ -140,6 +177,12 @@ impl<'a> Checker<'a> {
         }
         self.reported.insert(key, self.diagnostics.len());
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Whether a place is in the file itself, not in one that it uses.
+    fn is_own(&self, span: Span) -> bool {
+        let theirs = self.file.items.get(self.file.own);
+        theirs.is_none_or(|item| span.start < item.span().start)
     }
 
     fn text(&self, span: Span) -> &'a str {
@@ -163,7 +206,7 @@ impl<'a> Checker<'a> {
         let dead = new.dead || (!new.inputs.is_empty() && new.inputs.iter().all(|p| self.dead[p.node]));
         self.nodes.push(Node {
             name,
-            spec: self.stage_spec(new.component)?,
+            spec: new.spec.or_else(|| self.stage_spec(new.component))?,
             stage: new.stage,
             inputs: new.inputs,
             outputs: new.outputs.into_iter().map(output).collect(),
@@ -191,7 +234,8 @@ impl<'a> Checker<'a> {
     fn plan(&mut self) -> Option<Plan> {
         let mut keep = vec![false; self.nodes.len()];
         for at in (0..self.nodes.len()).rev() {
-            keep[at] |= self.nodes[at].spec.is_sink();
+            let is_end = self.nodes[at].spec.is_sink() || self.nodes[at].spec == &weir_spec::testing::CAPTURE;
+            keep[at] |= is_end;
             keep[at] &= !self.dead[at];
             if keep[at] {
                 self.nodes[at].inputs.iter().for_each(|p| keep[p.node] = true);
@@ -238,6 +282,8 @@ struct NewNode {
     /// Whether the user gave the name, so that it must stay as it is.
     named: bool,
     component: &'static str,
+    /// Of a node that is in no table.
+    spec: Option<&'static ComponentSpec>,
     stage: Stage,
     inputs: Vec<Port>,
     outputs: Vec<(String, Stream)>,

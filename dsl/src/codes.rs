@@ -43,6 +43,8 @@ codes! {
     UNKNOWN_PARAM = "E0212" "no param has this name";
     UNKNOWN_SETTING = "E0213" "there is no such setting";
     WRONG_PLACE = "E0214" "a component stands where it cannot";
+    CANNOT_USE = "E0215" "a file that `use` names cannot be used";
+    BAD_TEST = "E0216" "a statement of a test cannot be meant so";
     UNKNOWN_COLUMN = "E0301" "the stream has no such column";
     TYPE_MISMATCH = "E0302" "two types do not go together";
     UNIT_MISMATCH = "E0303" "two units do not go together";
@@ -61,8 +63,10 @@ codes! {
     KEY_WITHOUT_NAME = "E0316" "a computed key or column needs a name";
     MEMORY = "E0317" "the memory budget is too small for what the pipeline asks for";
     NOT_YET = "E0318" "the language has this, and this version does not";
+    EXPECTATION = "E0401" "what a test expects is not so";
     UNUSED_STREAM = "W0201" "a definition is never used";
     UNUSED_PARAM = "W0202" "a param is never used";
+    USED_TWICE = "W0203" "a file is used by two ways";
     UNREAD_OUTPUT = "W0301" "an output that nobody reads can lose rows";
     LATENESS = "W0302" "the lateness is longer than the window";
     UNKNOWN_OPEN_TAG = "W0303" "a tag is close to a known one, but not it";

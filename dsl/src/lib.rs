@@ -20,25 +20,54 @@ pub mod literal;
 pub mod nearest;
 pub mod parse;
 pub mod render;
+pub mod sources;
 pub mod text;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use weir_spec::component::ComponentSpec;
-use weir_spec::{Diagnostic, Plan, Severity};
+use weir_spec::testing::TestCase;
+use weir_spec::{Diagnostic, Plan};
+
+use sources::Loaded;
+pub use sources::{Sources, Used};
 
 /// What checking needs to know beside the text.
 pub struct Setting<'a> {
+    /// The file, as messages call it; what it uses is found relative to it.
+    pub name: &'a str,
     /// The one table of components.
     pub components: &'a [&'static ComponentSpec],
     /// `--param name=value`.
     pub params: &'a BTreeMap<String, String>,
     /// The environment, for `env("X")`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Reads a file that a pipeline uses; the error says why it cannot be.
+    pub read: &'a dyn Fn(&Path) -> Result<Used, String>,
+}
+
+impl<'a> Setting<'a> {
+    /// A text by itself: no environment, no files to use.
+    pub fn alone(
+        name: &'a str,
+        components: &'a [&'static ComponentSpec],
+        params: &'a BTreeMap<String, String>,
+    ) -> Setting<'a> {
+        fn no_env(_: &str) -> Option<String> {
+            None
+        }
+        fn no_files(_: &Path) -> Result<Used, String> {
+            Err("there are no files here".into())
+        }
+        Setting { name, components, params, env: &no_env, read: &no_files }
+    }
 }
 
 /// What a text turned out to be.
 pub struct Checked {
+    /// The text, and those that it uses.
+    pub sources: Sources,
     /// In file order; at most [`codes::SHOWN_MAX`].
     pub diagnostics: Vec<Diagnostic>,
     /// There if nothing is an error.
@@ -47,27 +76,35 @@ pub struct Checked {
     pub runs: bool,
     /// Params without a value.
     pub missing_params: Vec<String>,
+    /// The test blocks, there if nothing is an error.
+    pub tests: Vec<TestCase>,
 }
 
 /// Checks a pipeline as bytes of a file. Never fails: what is wrong is in the diagnostics.
 pub fn check(bytes: &[u8], setting: &Setting) -> Checked {
-    let nothing = |d| Checked { diagnostics: vec![d], plan: None, runs: false, missing_params: vec![] };
+    let nothing = |text: &str, d| Checked {
+        sources: Sources::one(setting.name, text),
+        diagnostics: vec![d],
+        plan: None,
+        runs: false,
+        missing_params: vec![],
+        tests: vec![],
+    };
     let source = match text::decode(bytes) {
         Ok(source) => source,
-        Err(diagnostic) => return nothing(diagnostic),
+        Err(diagnostic) => return nothing(&String::from_utf8_lossy(bytes), diagnostic),
     };
     if let Some(diagnostic) = foreign::recognise(source) {
-        return nothing(diagnostic);
+        return nothing(source, diagnostic);
     }
-    let (file, mut diagnostics) =
-        parse::parse(source, &|name| setting.components.iter().any(|c| c.name == name && !c.is_source()));
-    let mut checked = check::check(source, &file, setting, diagnostics.is_empty());
+    let Loaded { sources, file, mut diagnostics } = sources::load(source, setting);
+    let mut checked = check::check(sources.text(), &file, setting, diagnostics.is_empty());
     diagnostics.append(&mut checked.diagnostics);
     diagnostics.sort_by_key(|d| (d.span().start, d.severity()));
     diagnostics.dedup();
-    let diagnostics = follow::leave_out(source, diagnostics);
-    let errors = diagnostics.iter().any(|d| d.severity() == Severity::Error);
+    let diagnostics = follow::leave_out(sources.text(), diagnostics);
+    let errors = sources::any_error(&diagnostics);
     let diagnostics = diagnostics.into_iter().take(codes::SHOWN_MAX).collect();
-    let plan = if errors { None } else { checked.plan };
-    Checked { diagnostics, plan, runs: checked.runs, missing_params: checked.missing_params }
+    let (plan, tests) = if errors { (None, Vec::new()) } else { (checked.plan, checked.tests) };
+    Checked { sources, diagnostics, plan, runs: checked.runs, missing_params: checked.missing_params, tests }
 }

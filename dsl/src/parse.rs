@@ -7,6 +7,7 @@
 mod expr;
 mod item;
 mod pipe;
+mod test;
 
 use std::collections::HashSet;
 
@@ -26,7 +27,15 @@ pub const RESERVED: &[&str] =
 /// `is_stage` tells which names can stand after a `|`: any other takes with it what follows, so that
 /// one misspelt word is one mistake.
 pub fn parse(source: &str, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagnostic>) {
-    let all = lex::lex(source);
+    parse_part(source, Span::new(0, source.len()), is_stage)
+}
+
+/// Reads the part of a text that is one file; spans are of the whole text.
+pub fn parse_part(source: &str, part: Span, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagnostic>) {
+    let mut all = lex::lex(&source[part.start..part.end]);
+    for token in &mut all {
+        token.span = Span::new(token.span.start + part.start, token.span.end + part.start);
+    }
     let mut diagnostics = foreign_comments(source, &all);
     let tokens: Vec<Token> = all.into_iter().filter(Token::is_significant).collect();
     let Brackets { ends, stray, diagnostics: brackets } = brackets::scan(source, &tokens);
@@ -38,6 +47,9 @@ pub fn parse(source: &str, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagno
     let end = tokens.len();
     let is_let = |pair: &&[Token]| pair[0].text(source) == "let";
     let lets = tokens.windows(2).filter(is_let).map(|pair| pair[1].text(source)).collect();
+    let is_piece = |three: &&[Token]| three[0].text(source) == "pipe" && three[2].text(source) == "(";
+    let pieces: HashSet<&str> = tokens.windows(3).filter(is_piece).map(|three| three[1].text(source)).collect();
+    let is_stage = &|name: &str| is_stage(name) || pieces.contains(name);
     let mut parser = Parser {
         source,
         tokens,
@@ -51,6 +63,7 @@ pub fn parse(source: &str, is_stage: &dyn Fn(&str) -> bool) -> (File, Vec<Diagno
         is_stage,
         lets,
         line_lost: false,
+        in_test: false,
     };
     let file = parser.file();
     (file, parser.diagnostics)
@@ -86,6 +99,8 @@ pub(crate) struct Parser<'a> {
     lets: HashSet<&'a str>,
     /// A string that does not end has taken the rest of its line with it.
     line_lost: bool,
+    /// In a test block: its statements end a pipe.
+    in_test: bool,
 }
 
 impl<'a> Parser<'a> {

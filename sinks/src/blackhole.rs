@@ -5,13 +5,18 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use weir_core::component::{Delivery, Encoded, Encoder, Outcome, SinkParts};
+use weir_core::component::{Delivery, Encoded, Encoder, FarEnd, Outcome, SinkBuild};
 use weir_core::{Build, Entry};
 use weir_spec::component::OutputSpec;
 use weir_spec::{ComponentSpec, Shape};
 
-pub const ENTRY: Entry =
-    Entry { spec: &SPEC, build: Build::Sink(|_| Ok(SinkParts::new(Box::new(Nothing), Arc::new(Nothing)))) };
+pub const ENTRY: Entry = Entry {
+    spec: &SPEC,
+    build: Build::Sink(SinkBuild {
+        encoder: |_| Ok(Box::new(Nothing)),
+        far_end: |_| Ok(FarEnd::new(Arc::new(Nothing))),
+    }),
+};
 
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "blackhole",

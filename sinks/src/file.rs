@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_core::component::{Delivery, Outcome, SinkParts};
+use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, SinkBuild};
 use weir_core::{Build, BuildCx, Entry, Fault};
 use weir_spec::component::{Columns, Need, OutputSpec};
 use weir_spec::memory::Memory;
@@ -33,7 +33,7 @@ weir_spec::options! {
     }
 }
 
-pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Sink(build) };
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Sink(SinkBuild { encoder, far_end }) };
 
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "file",
@@ -49,16 +49,20 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     ..ComponentSpec::PLAIN
 };
 
-fn build(cx: &BuildCx) -> Result<SinkParts, Fault> {
+fn encoder(cx: &BuildCx) -> Result<Box<dyn Encoder>, Fault> {
+    let options = FileOptions::read(&cx.values()).map_err(Fault::bug)?;
+    Ok(encode::encoder(&options.encoding, &cx.inputs[0], false, true))
+}
+
+fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let options = FileOptions::read(&cx.values()).map_err(Fault::bug)?;
     let path = cx.places.to_write(&options.path);
     let target = Target::open(path, options.mode == "replace")?;
-    let encoder = encode::encoder(&options.encoding, &cx.inputs[0], false, true);
-    let mut parts = SinkParts::new(encoder, Arc::new(FileDelivery { target: Arc::new(Mutex::new(target)) }));
+    let mut far_end = FarEnd::new(Arc::new(FileDelivery { target: Arc::new(Mutex::new(target)) }));
     if cx.bounded {
-        parts.retry.budget = BOUNDED_BUDGET;
+        far_end.retry.budget = BOUNDED_BUDGET;
     }
-    Ok(parts)
+    Ok(far_end)
 }
 
 /// How long a full disk is left alone before the next try.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_core::component::{Delivery, Outcome, SinkParts};
+use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, SinkBuild};
 use weir_core::{Build, BuildCx, Entry, Fault};
 use weir_spec::component::{Columns, OutputSpec};
 use weir_spec::memory::Memory;
@@ -22,7 +22,7 @@ weir_spec::options! {
     }
 }
 
-pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Sink(build) };
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Sink(SinkBuild { encoder, far_end }) };
 
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "stdout",
@@ -37,12 +37,15 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     ..ComponentSpec::PLAIN
 };
 
-fn build(cx: &BuildCx) -> Result<SinkParts, Fault> {
+fn encoder(cx: &BuildCx) -> Result<Box<dyn Encoder>, Fault> {
     let options = StdoutOptions::read(&cx.values()).map_err(Fault::bug)?;
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let color = io::stdout().is_terminal() && !plain;
-    let encoder = encode::encoder(&options.encoding, &cx.inputs[0], color, cx.bounded);
-    Ok(SinkParts::new(encoder, Arc::new(Stdout)))
+    Ok(encode::encoder(&options.encoding, &cx.inputs[0], color, cx.bounded))
+}
+
+fn far_end(_: &BuildCx) -> Result<FarEnd, Fault> {
+    Ok(FarEnd::new(Arc::new(Stdout)))
 }
 
 struct Stdout;

@@ -8,6 +8,7 @@ pub mod json;
 pub mod ndjson;
 pub mod packet;
 pub mod pcap;
+pub mod rows;
 
 use weir_core::Entry;
 

@@ -42,7 +42,7 @@ pub fn run(args: &CheckArgs) -> u8 {
         };
         let checked = pipeline::check(&text, &params);
         said += checked.diagnostics.len();
-        if pipeline::report(&text, &checked, &args.format, &mut out, terminal) {
+        if pipeline::report(&checked, &args.format, &mut out, terminal) {
             code = WRONG;
         }
     }

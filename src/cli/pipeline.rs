@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use weir_core::component::Places;
 use weir_dsl::text::Lines;
-use weir_dsl::{Checked, Setting, json, render};
+use weir_dsl::{Checked, Setting, Used, json, render};
 use weir_spec::Severity;
 
 use super::{Format, FormatArgs, PipelineArgs};
@@ -39,39 +39,51 @@ pub fn read_file(path: &Path) -> Result<Text, String> {
         read.map_err(|e| format!("cannot read standard input: {e}"))?;
         return Ok(Text { name: "<stdin>".into(), bytes, places: Places::default() });
     }
-    let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => format!("cannot read `{name}`: there is no such file"),
-        _ => format!("cannot read `{name}`: {e}"),
-    })?;
-    if meta.is_dir() {
-        return Err(format!("`{name}` is a directory: name the pipelines in it"));
-    }
-    if meta.len() > FILE_BYTES_MAX {
-        let mib = FILE_BYTES_MAX >> 20;
-        return Err(format!("`{name}` is longer than {mib} MiB: that is no pipeline"));
-    }
-    let bytes = std::fs::read(path).map_err(|e| format!("cannot read `{name}`: {e}"))?;
+    let bytes = bytes_of(path).map_err(|why| format!("cannot read `{name}`: {why}"))?;
     let read = path.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(Text { name, bytes, places: Places { read, write: PathBuf::new() } })
+}
+
+/// The bytes of a file, or why they cannot be had.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_string(),
+        _ => e.to_string(),
+    })?;
+    if meta.is_dir() {
+        return Err("it is a directory: name the pipelines in it".into());
+    }
+    if !meta.is_file() {
+        return Err("it is no regular file".into());
+    }
+    if meta.len() > FILE_BYTES_MAX {
+        return Err(format!("it is longer than {} MiB: that is no pipeline", FILE_BYTES_MAX >> 20));
+    }
+    std::fs::read(path).map_err(|e| e.to_string())
 }
 
 /// Checks a pipeline against the table of components and the environment.
 pub fn check(text: &Text, params: &BTreeMap<String, String>) -> Checked {
     let env = |name: &str| std::env::var(name).ok();
-    weir_dsl::check(&text.bytes, &Setting { components: &SPECS, params, env: &env })
+    let read = |path: &Path| {
+        let id = std::fs::canonicalize(path).map_or_else(|_| path.display().to_string(), |p| p.display().to_string());
+        Ok(Used { id, bytes: bytes_of(path)? })
+    };
+    let setting = Setting { name: &text.name, components: &SPECS, params, env: &env, read: &read };
+    weir_dsl::check(&text.bytes, &setting)
 }
 
 /// Writes the diagnostics; true if the pipeline may not be used.
-pub fn report(text: &Text, checked: &Checked, format: &FormatArgs, out: &mut dyn Write, terminal: bool) -> bool {
-    let source = String::from_utf8_lossy(&text.bytes);
-    let lines = Lines::new(&source);
+pub fn report(checked: &Checked, format: &FormatArgs, out: &mut dyn Write, terminal: bool) -> bool {
+    let sources = &checked.sources;
+    let lines = Lines::new(sources.text());
     let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     for diagnostic in &checked.diagnostics {
         let shown = match format.format {
-            Format::Human => render::human(&text.name, &source, diagnostic, color) + "\n",
-            Format::Short => json::short(&text.name, &lines, diagnostic),
-            Format::Json => json::object(&text.name, &lines, diagnostic).to_string(),
-            Format::Github => json::github(&text.name, &lines, diagnostic),
+            Format::Human => render::human(sources, diagnostic, color) + "\n",
+            Format::Short => json::short(sources, &lines, diagnostic),
+            Format::Json => json::object(sources, &lines, diagnostic).to_string(),
+            Format::Github => json::github(sources, &lines, diagnostic),
         };
         // A reader that has gone away needs no diagnostics.
         let _ = writeln!(out, "{shown}");
@@ -81,8 +93,8 @@ pub fn report(text: &Text, checked: &Checked, format: &FormatArgs, out: &mut dyn
 }
 
 /// The same to standard error, for verbs whose result is something else.
-fn report_aside(text: &Text, checked: &Checked, format: &FormatArgs) -> bool {
-    report(text, checked, format, &mut std::io::stderr(), std::io::stderr().is_terminal())
+pub fn report_aside(checked: &Checked, format: &FormatArgs) -> bool {
+    report(checked, format, &mut std::io::stderr(), std::io::stderr().is_terminal())
 }
 
 /// Reads and checks what the arguments name, and says what is wrong; `None` if it may not be used.
@@ -95,6 +107,6 @@ pub fn load(args: &PipelineArgs) -> Option<(Text, Checked)> {
         }
     };
     let checked = check(&text, &args.params());
-    let refused = report_aside(&text, &checked, &args.format);
+    let refused = report_aside(&checked, &args.format);
     (!refused).then_some((text, checked))
 }

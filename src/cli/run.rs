@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs) -> u8 {
         anstream::eprintln!("error: `{}` has nothing to run: no pipe ends in a sink", text.name);
         return WRONG;
     };
-    let setup = Setup { table: &ENTRIES, places: &text.places, clock: Clock::Real };
+    let setup = Setup { table: &ENTRIES, places: &text.places, clock: Clock::Real, stand_ins: None };
     execute(&plan, &setup, args.ledger.as_deref())
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use weir::components::ENTRIES;
 use weir_core::acks::Tally;
-use weir_core::component::{Delivery, Outcome, SinkParts};
+use weir_core::component::{Delivery, FarEnd, Outcome, SinkBuild};
 use weir_core::{Acks, Batch, Build, BuildCx, Entry, Fault, Finish, Out, Source, SourceCx, Time, Transform};
 use weir_spec::option::OptionType;
 use weir_spec::{ComponentSpec, Shape};
@@ -77,7 +77,10 @@ impl Scene {
 /// The real table with every sink's far end replaced, and the probes.
 pub fn table() -> Vec<Entry> {
     let replaced = |entry: &Entry| match (entry.spec.shape, entry.spec.name) {
-        (Shape::Sink, _) => Entry { build: Build::Sink(sink), ..*entry },
+        (Shape::Sink, _) => {
+            let Build::Sink(build) = entry.build else { unreachable!("a sink is built as one") };
+            Entry { build: Build::Sink(SinkBuild { far_end, ..build }), ..*entry }
+        }
         (_, "generate") => Entry { build: Build::Source(feed), ..*entry },
         _ => *entry,
     };
@@ -199,21 +202,21 @@ impl Source for Feed {
     }
 }
 
-fn sink(cx: &BuildCx) -> Result<SinkParts, Fault> {
+fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let Build::Sink(build) = real(cx) else { return Err(Fault::bug("not a sink")) };
-    let parts = build(cx)?;
-    let far_end = FarEnd { scene: Scene::current(), times: Mutex::new(0), inner: parts.delivery.clone() };
-    Ok(SinkParts { delivery: Arc::new(far_end), ..parts })
+    let real = (build.far_end)(cx)?;
+    let put = Put { scene: Scene::current(), times: Mutex::new(0), inner: real.delivery.clone() };
+    Ok(FarEnd { delivery: Arc::new(put), ..real })
 }
 
-struct FarEnd {
+struct Put {
     scene: Arc<Scene>,
     times: Mutex<u64>,
     inner: Arc<dyn Delivery>,
 }
 
 #[async_trait]
-impl Delivery for FarEnd {
+impl Delivery for Put {
     fn in_flight_max(&self) -> usize {
         self.inner.in_flight_max()
     }

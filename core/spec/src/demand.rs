@@ -46,6 +46,7 @@ fn reads(node: &Node, wanted: &[Columns], upstream: &Node, output: usize) -> Col
             all.join(condition.columns());
             all
         }
+        Stage::Rows(_) => Columns::none(),
         Stage::Route(conditions) => {
             conditions.iter().for_each(|c| all.join(c.columns()));
             all
@@ -109,7 +110,7 @@ fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
         }
         Stage::Options(_) if node.spec.is_sink() => {}
         Stage::Options(_) | Stage::Where(_) | Stage::Route(_) => set(node, passed),
-        Stage::Merge => {
+        Stage::Merge | Stage::Rows(_) => {
             for (output, wanted) in node.outputs.iter_mut().zip(wanted) {
                 output.stream.schema = keep(&output.stream.schema, wanted);
             }

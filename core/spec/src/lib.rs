@@ -8,6 +8,7 @@
 //! - [`component`]: the declaration of a component, from which checks, help and docs follow;
 //! - [`expr`], [`function`], [`aggregate`]: typed expressions;
 //! - [`plan`], [`demand`]: the checked graph and which of its columns anybody reads;
+//! - [`testing`]: test blocks, checked;
 //! - [`diagnostic`]: what a user is told.
 //!
 //! Not here: arrays, channels, parsing. This crate depends on no runtime and no column library.
@@ -26,6 +27,7 @@ pub mod memory;
 pub mod option;
 pub mod plan;
 pub mod schema;
+pub mod testing;
 pub mod types;
 pub mod units;
 pub mod value;

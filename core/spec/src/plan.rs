@@ -8,6 +8,7 @@ use crate::diagnostic::Span;
 use crate::expr::Expr;
 use crate::memory::{self, Division, Memory};
 use crate::schema::{Schema, Stream};
+use crate::testing::Row;
 use crate::value::Values;
 
 /// A graph of nodes in an order in which every node stands after its inputs.
@@ -78,6 +79,8 @@ pub enum Stage {
     /// The first condition that holds; what none takes goes to the last output, `rest`.
     Route(Vec<Expr>),
     Merge,
+    /// Rows as a test writes them.
+    Rows(Arc<Vec<Row>>),
 }
 
 /// How rows are assigned to windows. All in nanoseconds.

@@ -109,11 +109,11 @@ impl Driver {
 
     /// Whether another payload may fly.
     fn may_fly(&self) -> bool {
-        self.flights.len() < self.parts.delivery.in_flight_max().max(1)
+        self.flights.len() < self.parts.far_end.delivery.in_flight_max().max(1)
     }
 
     fn is_full(&self) -> bool {
-        let batching = &self.parts.batching;
+        let batching = &self.parts.far_end.batching;
         self.encoded == Encoded::All
             && (self.payload.len() >= batching.bytes_max || self.pending.rows >= batching.rows_max)
     }
@@ -128,7 +128,7 @@ impl Driver {
         // Downstream is idle: what is here goes as soon as nothing more is queued.
         let patience = match self.flights.is_empty() {
             true => Duration::ZERO,
-            false => self.parts.batching.age_max.saturating_sub(age),
+            false => self.parts.far_end.batching.age_max.saturating_sub(age),
         };
         tokio::select! {
             biased;
@@ -152,9 +152,9 @@ impl Driver {
         let payload = self.payload.split().freeze();
         self.since = None;
         self.flying_rows += cargo.rows;
-        let delivery = self.parts.delivery.clone();
+        let delivery = self.parts.far_end.delivery.clone();
         let counts = self.out.counts().clone();
-        self.flights.push(Box::pin(fly(delivery, self.parts.retry, payload, cargo, counts)));
+        self.flights.push(Box::pin(fly(delivery, self.parts.far_end.retry, payload, cargo, counts)));
     }
 
     async fn land(&mut self, landed: Landed) {
@@ -236,7 +236,7 @@ impl Driver {
             left.delivered();
         }
         if !self.closed
-            && let Err(fault) = self.parts.delivery.finish().await
+            && let Err(fault) = self.parts.far_end.delivery.finish().await
         {
             self.faults.push(fault);
         }

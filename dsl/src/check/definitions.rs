@@ -6,8 +6,8 @@ use weir_spec::option::OptionType;
 use weir_spec::plan::{Node, Settings};
 use weir_spec::{Diagnostic, Span, Type, Value};
 
-use super::{Built, Checker, Definition, Param, Scope, duplicate};
-use crate::ast::{Arg, Expr, ExprKind, Head, Item, LetValue, Name, TypeName};
+use super::{Built, Checker, Definition, Known, Scope, duplicate};
+use crate::ast::{Arg, Expr, ExprKind, Head, Item, LetValue, Name, Param, Piece, Pipe, TypeName};
 use crate::nearest::{list, nearest};
 use crate::{codes, literal};
 
@@ -43,6 +43,13 @@ impl Checker<'_> {
         let mut settings: Option<Span> = None;
         for (at, item) in file.items.iter().enumerate() {
             match item {
+                Item::Piece(Piece { name, .. }) => {
+                    if let Some(first) = self.defined(name) {
+                        self.report(duplicate(name, first));
+                        continue;
+                    }
+                    self.pieces.insert(name.text.clone(), at);
+                }
                 Item::Let { name, .. } => {
                     if let Some(first) = self.defined(name) {
                         self.report(duplicate(name, first));
@@ -52,12 +59,12 @@ impl Checker<'_> {
                     self.definitions.insert(name.text.clone(), definition);
                     self.names.insert(name.text.clone());
                 }
-                Item::Param { name, ty, default } => {
-                    if let Some(first) = self.defined(name) {
-                        self.report(duplicate(name, first));
+                Item::Param { param, .. } => {
+                    if let Some(first) = self.defined(&param.name) {
+                        self.report(duplicate(&param.name, first));
                         continue;
                     }
-                    self.param(name, ty.as_ref(), default.as_ref());
+                    self.param(param);
                 }
                 Item::Settings { span, .. } => {
                     if let Some(first) = settings {
@@ -66,7 +73,7 @@ impl Checker<'_> {
                     }
                     settings.get_or_insert(*span);
                 }
-                Item::Pipe(_) | Item::Other { .. } => {}
+                Item::Pipe(_) | Item::Use { .. } | Item::Test(_) => {}
             }
         }
         let unknown: Vec<&String> =
@@ -84,11 +91,13 @@ impl Checker<'_> {
 
     fn defined(&self, name: &Name) -> Option<Span> {
         let param = self.params.get(&name.text).map(|p| p.span);
-        param.or(self.definitions.get(&name.text).map(|d| d.span))
+        let piece = self.piece(&name.text).map(|piece| piece.name.span);
+        param.or(self.definitions.get(&name.text).map(|d| d.span)).or(piece)
     }
 
-    fn param(&mut self, name: &Name, ty: Option<&TypeName>, default: Option<&Expr>) {
-        let declared = ty.and_then(|ty| self.type_of(ty));
+    fn param(&mut self, param: &Param) {
+        let (name, default) = (&param.name, self.under.set(&param.name.text).or(param.default.as_ref()));
+        let declared = param.ty.as_ref().and_then(|ty| self.type_of(ty));
         let value = default.and_then(|expr| self.constant(expr, declared.as_ref()));
         if let (Some(Value::None), Some(expr)) = (&value, default) {
             let title = format!("the param `{}` cannot be `none`", name.text);
@@ -109,7 +118,7 @@ impl Checker<'_> {
                 given
             }
         };
-        self.params.insert(name.text.clone(), Param { span: name.span, ty, value, used: false });
+        self.params.insert(name.text.clone(), Known { span: name.span, ty, value, used: false });
     }
 
     /// The type that a name stands for.
@@ -259,17 +268,15 @@ impl Checker<'_> {
 
     /// Definitions that an item needs before it can be checked.
     fn used_by(&self, item: &Item) -> Vec<usize> {
-        let mut names = BTreeSet::new();
+        let (mut names, mut heads) = (BTreeSet::new(), BTreeSet::new());
         match item {
             Item::Let { value: LetValue::Pipe(pipe), .. } | Item::Pipe(pipe) => {
-                names.extend(heads(item));
-                super::names::in_pipe(pipe, &mut names);
+                self.pipe_uses(pipe, &mut names, &mut heads, &mut BTreeSet::new());
             }
             Item::Let { value: LetValue::Constant(expr), .. } => super::names::in_expr(expr, &mut names),
             _ => {}
         }
         // A name in an expression may be a column; only a constant has to be known before.
-        let heads = heads(item);
         let is_needed = |d: &&Definition, name: &String| {
             let constant = matches!(&self.file.items[d.item], Item::Let { value: LetValue::Constant(_), .. });
             constant || heads.contains(name)
@@ -278,12 +285,31 @@ impl Checker<'_> {
         found.map(|d| d.item).collect()
     }
 
+    /// Names in a pipe's expressions, and streams it begins with; those of pieces that it calls too.
+    fn pipe_uses(
+        &self,
+        pipe: &Pipe,
+        names: &mut BTreeSet<String>,
+        heads: &mut BTreeSet<String>,
+        called: &mut BTreeSet<String>,
+    ) {
+        let begins = streams(pipe);
+        names.extend(begins.iter().cloned());
+        heads.extend(begins);
+        super::names::in_pipe(pipe, names);
+        for name in super::names::calls(pipe) {
+            if let Some(piece) = self.piece(name).filter(|_| called.insert(name.to_string())) {
+                self.pipe_uses(&piece.body, names, heads, called);
+            }
+        }
+    }
+
     /// Checks one item.
     pub(super) fn item(&mut self, at: usize) {
         let file = self.file;
         self.pipe = at;
         match &file.items[at] {
-            Item::Let { name, value } => {
+            Item::Let { name, value, .. } => {
                 if self.definitions.get(&name.text).is_none_or(|d| d.item != at) {
                     return;
                 }
@@ -292,12 +318,27 @@ impl Checker<'_> {
                         Some(value) => Built::Constant(value.clone(), value.ty()),
                         None => Built::Poisoned,
                     },
-                    LetValue::Pipe(pipe) => self.pipe(pipe, Some(name)),
+                    LetValue::Pipe(pipe) => {
+                        let before = self.nodes.len();
+                        let built = self.pipe(pipe, Some(name));
+                        self.only_definitions(at, before);
+                        self.fed(name, built, before)
+                    }
                 };
                 self.built.insert(name.text.clone(), built);
             }
             Item::Pipe(pipe) => drop(self.pipe(pipe, None)),
-            Item::Other { .. } | Item::Param { .. } | Item::Settings { .. } => {}
+            _ => {}
+        }
+    }
+
+    /// A sink in a file that is used is a definition: it does not run.
+    fn only_definitions(&mut self, item: usize, from: usize) {
+        if item < self.file.own {
+            return;
+        }
+        for at in from..self.nodes.len() {
+            self.dead[at] |= self.nodes[at].spec.is_sink();
         }
     }
 
@@ -310,15 +351,16 @@ impl Checker<'_> {
             .map(|(name, _)| name)
             .collect();
         let mut found = Vec::new();
-        let library = !self.file.items.iter().any(|i| matches!(i, Item::Pipe(_))) && sinks.is_empty();
+        let own = &self.file.items[..self.file.own];
+        let library = !own.iter().any(|i| matches!(i, Item::Pipe(_))) && sinks.is_empty();
         for (name, definition) in &self.definitions {
-            if !definition.used && !sinks.contains(name) && !library {
+            if !definition.used && !sinks.contains(name) && !library && definition.item < self.file.own {
                 let d = Diagnostic::new(codes::UNUSED_STREAM, definition.span, format!("`{name}` is never used"));
                 found.push(d.help("delete it, or end a pipe with it"));
             }
         }
         for (name, param) in &self.params {
-            if !param.used && !library {
+            if !param.used && !library && self.is_own(param.span) {
                 let d = Diagnostic::new(codes::UNUSED_PARAM, param.span, format!("the param `{name}` is never used"));
                 found.push(d.help("delete it"));
             }
@@ -343,13 +385,12 @@ impl Checker<'_> {
     }
 }
 
-/// Streams that an item's pipe begins with.
-fn heads(item: &Item) -> BTreeSet<String> {
-    let (Item::Let { value: LetValue::Pipe(pipe), .. } | Item::Pipe(pipe)) = item else { return BTreeSet::new() };
+/// Streams that a pipe begins with.
+fn streams(pipe: &Pipe) -> BTreeSet<String> {
     match &pipe.head {
         Head::Stream(stream) => [stream.name.text.clone()].into(),
         Head::Merge { inputs, .. } => inputs.iter().map(|i| i.name.text.clone()).collect(),
-        Head::Call(_) | Head::Broken(_) => BTreeSet::new(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -397,7 +438,8 @@ impl Checker<'_> {
             && !self.agrees(&checked.ty, wanted)
         {
             let found = weir_spec::function::article(&checked.ty);
-            let title = format!("this is {found}, and a `{wanted}` belongs here");
+            let wanted = weir_spec::function::article(wanted);
+            let title = format!("this is {found}, and {wanted} belongs here");
             self.report(Diagnostic::new(codes::TYPE_MISMATCH, expr.span, title));
             return None;
         }

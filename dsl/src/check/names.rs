@@ -25,6 +25,20 @@ pub(super) fn in_pipe(pipe: &Pipe, names: &mut BTreeSet<String>) {
     }
 }
 
+/// Names of components and pieces that a pipe calls.
+pub(super) fn calls(pipe: &Pipe) -> impl Iterator<Item = &str> {
+    let head = match &pipe.head {
+        Head::Call(call) => Some(call.name.text.as_str()),
+        Head::Stream(stream) => Some(stream.name.text.as_str()),
+        _ => None,
+    };
+    let stages = pipe.stages.iter().filter_map(|stage| match stage {
+        Stage::Call(call) => Some(call.name.text.as_str()),
+        _ => None,
+    });
+    head.into_iter().chain(stages)
+}
+
 fn in_args(args: &[Arg], names: &mut BTreeSet<String>) {
     args.iter().for_each(|arg| in_expr(&arg.value, names));
 }

@@ -120,11 +120,18 @@ impl Checker<'_> {
             }
             places.push((option.name, arg.value.span));
             match self.option_value(option, &arg.value, input) {
+                Some(value) if option.ty == OptionType::Path && !spec.is_sink() => {
+                    values.set(option.name, self.from_its_file(value, &arg.value));
+                }
                 Some(value) => values.set(option.name, value),
                 None => good = false,
             }
         }
         for option in spec.options.iter().filter(|o| o.required && !places.iter().any(|(n, _)| n == &o.name)) {
+            if let (OptionType::Schema, Some(wanted)) = (option.ty, self.wanted_schema()) {
+                values.set(option.name, Value::Stream(wanted));
+                continue;
+            }
             good = false;
             let title = format!("`{}` needs `{}`", spec.name, option.name);
             let example = spec.examples.first().map_or(String::new(), |e| format!(", as in `{e}`"));
@@ -132,6 +139,16 @@ impl Checker<'_> {
             self.report(d.help(format!("{}{example}", option.doc.trim().trim_end_matches('.'))));
         }
         good.then(|| with_defaults(spec.options, values))
+    }
+
+    /// A path that is written in a used file is relative to that file.
+    fn from_its_file(&self, value: Value, expr: &Expr) -> Value {
+        match (&value, &expr.kind, self.file.directory(expr.span.start)) {
+            (Value::Str(path), ExprKind::Literal(_), Some(directory)) if path != "-" => {
+                Value::Str(directory.join(path).display().to_string())
+            }
+            _ => value,
+        }
     }
 
     fn unknown_option(&mut self, spec: &ComponentSpec, arg: &Arg) {

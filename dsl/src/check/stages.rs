@@ -16,19 +16,19 @@ use crate::codes;
 use crate::nearest::{list, nearest};
 
 /// Where a pipe has got to.
-struct Here {
+pub(super) struct Here {
     /// The output that the next stage reads; none if something before is wrong.
-    port: Option<Port>,
-    stream: Stream,
-    outputs: Option<Outputs>,
+    pub port: Option<Port>,
+    pub stream: Stream,
+    pub outputs: Option<Outputs>,
     /// A `where` before is never true.
-    dead: bool,
-    is_sink: bool,
-    span: Span,
+    pub dead: bool,
+    pub is_sink: bool,
+    pub span: Span,
 }
 
-impl Checker<'_> {
-    pub(super) fn pipe(&mut self, pipe: &Pipe, name: Option<&Name>) -> Built {
+impl<'a> Checker<'a> {
+    pub(super) fn pipe(&mut self, pipe: &'a Pipe, name: Option<&Name>) -> Built {
         let only = pipe.stages.is_empty();
         let mut here = self.head(&pipe.head, name, only);
         let count = pipe.stages.len();
@@ -36,11 +36,7 @@ impl Checker<'_> {
             return Built::Poisoned;
         }
         for (at, stage) in pipe.stages.iter().enumerate() {
-            if here.is_sink {
-                let title = "nothing can follow a sink";
-                self.report(
-                    Diagnostic::new(codes::WRONG_PLACE, stage.span(), title).label(here.span, "the pipe ends here"),
-                );
+            if self.is_behind_a_sink(&here, stage.span()) {
                 return Built::Poisoned;
             }
             here = self.stage(stage, here, name, at + 1 == count);
@@ -61,8 +57,16 @@ impl Checker<'_> {
         }
     }
 
+    pub(super) fn is_behind_a_sink(&mut self, here: &Here, span: Span) -> bool {
+        if here.is_sink {
+            let d = Diagnostic::new(codes::WRONG_PLACE, span, "nothing can follow a sink");
+            self.report(d.label(here.span, "the pipe ends here"));
+        }
+        here.is_sink
+    }
+
     /// Reports a stage that is read as one stream and has only outputs with names.
-    fn is_unaddressed(&mut self, here: &Here, is_read: bool) -> bool {
+    pub(super) fn is_unaddressed(&mut self, here: &Here, is_read: bool) -> bool {
         let Some(outputs) = here.outputs.as_ref().filter(|o| !o.is_sink && is_read && here.port.is_none()) else {
             return false;
         };
@@ -83,7 +87,7 @@ impl Checker<'_> {
         self.report(d.help("end the pipe in a sink: `| stdout`").replace(format!("{text} | stdout")));
     }
 
-    fn broken(&self, span: Span, stream: Option<Stream>) -> Here {
+    pub(super) fn broken(&self, span: Span, stream: Option<Stream>) -> Here {
         Here {
             port: None,
             stream: stream.unwrap_or_else(Stream::poisoned),
@@ -94,12 +98,15 @@ impl Checker<'_> {
         }
     }
 
-    fn head(&mut self, head: &Head, name: Option<&Name>, only: bool) -> Here {
+    pub(super) fn head(&mut self, head: &'a Head, name: Option<&Name>, only: bool) -> Here {
         match head {
             Head::Broken(span) => self.broken(*span, None),
             Head::Stream(stream) => self.stream_head(stream),
             Head::Merge { inputs, span } => self.merge(inputs, *span, name, only),
             Head::Call(call) => self.source(call, name, only),
+            Head::Rows { rows, span } => self.rows(rows, *span, name, only),
+            // Only the body of a piece begins so, and it is given what comes in.
+            Head::Input(span) => self.broken(*span, None),
         }
     }
 
@@ -159,7 +166,7 @@ impl Checker<'_> {
         self.report_name(name, d);
     }
 
-    fn unknown_output(&mut self, stream: &StreamName, outputs: &Outputs) {
+    pub(super) fn unknown_output(&mut self, stream: &StreamName, outputs: &Outputs) {
         let name = &stream.name.text;
         let names: Vec<String> =
             outputs.outputs.iter().filter(|(n, _)| !n.is_empty()).map(|(n, _)| format!("{name}.{n}")).collect();
@@ -238,7 +245,7 @@ impl Checker<'_> {
 
     /// Adds a node and stands behind it.
     #[allow(clippy::too_many_arguments)]
-    fn add(
+    pub(super) fn add(
         &mut self,
         component: &'static str,
         stage: Planned,
@@ -260,6 +267,7 @@ impl Checker<'_> {
             name: node_name,
             named,
             component,
+            spec: None,
             stage,
             inputs,
             outputs: outputs.clone(),
@@ -280,7 +288,10 @@ impl Checker<'_> {
         })
     }
 
-    fn source(&mut self, call: &Call, name: Option<&Name>, only: bool) -> Here {
+    pub(super) fn source(&mut self, call: &'a Call, name: Option<&Name>, only: bool) -> Here {
+        if let Some(piece) = self.piece(&call.name.text) {
+            return self.call_piece(piece, call, None, name, only);
+        }
         let Some(spec) = self.component(&call.name.text) else {
             self.unknown_component(&call.name, true);
             return self.broken(call.span, None);
@@ -299,17 +310,22 @@ impl Checker<'_> {
 
     fn unknown_component(&mut self, name: &Name, head: bool) {
         let fits = |c: &&&'static ComponentSpec| c.is_source() == head;
-        let names: Vec<&str> = self.setting.components.iter().filter(fits).map(|c| c.name).collect();
+        let pieces = self.pieces.keys().map(String::as_str);
+        let names: Vec<&str> = self.setting.components.iter().filter(fits).map(|c| c.name).chain(pieces).collect();
         let what = if head { "source" } else { "component" };
         let d = Diagnostic::new(codes::UNKNOWN_COMPONENT, name.span, format!("there is no {what} `{}`", name.text));
         let d = match nearest(&name.text, names.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
+            Some(near) => {
+                let near = near.to_string();
+                self.called.insert(near.clone());
+                d.help(format!("did you mean `{near}`?")).replace(near)
+            }
             None => d.help(format!("there are {}", list(names.iter().copied()))),
         };
         self.report(d);
     }
 
-    fn stage(&mut self, stage: &Stage, here: Here, name: Option<&Name>, last: bool) -> Here {
+    pub(super) fn stage(&mut self, stage: &'a Stage, here: Here, name: Option<&Name>, last: bool) -> Here {
         let span = stage.span();
         let stream = here.stream.clone();
         let dead = here.dead;
@@ -437,7 +453,10 @@ impl Checker<'_> {
         selected
     }
 
-    fn call_stage(&mut self, call: &Call, here: Here, name: Option<&Name>, last: bool) -> Here {
+    pub(super) fn call_stage(&mut self, call: &'a Call, here: Here, name: Option<&Name>, last: bool) -> Here {
+        if let Some(piece) = self.piece(&call.name.text) {
+            return self.call_piece(piece, call, Some(here), name, last);
+        }
         let Some(spec) = self.component(&call.name.text) else {
             self.unknown_component(&call.name, false);
             return self.broken(call.span, None);
@@ -453,7 +472,7 @@ impl Checker<'_> {
         self.component_stage(spec, call, Some(here), name, last)
     }
 
-    fn component_stage(
+    pub(super) fn component_stage(
         &mut self,
         spec: &'static ComponentSpec,
         call: &Call,

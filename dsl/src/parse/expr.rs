@@ -156,7 +156,7 @@ impl Parser<'_> {
         expr
     }
 
-    fn string_token(&mut self) -> Option<String> {
+    pub(super) fn string_token(&mut self) -> Option<String> {
         let span = self.span();
         let text = literal::string(self.text(), span);
         self.bump();

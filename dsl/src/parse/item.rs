@@ -3,7 +3,7 @@
 use weir_spec::{Diagnostic, Span};
 
 use super::{Parser, RESERVED};
-use crate::ast::{Arg, Expr, ExprKind, File, Head, Item, LetValue, Name, Pipe, TypeName};
+use crate::ast::{Arg, Expr, ExprKind, File, Head, Item, LetValue, Name, Param, Piece, Pipe, TypeName};
 use crate::codes;
 use crate::lex::Kind;
 use crate::nearest::nearest;
@@ -52,8 +52,9 @@ impl Parser<'_> {
             "let" => self.let_item(),
             "param" => self.param_item(),
             "settings" => self.settings_item(),
-            "test" | "use" => self.other_item(),
-            "pipe" if self.kind_at(self.at + 1) == Some(Kind::Name) => self.other_item(),
+            "test" => self.test_item(),
+            "use" => self.use_item(),
+            "pipe" => self.piece_item(),
             "" => None,
             _ => {
                 if self.is_missing_let() {
@@ -63,7 +64,7 @@ impl Parser<'_> {
                         "`let` is missing before a definition",
                     );
                     self.report(d.replace("let "));
-                    return self.definition();
+                    return self.definition(span);
                 }
                 let pipe = self.pipe();
                 Some(Item::Pipe(pipe))
@@ -91,11 +92,16 @@ impl Parser<'_> {
     }
 
     fn let_item(&mut self) -> Option<Item> {
+        let start = self.span();
         self.bump();
-        self.definition()
+        self.definition(start)
     }
 
-    fn definition(&mut self) -> Option<Item> {
+    fn from(&self, start: Span) -> Span {
+        Span::new(start.start, self.previous_end().max(start.end))
+    }
+
+    fn definition(&mut self, start: Span) -> Option<Item> {
         let Some(name) = self.name("a name") else {
             self.skip_item();
             return None;
@@ -107,7 +113,7 @@ impl Parser<'_> {
                 self.skip_item();
                 let span = name.span;
                 let pipe = Pipe { head: Head::Broken(span), stages: Vec::new(), broken: true, span };
-                return Some(Item::Let { name, value: LetValue::Pipe(pipe) });
+                return Some(Item::Let { name, value: LetValue::Pipe(pipe), span: self.from(start) });
             }
             let span = Span::new(name.span.end, name.span.end);
             self.report(Diagnostic::new(codes::FOREIGN_SPELLING, span, "a `=` is missing here").replace(" ="));
@@ -120,7 +126,7 @@ impl Parser<'_> {
             }
             false => LetValue::Pipe(self.pipe()),
         };
-        Some(Item::Let { name, value })
+        Some(Item::Let { name, value, span: self.from(start) })
     }
 
     /// A `let` binds a constant when what follows begins like one; otherwise a pipe.
@@ -139,11 +145,19 @@ impl Parser<'_> {
     }
 
     fn param_item(&mut self) -> Option<Item> {
+        let start = self.span();
         self.bump();
-        let Some(name) = self.name("a name") else {
+        let Some(param) = self.param() else {
             self.skip_item();
             return None;
         };
+        self.end_of_item();
+        Some(Item::Param { param, span: self.from(start) })
+    }
+
+    /// `name: type = default`.
+    fn param(&mut self) -> Option<Param> {
+        let name = self.name("a name")?;
         let ty = match self.eat(":") {
             true if self.begins_item() || self.is("=") => {
                 self.expected("a type, as in `param n: int`");
@@ -159,8 +173,7 @@ impl Parser<'_> {
             false => None,
         };
         let default = self.eat("=").then(|| self.expr());
-        self.end_of_item();
-        Some(Item::Param { name, ty, default })
+        Some(Param { name, ty, default })
     }
 
     fn type_name(&mut self) -> Option<TypeName> {
@@ -189,28 +202,43 @@ impl Parser<'_> {
         Some(Item::Settings { args, span: Span::new(start.start, self.previous_end()) })
     }
 
-    /// Read over up to the next definition.
-    fn other_item(&mut self) -> Option<Item> {
-        let span = self.span();
-        let word = self.text().to_string();
+    /// `use "teams.weir"`.
+    fn use_item(&mut self) -> Option<Item> {
+        let start = self.span();
         self.bump();
-        match self.kind_at(self.at) {
-            Some(Kind::OpenString) => {
-                self.expr();
-            }
-            Some(Kind::String) if word != "pipe" => {}
-            Some(Kind::Name) if word == "pipe" && self.text_at(self.at + 1) == "(" => {}
-            _ => {
-                let like = match word.as_str() {
-                    "test" => "a name in quotes, as in `test \"nothing is late\" { … }`",
-                    "use" => "a file in quotes, as in `use \"teams.weir\"`",
-                    _ => "a name and its params, as in `pipe busy(n: int) = …`",
-                };
-                self.expected(like);
-            }
+        if !matches!(self.kind_at(self.at), Some(Kind::String | Kind::OpenString)) {
+            self.expected("a file in quotes, as in `use \"teams.weir\"`");
+            self.skip_item();
+            return None;
         }
-        self.skip_item();
-        Some(Item::Other { word, span })
+        let path = self.expr();
+        self.end_of_item();
+        match path.kind {
+            ExprKind::Literal(weir_spec::Value::Str(path)) => Some(Item::Use { path, span: self.from(start) }),
+            _ => None,
+        }
+    }
+
+    /// `pipe busy(n: int) = where dst.port == n | …`.
+    fn piece_item(&mut self) -> Option<Item> {
+        let start = self.span();
+        self.bump();
+        let like = "a name and its params, as in `pipe busy(n: int) = …`";
+        let named = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "(";
+        if !named {
+            self.expected(like);
+            self.skip_item();
+            return None;
+        }
+        let name = self.name(like)?;
+        let params = self.inside(|p| p.list(|p| p.param()));
+        if !self.eat("=") {
+            self.expected("`=`");
+            self.skip_item();
+            return None;
+        }
+        let body = self.body();
+        Some(Item::Piece(Piece { name, params, body, span: self.from(start) }))
     }
 
     pub(super) fn skip_item(&mut self) {
@@ -220,7 +248,7 @@ impl Parser<'_> {
         self.skip_to(&[]);
     }
 
-    fn bump_bracket(&mut self) {
+    pub(super) fn bump_bracket(&mut self) {
         match self.ends[self.at] {
             Some(crate::brackets::End::Closed(close)) => self.at = close + 1,
             _ => self.bump(),

@@ -7,15 +7,39 @@ use crate::ast::{Call, Head, Name, NamedExpr, Pipe, Stage, StreamName};
 use crate::codes;
 use crate::lex::Kind;
 
+/// What a stage may begin with beside a component's name.
+const STAGE_WORDS: &[&str] = &["where", "set", "select", "drop", "window", "route"];
+
 impl Parser<'_> {
     pub(super) fn pipe(&mut self) -> Pipe {
         let start = self.span();
         let head = self.head();
-        let mut pipe = Pipe { broken: matches!(head, Head::Broken(_)), head, stages: Vec::new(), span: start };
+        self.stages(start, head, Vec::new())
+    }
+
+    /// The body of a piece: a pipe, or stages for what comes in.
+    pub(super) fn body(&mut self) -> Pipe {
+        let start = self.span();
+        if self.is("|") {
+            return self.stages(start, Head::Input(start), Vec::new());
+        }
+        let word = STAGE_WORDS.contains(&self.text()) && self.text_at(self.at + 1) != "|";
+        if !word && !(self.is_stage)(self.text()) {
+            return self.pipe();
+        }
+        let first = self.stage();
+        self.stages(start, Head::Input(Span::new(start.start, start.start)), first.into_iter().collect())
+    }
+
+    fn stages(&mut self, start: Span, head: Head, stages: Vec<Stage>) -> Pipe {
+        let mut pipe = Pipe { broken: matches!(head, Head::Broken(_)), head, stages, span: start };
         loop {
             if self.silent {
                 pipe.broken = true;
                 self.skip_to(&["|"]);
+            }
+            if self.in_test && self.begins_statement() {
+                break;
             }
             if self.is("->") || self.is("=>") || self.is("||") {
                 let text = self.text();
@@ -137,6 +161,11 @@ impl Parser<'_> {
             }
             return Head::Merge { inputs, span: Span::new(start.start, self.previous_end()) };
         }
+        if self.in_test && self.is("rows") && self.text_at(self.at + 1) == "[" {
+            self.bump();
+            let rows = self.rows();
+            return Head::Rows { rows, span: Span::new(start.start, self.previous_end()) };
+        }
         if self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "(" {
             return match self.call() {
                 Some(call) => Head::Call(call),
@@ -162,7 +191,7 @@ impl Parser<'_> {
         self.stream_name()
     }
 
-    fn stream_name(&mut self) -> Option<StreamName> {
+    pub(super) fn stream_name(&mut self) -> Option<StreamName> {
         let name = self.name("a stream or a source")?;
         let output = if self.eat(".") { Some(self.name("an output")?) } else { None };
         Some(StreamName { name, output })
