@@ -12,6 +12,7 @@ pub mod run;
 pub mod test;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,6 +98,20 @@ pub enum Format {
     Json,
     /// Annotations of GitHub Actions
     Github,
+}
+
+/// Writes a result on standard output; the exit code says whether it arrived.
+pub fn say(text: &str) -> u8 {
+    let mut out = anstream::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => OK,
+        // A reader that has gone away has what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => OK,
+        Err(error) => {
+            anstream::eprintln!("error: cannot write to standard output: {error}");
+            FAILED
+        }
+    }
 }
 
 fn name_value(text: &str) -> Result<(String, String), String> {

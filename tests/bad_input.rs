@@ -87,3 +87,30 @@ fn bad_lines_come_out_of_rejected() {
     assert_eq!(reasons, ["bad_json", "bad_value", "no_object"]);
     assert_eq!(run.count("lines", "made"), 5);
 }
+
+#[test]
+fn replacing_takes_care_of_what_is_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (real, link, fifo) = (path("real"), path("link"), path("fifo"));
+    std::fs::write(&real, "before\n").unwrap();
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let (code, stderr) = answer(&format!("generate(flow, rows: 1) | select dst.port | file({link:?}, mode: replace)"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(std::fs::read_link(&link).is_ok() && std::fs::read_to_string(&real).unwrap().contains("dst"));
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let (code, stderr) = answer(&format!("generate(flow, rows: 1) | file({fifo:?}, mode: replace)"));
+    assert_eq!(code, 1);
+    assert!(stderr.contains("it is no regular file"), "{stderr}");
+}
+
+#[test]
+fn an_input_that_is_no_json_at_all_is_said() {
+    let (code, stderr) = answer("ndjson(\"tests/main.rs\", as: { n: int }) | blackhole");
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no line of `tests/main.rs` can be read; the first: expected value"), "{stderr}");
+    assert!(stderr.contains("rows of `ndjson` were rejected, and nobody reads `.rejected`"), "{stderr}");
+}

@@ -100,15 +100,17 @@ pub trait Front: Send {
 
 /// The part of a keyed stage that owns ranges of the hashes.
 ///
-/// A bound on memory is kept for each range ([`crate::split::range_of`]), not for each worker: what
-/// fits must not depend on how many workers there are.
+/// What fits must not depend on how many workers there are: before each part the stage says by how
+/// much every range ([`crate::split::range_of`]) may grow while it is folded.
 pub trait Worker: Send {
     /// Folds rows in. Gives back those without room, in the order of their ranges, now with the one
     /// hash of what takes them in instead: they go to the worker that owns it.
     #[must_use]
-    fn fold(&mut self, part: Part) -> Option<Part>;
+    fn fold(&mut self, part: Part, room_bytes: usize) -> Option<Part>;
     /// Folds in what some worker had no room for.
     fn overflow(&mut self, part: Part);
+    /// Bytes of its state.
+    fn bytes(&self) -> usize;
     fn on_watermark(&mut self, now: Time);
     fn due(&self) -> Option<Time>;
     /// At most one batch, of one due time, in the order of the hashes.
@@ -120,6 +122,8 @@ pub trait Worker: Send {
 pub struct Keyed {
     pub front: Box<dyn Front>,
     pub workers: Vec<Box<dyn Worker>>,
+    /// What the state of all workers may take.
+    pub bytes_max: usize,
 }
 
 /// Whether an encoder has given everything it was handed.

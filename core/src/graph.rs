@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use weir_spec::{Plan, Shape};
 use weir_spec::memory::{Division, EDGE_BATCHES_MAX};
 use weir_spec::plan::{Node, Port};
+use weir_spec::{Plan, Shape};
 
 use crate::clock::Clock;
 use crate::component::{Build, BuildCx, Entry, FarEnd, Places, Progress, SinkParts, Source, SourceCx, Transform};

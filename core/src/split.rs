@@ -25,9 +25,11 @@ pub struct Split {
     /// A worker that is out on its thread is `None`.
     workers: Vec<Option<Box<dyn Worker>>>,
     threads: Vec<Thread>,
+    bytes_max: usize,
 }
 
-type Job = (Box<dyn Worker>, Part);
+/// A worker, what it is to fold, and by how much each range may grow.
+type Job = (Box<dyn Worker>, Part, usize);
 /// A worker, and the rows it had no room for.
 type Done = (Box<dyn Worker>, Option<Part>);
 
@@ -43,8 +45,8 @@ impl Thread {
         let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
         let (outbox, done) = mpsc::sync_channel(1);
         let handle = std::thread::spawn(move || {
-            for (mut worker, part) in inbox {
-                let left = worker.fold(part);
+            for (mut worker, part, room) in inbox {
+                let left = worker.fold(part, room);
                 if outbox.send((worker, left)).is_err() {
                     return;
                 }
@@ -69,7 +71,7 @@ impl Split {
         let workers: Vec<_> = keyed.workers.into_iter().map(Some).collect();
         let extra = workers.len().saturating_sub(1);
         let threads = (0..extra).map(|_| Thread::start()).collect();
-        Split { front: keyed.front, workers, threads }
+        Split { front: keyed.front, workers, threads, bytes_max: keyed.bytes_max }
     }
 
     fn fold(&mut self, part: Part) {
@@ -83,8 +85,9 @@ impl Split {
 
     /// Lets each worker fold its rows. What they had no room for, in the order of the ranges.
     fn fold_by_range(&mut self, part: Part) -> Vec<Part> {
+        let room = self.room();
         if let [Some(only)] = self.workers.as_mut_slice() {
-            return only.fold(part).into_iter().collect();
+            return only.fold(part, room).into_iter().collect();
         }
         let mut parts = self.cut(part).into_iter();
         let first = parts.next().flatten();
@@ -92,13 +95,13 @@ impl Split {
         for (at, part) in parts.enumerate() {
             let Some(part) = part else { continue };
             if let (Some(worker), Some(jobs)) = (self.workers[at + 1].take(), &self.threads[at].jobs) {
-                jobs.send((worker, part)).expect("a worker's thread lives as long as its stage");
+                jobs.send((worker, part, room)).expect("a worker's thread lives as long as its stage");
                 out.push(at);
             }
         }
         let mut left = Vec::new();
         if let (Some(part), Some(Some(worker))) = (first, self.workers.first_mut()) {
-            left.extend(worker.fold(part));
+            left.extend(worker.fold(part, room));
         }
         for at in out {
             let (worker, part) = self.threads[at].done.recv().expect("a worker's thread does not panic");
@@ -106,6 +109,12 @@ impl Split {
             left.extend(part);
         }
         left
+    }
+
+    /// By how much each range may grow during one part: an equal share of what is free.
+    fn room(&self) -> usize {
+        let held: usize = self.workers.iter().flatten().map(|worker| worker.bytes()).sum();
+        self.bytes_max.saturating_sub(held) / RANGES
     }
 
     /// Which worker owns this hash.

@@ -29,12 +29,25 @@ pub struct Name {
 
 #[derive(Debug)]
 pub enum Item {
-    Let { name: Name, value: LetValue, span: Span },
-    Param { param: Param, span: Span },
-    Settings { args: Vec<Arg>, span: Span },
+    Let {
+        name: Name,
+        value: LetValue,
+        span: Span,
+    },
+    Param {
+        param: Param,
+        span: Span,
+    },
+    Settings {
+        args: Vec<Arg>,
+        span: Span,
+    },
     Pipe(Pipe),
     /// `use "teams.weir"`.
-    Use { path: String, span: Span },
+    Use {
+        path: String,
+        span: Span,
+    },
     Piece(Piece),
     Test(Test),
 }
@@ -42,9 +55,10 @@ pub enum Item {
 impl Item {
     pub fn span(&self) -> Span {
         match self {
-            Item::Let { span, .. } | Item::Param { span, .. } | Item::Settings { span, .. } | Item::Use { span, .. } => {
-                *span
-            }
+            Item::Let { span, .. }
+            | Item::Param { span, .. }
+            | Item::Settings { span, .. }
+            | Item::Use { span, .. } => *span,
             Item::Pipe(pipe) => pipe.span,
             Item::Piece(piece) => piece.span,
             Item::Test(test) => test.span,

@@ -17,6 +17,7 @@ mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use weir_spec::component::Need;
 use weir_spec::plan::{Node, OnFull, Output, Port, Settings, Stage};
 use weir_spec::testing::TestCase;
 use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Severity, Span, Stream, Type, Value};
@@ -254,6 +255,8 @@ impl<'a> Checker<'a> {
         }
         let mut plan = Plan { settings: self.settings.clone(), nodes };
         weir_spec::demand::prune(&mut plan);
+        self.shared_places(&plan);
+        self.open_windows(&plan);
         if let Err(missing) = plan.divide() {
             let need = weir_spec::units::human_size((self.settings.memory_bytes + missing) as f64);
             let have = weir_spec::units::human_size(self.settings.memory_bytes as f64);
@@ -265,6 +268,51 @@ impl<'a> Checker<'a> {
             );
         }
         Some(plan)
+    }
+
+    /// One file that two sinks write, or standard input that two sources read.
+    fn shared_places(&mut self, plan: &Plan) {
+        let mut taken: Vec<(Need, Span)> = Vec::new();
+        for node in &plan.nodes {
+            for need in node.options().map_or_else(Vec::new, |values| (node.spec.needs)(values)) {
+                let (title, help) = match &need {
+                    Need::Write(path) => {
+                        (format!("two sinks write `{path}`"), "bring both streams together with `merge`")
+                    }
+                    Need::StandardInput => {
+                        ("two sources read standard input".to_string(), "read it once, `let x = …`, and use `x` twice")
+                    }
+                    _ => continue,
+                };
+                match taken.iter().find(|(other, _)| *other == need) {
+                    Some((_, first)) => {
+                        let d = Diagnostic::new(codes::OPTION_VALUE, node.span, title).label(*first, "the first one");
+                        self.report(d.help(help));
+                    }
+                    None => taken.push((need, node.span)),
+                }
+            }
+        }
+    }
+
+    /// Windows that stay open side by side have to fit in memory, each with its overflow group.
+    fn open_windows(&mut self, plan: &Plan) {
+        let Ok(division) = plan.divide() else { return };
+        for (node, share) in plan.nodes.iter().zip(&division.state_bytes) {
+            let Stage::Window(window) = &node.stage else { continue };
+            let need = window.overflow_bytes_max();
+            if need > *share {
+                let size = |n: u64| weir_spec::units::human_size(n as f64);
+                let title = format!("up to {} windows are open side by side", window.open_max());
+                let d = Diagnostic::new(codes::BAD_WINDOW, node.span, title);
+                let help = format!(
+                    "one group each may take {}, and {} are there: shorten `lateness`, or raise `settings(memory: …)`",
+                    size(need),
+                    size(*share)
+                );
+                self.report(d.help(help));
+            }
+        }
     }
 
     fn memory_span(&self) -> Span {

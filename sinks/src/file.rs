@@ -75,6 +75,9 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Unfinished files of the same name that are stepped around.
+const BESIDE_MAX: usize = 100;
+
 struct Target {
     path: PathBuf,
     /// What is written now, until it takes the place of `path`.
@@ -98,15 +101,40 @@ impl Target {
         if path.is_dir() {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
         }
-        let beside = replace.then(|| beside(&path));
-        let mut open = OpenOptions::new();
-        match &beside {
-            Some(_) => open.write(true).create_new(true),
-            None => open.append(true).create(true),
-        };
-        let file = open.open(beside.as_ref().unwrap_or(&path)).map_err(fail)?;
+        if replace {
+            return Target::beside(path)
+                .map_err(|(path, error)| Fault::environment(format!("cannot write `{}`: {error}", path.display())));
+        }
+        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(fail)?;
         let regular = file.metadata().map_err(fail)?.is_file();
-        Ok(Target { path, beside, file, regular })
+        Ok(Target { path, beside: None, file, regular })
+    }
+
+    /// A file beside the one that it takes the place of at the end; that one is found through links,
+    /// and its mode is kept.
+    fn beside(path: PathBuf) -> Result<Target, (PathBuf, String)> {
+        let path = std::fs::canonicalize(&path).unwrap_or(path);
+        let before = std::fs::metadata(&path).ok();
+        if before.as_ref().is_some_and(|meta| !meta.is_file()) {
+            return Err((path, "it is no regular file, and `mode: replace` would put one in its place".into()));
+        }
+        for n in 0..BESIDE_MAX {
+            let beside = beside(&path, n);
+            match OpenOptions::new().write(true).create_new(true).open(&beside) {
+                Ok(file) => {
+                    let kept = before.map_or(Ok(()), |meta| file.set_permissions(meta.permissions()));
+                    let target = Target { path: path.clone(), beside: Some(beside), file, regular: true };
+                    return kept.map(|()| target).map_err(|e| (path, e.to_string()));
+                }
+                // Left behind by a run that was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err((path, "its directory does not exist".into()));
+                }
+                Err(error) => return Err((path, error.to_string())),
+            }
+        }
+        Err((path, format!("{BESIDE_MAX} unfinished files are beside it: delete `.*.partial`")))
     }
 
     /// Writes a payload whole or not at all. A full disk may get room: that is worth another try.
@@ -116,6 +144,9 @@ impl Target {
             Err(error) => return Outcome::Down(self.fault(&error)),
         };
         let Err(error) = self.file.write_all(payload) else { return Outcome::Delivered };
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Outcome::Closed;
+        }
         // Half a payload would be read as whole rows.
         let taken_back = before.is_some_and(|before| self.file.set_len(before).is_ok());
         match is_full(&error) && taken_back {
@@ -154,9 +185,9 @@ impl Drop for Target {
 }
 
 /// A name in the same directory that nobody else has.
-fn beside(path: &Path) -> PathBuf {
+fn beside(path: &Path, n: usize) -> PathBuf {
     let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+    path.with_file_name(format!(".{name}.{}.{n}.partial", std::process::id()))
 }
 
 struct FileDelivery {

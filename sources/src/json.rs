@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arrow_array::builder::{Float64Builder, Int64Builder, ListBuilder, StringBuilder};
+use arrow_array::builder::{FixedSizeBinaryBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, UInt8Array,
@@ -178,8 +178,22 @@ pub fn column(cells: &[Cell], field: &Field) -> ArrayRef {
             }
             Arc::new(lists.finish())
         }
+        Repr::IpList => {
+            let mut lists = ListBuilder::new(FixedSizeBinaryBuilder::new(16));
+            for cell in cells {
+                for item in items(cell) {
+                    match item {
+                        // Sixteen bytes are as wide as the builder says.
+                        Cell::Ip(ip) => lists.values().append_value(ip).unwrap_or_else(|e| unreachable!("ip: {e}")),
+                        _ => lists.values().append_null(),
+                    }
+                }
+                lists.append(*cell != Cell::Absent);
+            }
+            Arc::new(lists.finish())
+        }
         // No source declares these in JSON.
-        Repr::IpList | Repr::Sketch => absent(field.repr, cells.len()),
+        Repr::Sketch => absent(field.repr, cells.len()),
     }
 }
 

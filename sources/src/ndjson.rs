@@ -60,9 +60,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         Ok(vec![rows, Stream { delivery: Delivery::AtLeastOnce, ..Stream::of_kind(&REJECTED) }])
     },
     memory: |_| Memory::fixed(4 * LINE_BYTES_MAX as u64),
-    needs: |values| {
-        values.get("path").items().iter().filter_map(|v| v.as_str()).map(|p| Need::Read(p.into())).collect()
-    },
+    needs: |values| values.get("path").items().iter().filter_map(|v| v.as_str()).map(Need::read).collect(),
     examples: &[
         "ndjson(\"flows.ndjson\", as: flow) | stdout",
         "ndjson(\"-\", as: { at: time, user: string }) | stdout",
@@ -117,6 +115,9 @@ struct Run<'a> {
     delivered: Arc<Tally>,
     batches: u64,
     patience: Patience,
+    /// Rows of the file being read, and why its first bad line is bad.
+    file_rows: u64,
+    first_bad: Option<String>,
 }
 
 #[async_trait]
@@ -133,6 +134,8 @@ impl Source for NdJson {
             delivered,
             batches: 0,
             patience: Patience::default(),
+            file_rows: 0,
+            first_bad: None,
         };
         for path in &self.files {
             if let Err(fault) = run.file(path, cx).await {
@@ -151,6 +154,8 @@ impl Run<'_> {
         let mut input = Input::open(path, cx.progress())?;
         let mut data: Vec<u8> = Vec::new();
         let mut skipping = false;
+        self.file_rows = 0;
+        self.first_bad = None;
         loop {
             let patience = (!self.is_empty()).then_some(&mut self.patience);
             let read = match input.next(&mut data, cx, patience).await {
@@ -176,7 +181,7 @@ impl Run<'_> {
                 if !skipping && !data.is_empty() {
                     self.line(&data, path, cx);
                 }
-                return Ok(());
+                return self.nothing_read(path);
             }
             if data.len() > LINE_BYTES_MAX {
                 if !skipping {
@@ -189,12 +194,24 @@ impl Run<'_> {
         }
     }
 
+    /// A file of which no line could be read is of no known kind.
+    fn nothing_read(&self, path: &Path) -> Result<(), Fault> {
+        match &self.first_bad {
+            Some(why) if self.file_rows == 0 => {
+                Err(Fault::input(format!("no line of `{}` can be read; the first: {why}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.rows.time.is_empty() && self.bad.is_empty()
     }
 
     fn line(&mut self, line: &[u8], path: &Path, cx: &SourceCx) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let is_first = self.file_rows == 0 && self.first_bad.is_none();
+        let line = line.strip_prefix("\u{feff}".as_bytes()).filter(|_| is_first).unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
@@ -216,17 +233,23 @@ impl Run<'_> {
         let time = match time {
             Some(Ok(Cell::Int(time))) => time,
             Some(Err(why)) => return self.reject("bad_value", why, path, line),
-            // Nothing says when it was: as late as what came before, or now.
-            _ if self.latest != Time::START && self.source.time.is_some() => self.latest.0,
+            // Nothing says when it was: as late as what came before; without any times, now.
+            _ if self.source.time.is_some() && self.latest == Time::START => {
+                let name = self.source.time.as_deref().unwrap_or_default();
+                return self.reject("no_time", format!("no `{name}`, and no row before has one"), path, line);
+            }
+            _ if self.source.time.is_some() => self.latest.0,
             _ => cx.clock().now().0,
         };
         self.rows.cells.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell));
+        self.file_rows += 1;
         self.rows.time.push(time);
         self.rows.seen.push(self.latest.0);
         self.latest = self.latest.max(Time(time));
     }
 
     fn reject(&mut self, reason: &'static str, detail: String, path: &Path, data: &[u8]) {
+        self.first_bad.get_or_insert_with(|| detail.clone());
         self.bad.push(Bad { reason, detail, sender: path.display().to_string(), data: data.to_vec() });
     }
 

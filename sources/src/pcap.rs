@@ -43,7 +43,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     delivers: Delivery::AtLeastOnce,
     typing: |_, _| Ok(vec![Stream { delivery: Delivery::AtLeastOnce, ..Stream::of_kind(&PACKET) }]),
     memory: |_| Memory::fixed((2 * RECORD_BYTES_MAX + 4 * CHUNK_BYTES) as u64),
-    needs: |values| values.get("path").items().iter().filter_map(|v| v.as_str()).map(need).collect(),
+    needs: |values| values.get("path").items().iter().filter_map(|v| v.as_str()).map(Need::read).collect(),
     examples: &["pcap(\"shop.pcap.gz\") | biflow | stdout", "pcap(\"-\") | where protocol == \"udp\" | stdout"],
     ..ComponentSpec::PLAIN
 };
@@ -56,10 +56,6 @@ const DROPS: &[ReasonSpec] = &[
     ReasonSpec { name: "lost_at_capture", doc: "packets the capture says it did not get" },
     ReasonSpec { name: "damaged", doc: "records that the file's own structure contradicts" },
 ];
-
-fn need(path: &str) -> Need {
-    Need::Read(if path == "-" { "standard input".into() } else { path.into() })
-}
 
 fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
     let options = PcapOptions::read(&cx.values()).map_err(Fault::bug)?;

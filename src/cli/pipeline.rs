@@ -15,6 +15,9 @@ use crate::components::SPECS;
 /// The longest pipeline that is read.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
+/// What a pipeline from standard input is called.
+pub const STDIN: &str = "<stdin>";
+
 /// A pipeline as text, with its name for messages.
 pub struct Text {
     pub name: String,
@@ -37,7 +40,7 @@ pub fn read_file(path: &Path) -> Result<Text, String> {
         let mut bytes = Vec::new();
         let read = std::io::stdin().take(FILE_BYTES_MAX).read_to_end(&mut bytes);
         read.map_err(|e| format!("cannot read standard input: {e}"))?;
-        return Ok(Text { name: "<stdin>".into(), bytes, places: Places::default() });
+        return Ok(Text { name: STDIN.into(), bytes, places: Places::default() });
     }
     let bytes = bytes_of(path).map_err(|why| format!("cannot read `{name}`: {why}"))?;
     let read = path.parent().map(Path::to_path_buf).unwrap_or_default();

@@ -8,7 +8,7 @@ use weir_spec::memory::{Division, EDGE_BATCHES_MAX, PROCESS_BYTES, StateMemory};
 use weir_spec::plan::{Layout, Node};
 use weir_spec::{Plan, units};
 
-use super::{FAILED, OK, PipelineArgs, WRONG, pipeline};
+use super::{FAILED, PipelineArgs, WRONG, pipeline};
 
 #[derive(Args)]
 pub struct PlanArgs {
@@ -20,10 +20,7 @@ pub fn run(args: &PlanArgs) -> u8 {
     let Some((_, checked)) = pipeline::load(&args.pipeline) else { return WRONG };
     let Some(plan) = checked.plan else { return WRONG };
     match plan.divide() {
-        Ok(division) => {
-            anstream::print!("{}", print(&plan, &division));
-            OK
-        }
+        Ok(division) => super::say(&print(&plan, &division)),
         Err(_) => FAILED,
     }
 }
@@ -98,6 +95,7 @@ fn needs(out: &mut String, plan: &Plan) {
         for need in (node.spec.needs)(values) {
             let what = match need {
                 Need::Read(path) => format!("reads {path}"),
+                Need::StandardInput => "reads standard input".to_string(),
                 Need::Write(path) => format!("writes {path}"),
                 Need::Listen(address) => format!("listens on {address}"),
                 Need::Capability(name) => format!("needs {name}"),

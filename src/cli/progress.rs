@@ -17,6 +17,11 @@ pub async fn draw(handle: Handle) {
     tokio::time::sleep(QUIET_FIRST).await;
     loop {
         let (read, total) = handle.progress.get();
+        if (read, total) == (0, 0) {
+            // An input that is no file and no pipe has no bytes to show.
+            tokio::time::sleep(EVERY).await;
+            continue;
+        }
         if !terminal::draw(&line(read, total, started.elapsed())) {
             return;
         }

@@ -8,7 +8,10 @@ use weir_core::graph::{Handle, Setup};
 use weir_core::{Clock, Fault, Graph, Report};
 use weir_sinks::terminal;
 use weir_spec::Plan;
+use weir_spec::component::Need;
+use weir_spec::plan::Node;
 
+use super::pipeline::STDIN;
 use super::{FAILED, OK, PipelineArgs, WRONG, health, pipeline, progress};
 use crate::components::ENTRIES;
 
@@ -37,12 +40,26 @@ pub fn run(args: &RunArgs) -> u8 {
         }
         return WRONG;
     }
+    if text.name == STDIN && checked.plan.as_ref().is_some_and(reads_stdin) {
+        anstream::eprintln!("error: the pipeline itself comes from standard input, so no source can read it");
+        return WRONG;
+    }
     let Some(plan) = checked.plan.filter(|plan| checked.runs && !plan.nodes.is_empty()) else {
-        anstream::eprintln!("error: `{}` has nothing to run: no pipe ends in a sink", text.name);
+        let why = match checked.runs {
+            true => "every pipe that ends in a sink has a `where` that is never true",
+            false => "no pipe ends in a sink",
+        };
+        anstream::eprintln!("error: `{}` has nothing to run: {why}", text.name);
         return WRONG;
     };
     let setup = Setup { table: &ENTRIES, places: &text.places, clock: Clock::Real, stand_ins: None };
     execute(&plan, &setup, args.ledger.as_deref())
+}
+
+/// Whether a source reads standard input.
+fn reads_stdin(plan: &Plan) -> bool {
+    let needs = |node: &Node| node.options().map_or_else(Vec::new, |values| (node.spec.needs)(values));
+    plan.nodes.iter().flat_map(needs).any(|need| need == Need::StandardInput)
 }
 
 fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
@@ -80,6 +97,7 @@ async fn supervise(graph: Graph) -> Report {
     };
     news.tell(&report.ledger);
     drawn.abort();
+    let _ = drawn.await;
     signals.abort();
     terminal::clear();
     report
@@ -96,7 +114,7 @@ async fn signals(handle: Handle) {
             _ = terminate.recv() => {}
         }
         if again {
-            anstream::eprintln!("stopped at once; what was under way is lost");
+            terminal::tell("stopped at once; what was under way is lost");
             std::process::exit(i32::from(FAILED));
         }
         handle.stop.stop();
@@ -114,6 +132,12 @@ fn tell(faults: &[Fault]) {
 
 fn finish(report: Report, path: Option<&Path>) -> u8 {
     tell(&report.faults);
+    for component in &report.ledger.components {
+        if let Some(n) = component.dropped.get("unread_rejected") {
+            let name = &component.name;
+            anstream::eprintln!("warning: {n} rows of `{name}` were rejected, and nobody reads `.rejected`");
+        }
+    }
     let mut code = if report.faults.is_empty() { OK } else { FAILED };
     let undelivered = report.ledger.undelivered();
     if undelivered > 0 {

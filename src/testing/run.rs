@@ -47,7 +47,6 @@ pub fn missing_fixtures(case: &TestCase, places: &Places) -> Vec<(Span, String)>
             for need in (node.spec.needs)(values) {
                 if let Need::Read(path) = need
                     && !path.contains(['*', '?', '['])
-                    && path != "-"
                     && !Path::new(&places.to_read(&path)).exists()
                 {
                     missing.push((node.span, path));
@@ -144,14 +143,14 @@ impl Bench<'_> {
         }
         let captured: Vec<Captured> = plan.nodes.iter().flat_map(|node| scene.captured(&node.name)).collect();
         if let Some(first) = captured.iter().flat_map(|c| c.time.first()).next() {
-            self.move_to(Time(*first).max(self.now.unwrap_or(Time(*first))));
+            self.move_to(Time(*first).max(self.now.unwrap_or(Time(*first)))).await;
         }
         let latest = captured.iter().flat_map(|c| c.time.iter().copied()).max();
         for rows in captured {
-            self.scene.order(feed, Order::Give(output.to_string(), rows));
+            self.scene.order(feed, Order::Give(output.to_string(), rows)).await;
         }
         if let Some(latest) = latest {
-            self.scene.order(feed, Order::Until(Time(latest)));
+            self.scene.order(feed, Order::Until(Time(latest))).await;
         }
         Ok(())
     }
@@ -162,15 +161,15 @@ impl Bench<'_> {
         for step in 1..=steps {
             let part = (i128::from(nanos) * i128::from(step) / i128::from(steps)) as i64;
             let before = (i128::from(nanos) * i128::from(step - 1) / i128::from(steps)) as i64;
-            self.move_to(from.plus(part));
+            self.move_to(from.plus(part)).await;
             tokio::time::sleep(Duration::from_nanos((part - before) as u64)).await;
         }
     }
 
-    fn move_to(&mut self, now: Time) {
+    async fn move_to(&mut self, now: Time) {
         self.now = Some(now);
         self.clock.move_to(now);
-        self.scene.until(now);
+        self.scene.until(now).await;
     }
 }
 

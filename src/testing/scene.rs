@@ -19,6 +19,9 @@ use weir_spec::testing::{CAPTURE, FEED};
 /// How soon a sink that is away is asked again, at the earliest.
 const AWAY_WAIT: Duration = Duration::from_millis(100);
 
+/// Orders that wait for a feed; each holds a batch at most.
+const ORDERS_MAX: usize = 64;
+
 /// Rows that came past a capture, with their times.
 #[derive(Clone)]
 pub struct Captured {
@@ -38,23 +41,25 @@ pub enum Order {
 /// One test's outside.
 #[derive(Default)]
 pub struct Scene {
-    feeds: Mutex<BTreeMap<String, mpsc::UnboundedSender<Order>>>,
+    feeds: Mutex<BTreeMap<String, mpsc::Sender<Order>>>,
     captured: Mutex<BTreeMap<String, Vec<Captured>>>,
     away: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Scene {
-    pub fn order(&self, feed: &str, order: Order) {
-        if let Some(feed) = lock(&self.feeds).get(feed) {
+    pub async fn order(&self, feed: &str, order: Order) {
+        let feed = lock(&self.feeds).get(feed).cloned();
+        if let Some(feed) = feed {
             // A feed whose readers want no more has gone.
-            let _ = feed.send(order);
+            let _ = feed.send(order).await;
         }
     }
 
     /// Tells every feed how far time has come.
-    pub fn until(&self, now: Time) {
-        for feed in lock(&self.feeds).values() {
-            let _ = feed.send(Order::Until(now));
+    pub async fn until(&self, now: Time) {
+        let feeds: Vec<_> = lock(&self.feeds).values().cloned().collect();
+        for feed in feeds {
+            let _ = feed.send(Order::Until(now)).await;
         }
     }
 
@@ -80,7 +85,7 @@ impl StandIns for UnderTest {
         if cx.node.spec != &FEED {
             return Some(Box::new(Silence));
         }
-        let (sender, orders) = mpsc::unbounded_channel();
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
         lock(&self.0.feeds).insert(cx.node.name.clone(), sender);
         let outputs = cx.node.outputs.iter().map(|o| (o.name.clone(), o.stream.schema.clone())).collect();
         Some(Box::new(Feed { orders, outputs }))
@@ -121,7 +126,7 @@ impl Source for Silence {
 }
 
 struct Feed {
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::Receiver<Order>,
     outputs: Vec<(String, Arc<weir_spec::Schema>)>,
 }
 

@@ -6,7 +6,6 @@ mod key;
 mod state;
 
 use weir_core::component::{Keyed, Worker};
-use weir_core::split::RANGES;
 use weir_core::{Build, BuildCx, Entry, Fault};
 use weir_spec::component::{OutputSpec, ReasonSpec};
 use weir_spec::memory::Memory;
@@ -34,11 +33,11 @@ fn build(cx: &BuildCx) -> Result<Keyed, Fault> {
     if matches!(window.windowing, Windowing::Session { .. }) {
         return Err(Fault::environment("session windows cannot run yet"));
     }
-    let range_bytes_max = cx.state_bytes as usize / RANGES;
-    let worker = |_| -> Box<dyn Worker> { Box::new(groups::Groups::new(window.clone(), range_bytes_max, cx)) };
+    let worker = |_| -> Box<dyn Worker> { Box::new(groups::Groups::new(window.clone(), cx)) };
     Ok(Keyed {
         front: Box::new(front::WindowFront::new(window.clone(), &cx.inputs[0], cx.counts)),
         workers: (0..cx.workers).map(worker).collect(),
+        bytes_max: cx.state_bytes as usize,
     })
 }
 

@@ -23,6 +23,18 @@ pub enum Aggregate {
     Sketch,
 }
 
+impl Aggregate {
+    /// Bytes that its state takes at most; texts that `first` and `last` keep are taken as short.
+    pub fn bytes_max(self) -> usize {
+        match self {
+            Aggregate::Distinct => 48 + (1 << 12),
+            Aggregate::Quantile(_) | Aggregate::Sketch => 48 + 4096 * 24,
+            Aggregate::First | Aggregate::Last => 128,
+            _ => 48,
+        }
+    }
+}
+
 /// The declaration of an aggregate.
 pub struct AggregateSpec {
     pub name: &'static str,

@@ -55,12 +55,20 @@ pub struct ReasonSpec {
 pub enum Need {
     /// Reads files matching a path.
     Read(String),
+    StandardInput,
     /// Writes a file.
     Write(String),
     /// Listens, as `udp://127.0.0.1:8125`.
     Listen(String),
     /// A capability of Linux, as `CAP_NET_RAW`.
     Capability(&'static str),
+}
+
+impl Need {
+    /// Of a source's path, which is standard input as `-`.
+    pub fn read(path: &str) -> Need {
+        if path == "-" { Need::StandardInput } else { Need::Read(path.into()) }
+    }
 }
 
 /// Columns by name: what somebody reads.

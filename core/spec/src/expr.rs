@@ -72,6 +72,10 @@ impl Expr {
     }
 
     pub fn cast(self, ty: Type) -> Expr {
+        // What is absent is so in any type.
+        if self.as_literal() == Some(&Value::None) {
+            return Expr { ty, ..self };
+        }
         if self.ty == ty { self } else { Expr { ty, node: Node::Cast(Box::new(self)) } }
     }
 

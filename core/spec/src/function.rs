@@ -61,7 +61,7 @@ pub static ALL: &[FunctionSpec] = &[
         function: Function::If,
         name: "if",
         signature: "if(condition, then, else)",
-        summary: "`then` where the condition is true, else `else`",
+        summary: "`then` where the condition is true, `else` where it is false, absent where it is absent",
         typing: |args| {
             count(args, 3..=3)?;
             expect(args, 0, &Type::Bool)?;

@@ -102,6 +102,27 @@ pub struct Window {
     pub fields: Vec<(String, Expr)>,
 }
 
+/// Bytes of a group beside its key and states.
+pub const GROUP_BYTES: usize = 64;
+
+impl Window {
+    /// Windows that can be open at one time, for an input in order but for its lateness.
+    pub fn open_max(&self) -> u64 {
+        let (width, every) = match self.windowing {
+            Windowing::Tumbling { width } => (width, width),
+            Windowing::Hopping { width, every } => (width, every),
+            Windowing::Session { gap, max } => (max, gap),
+        };
+        (width.saturating_add(self.lateness) / every.max(1)) as u64 + 1
+    }
+
+    /// What one group in each of them takes at most: that much is never refused.
+    pub fn overflow_bytes_max(&self) -> u64 {
+        let states: usize = self.aggregates.iter().map(|call| call.aggregate.bytes_max()).sum();
+        self.open_max().saturating_mul((GROUP_BYTES + states) as u64)
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct GroupKey {
     pub name: String,

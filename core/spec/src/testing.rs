@@ -56,11 +56,20 @@ pub struct Step {
 #[derive(Debug)]
 pub enum StepKind {
     /// Runs `plan` to its end; what its capture keeps comes out of the output of the node `feed`.
-    Feed { feed: String, output: String, plan: Plan },
+    Feed {
+        feed: String,
+        output: String,
+        plan: Plan,
+    },
     /// Moves the clock, in nanoseconds.
-    Advance { nanos: i64 },
+    Advance {
+        nanos: i64,
+    },
     /// Lets a sink's far end be away for so long.
-    Fail { sink: String, nanos: i64 },
+    Fail {
+        sink: String,
+        nanos: i64,
+    },
     Expect(Expect),
 }
 
@@ -82,12 +91,23 @@ pub struct Expect {
 #[derive(Debug)]
 pub enum Expected {
     /// A number: rows (`count`), or one of the ledger.
-    Counter { name: String, op: Comparison, value: i64 },
-    Dropped { reason: String, op: Comparison, value: i64 },
+    Counter {
+        name: String,
+        op: Comparison,
+        value: i64,
+    },
+    Dropped {
+        reason: String,
+        op: Comparison,
+        value: i64,
+    },
     Any(Vec<(Expr, Span)>),
     All(Vec<(Expr, Span)>),
     None(Vec<(Expr, Span)>),
-    Rows { rows: Vec<Row>, in_order: bool },
+    Rows {
+        rows: Vec<Row>,
+        in_order: bool,
+    },
 }
 
 /// Column and value, for the columns that were written.

@@ -25,7 +25,10 @@ fn rows_of(f: Function, args: &[Expr], cells: &[Cell], ty: &Type, rows: usize) -
     match f {
         Function::If => {
             let condition = full(0);
-            choose(&truth(cast(&condition)), &full(1), &full(2))
+            let chosen = choose(&truth(cast(&condition)), &full(1), &full(2));
+            let known = booleans(rows, |_| true, |i| condition.is_valid(i));
+            let nothing = arrow_array::new_null_array(chosen.data_type(), rows);
+            choose(cast(&known), &chosen, &nothing)
         }
         Function::Coalesce => {
             let mut value = full(0);

@@ -282,7 +282,8 @@ async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: C
         }
         // Half fixed, half random: retries of many sinks do not fall on one moment.
         let jittered = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
-        tokio::time::sleep(jittered.max(at_least)).await;
+        let left = retry.budget.saturating_sub(started.elapsed());
+        tokio::time::sleep(jittered.max(at_least).min(left)).await;
         wait = (wait * 2).min(retry.longest);
     }
 }

@@ -35,6 +35,10 @@ impl Checker<'_> {
                 self.report(Diagnostic::new(codes::UNKNOWN_FUNCTION, name.span, title).help(help));
                 Typed::unknown()
             }
+            (None, None) if name.text == "top_k" => {
+                self.unknown_function(name, scope.window.is_some());
+                Typed::unknown()
+            }
             (None, None) => {
                 args.iter().for_each(|a| drop(self.expr(&a.value, scope, None)));
                 self.unknown_function(name, scope.window.is_some());

@@ -126,6 +126,11 @@ impl Checker<'_> {
         let inner = ty.text.strip_prefix("list<").and_then(|t| t.strip_suffix('>'));
         let word = inner.unwrap_or(&ty.text);
         match TYPES.iter().find(|(name, _)| *name == word) {
+            Some((_, Type::Bool | Type::Cidr | Type::Secret)) if inner.is_some() => {
+                let d = Diagnostic::new(codes::NOT_YET, ty.span, format!("`list<{word}>` is not built yet"));
+                self.report(d.help("lists of strings, numbers, times and addresses are"));
+                None
+            }
             Some((_, found)) if inner.is_some() => Some(Type::list(found)),
             Some((_, found)) => Some(found.clone()),
             None => {
@@ -410,10 +415,18 @@ fn parse_as(text: &str, ty: &Type) -> Option<Value> {
         Type::Bool => text.parse().ok().map(Value::Bool),
         Type::Ip | Type::Cidr => literal::parse_address(text).filter(|v| v.ty() == *ty),
         Type::Time => weir_spec::units::parse_time(text).map(Value::Time),
-        Type::List(of) => text.split(',').map(|t| parse_as(t.trim(), of)).collect::<Option<_>>().map(Value::List),
+        Type::List(of) => text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .split(',')
+            .map(|t| parse_as(t.trim(), of))
+            .collect::<Option<_>>()
+            .map(Value::List),
         _ => {
-            let value = literal::number(text, nowhere).ok()?;
+            let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+            let value = literal::number(digits, nowhere).ok()?;
             let fits = value.ty() == *ty || (ty.is_float() && value.ty() == Type::INT);
+            let value = if negative { Value::number(-value.as_f64()?, &value.ty()) } else { value };
             fits.then_some(value)
         }
     }
@@ -434,13 +447,18 @@ impl Checker<'_> {
                 _ => None,
             };
         }
-        if let Some(wanted) = ty
-            && !self.agrees(&checked.ty, wanted)
+        if let Some(ty) = ty
+            && !self.agrees(&checked.ty, ty)
         {
             let found = weir_spec::function::article(&checked.ty);
-            let wanted = weir_spec::function::article(wanted);
+            let wanted = weir_spec::function::article(ty);
             let title = format!("this is {found}, and {wanted} belongs here");
-            self.report(Diagnostic::new(codes::TYPE_MISMATCH, expr.span, title));
+            let d = Diagnostic::new(codes::TYPE_MISMATCH, expr.span, title);
+            let text = self.text(expr.span);
+            self.report(match super::expr::missing_suffix(&checked, ty) {
+                Some(suffix) => d.help(format!("give it a unit: `{text}{suffix}`")).replace(format!("{text}{suffix}")),
+                None => d,
+            });
             return None;
         }
         super::constant::fold(&checked)

@@ -10,6 +10,9 @@ use crate::ast::{Expr, ExprKind, Operator};
 use crate::nearest::{list, nearest};
 use crate::{codes, literal};
 
+/// The hint for a name that `in` looks into: there a list is in its place.
+const IN_A_SET: Type = Type::List(&Type::Unknown);
+
 impl Checker<'_> {
     /// Checks an expression. `hint` is the type that its place asks for, for strings that stand for
     /// addresses, times and words; whether it is that type in the end is the caller's to check.
@@ -21,14 +24,23 @@ impl Checker<'_> {
         }
         match &expr.kind {
             ExprKind::Broken => Typed::unknown(),
-            ExprKind::Literal(value) => self.literal(value, expr.span, hint),
-            ExprKind::Name(name) => self.name(name, expr, scope),
-            ExprKind::Index { base, key } => self.index(base, key, expr.span, scope),
-            ExprKind::List(_) if scope.stream.is_some() => {
-                let d = Diagnostic::new(codes::NOT_YET, expr.span, "a list cannot be a column's value yet");
-                self.report(d.help("lists are looked into with `in`: `dst.port in [80, 443]`"));
+            ExprKind::Literal(Value::None) if matches!(hint, Some(Type::Bool)) => {
+                self.report(Diagnostic::new(codes::TYPE_MISMATCH, expr.span, "`none` is neither true nor false"));
                 Typed::unknown()
             }
+            ExprKind::Literal(value) => self.literal(value, expr.span, hint),
+            ExprKind::Name(name) => {
+                let typed = self.name(name, expr, scope);
+                if scope.stream.is_some()
+                    && hint != Some(&IN_A_SET)
+                    && matches!(typed.as_literal(), Some(Value::List(_)))
+                {
+                    return self.list_as_value(expr.span);
+                }
+                typed
+            }
+            ExprKind::Index { base, key } => self.index(base, key, expr.span, scope),
+            ExprKind::List(_) if scope.stream.is_some() => self.list_as_value(expr.span),
             ExprKind::List(_) => {
                 let value = self.constant(expr, hint);
                 value.map_or_else(Typed::unknown, Typed::literal)
@@ -44,6 +56,13 @@ impl Checker<'_> {
             }
             ExprKind::Negate(a) => {
                 let inner = self.expr(a, scope, hint);
+                if matches!(a.kind, ExprKind::Literal(Value::None)) {
+                    self.report(Diagnostic::new(codes::TYPE_MISMATCH, a.span, "a number belongs here, this is `none`"));
+                    return Typed::unknown();
+                }
+                if inner.ty.is_unknown() {
+                    return Typed::unknown();
+                }
                 if !inner.ty.is_number() {
                     self.mismatch(a.span, &inner.ty, "a number");
                     return Typed::unknown();
@@ -56,6 +75,12 @@ impl Checker<'_> {
             ExprKind::Binary { op, op_span, left, right } => self.binary(*op, *op_span, left, right, scope),
             ExprKind::Call { name, args } => self.call_expr(name, args, expr.span, scope),
         }
+    }
+
+    fn list_as_value(&mut self, span: Span) -> Typed {
+        let d = Diagnostic::new(codes::NOT_YET, span, "a list cannot be a column's value yet");
+        self.report(d.help("lists are looked into with `in`: `dst.port in [80, 443]`"));
+        Typed::unknown()
     }
 
     /// An expression that has to be true or false.
@@ -380,15 +405,8 @@ impl Checker<'_> {
             .here(format!("this is {}", article(&this.ty)))
             .label(other.span, format!("this is {}", article(other_ty)));
         let text = self.text(change.span);
-        let suffix = match other_ty.unit() {
-            Some(Unit::Nanos) if text == "0" => Some("s"),
-            Some(Unit::Nanos) => Some("ms"),
-            Some(Unit::Bytes) => Some("B"),
-            Some(Unit::BytesPerSecond) => Some("B/s"),
-            Some(Unit::PerSecond) => Some("/s"),
-            _ => None,
-        };
-        if let (Some(suffix), true) = (suffix, plain(this) && this.as_literal().is_some()) {
+        if let Some(suffix) = missing_suffix(this, other_ty) {
+            let suffix = if text == "0" && suffix == "ms" { "s" } else { suffix };
             let right = format!("{text}{suffix}");
             d = d.help(format!("give it a unit: `{right}`")).replace(right);
         } else if let (Type::Enum(e), Some(n)) = (other_ty.element(), this.as_literal().and_then(Value::as_i64)) {
@@ -434,7 +452,11 @@ impl Checker<'_> {
             let set = items.iter().filter_map(|item| self.member(item, &a, left)).collect();
             return Typed { ty: Type::Bool, node: Node::In(Box::new(a), set) };
         }
-        let (a, b) = self.operands(left, right, scope);
+        let a = self.expr(left, scope, None);
+        let is_name = matches!(right.kind, ExprKind::Name(_));
+        let b = self.expr(right, scope, Some(if is_name { &IN_A_SET } else { &a.ty }));
+        let a = self.retype(a, left.span, &b.ty);
+        let b = self.retype(b, right.span, &a.ty);
         if let (Some(value), true) = (super::constant::fold(&b), !b.ty.is_unknown()) {
             let is_set = matches!(value, Value::List(_) | Value::Cidr(_));
             if is_set {
@@ -483,6 +505,18 @@ impl Checker<'_> {
             return None;
         }
         Some(if hint.is_float() { Value::number(value.as_f64()?, &hint) } else { value })
+    }
+}
+
+/// The unit that a plain number lacks to be of that type.
+pub(super) fn missing_suffix(number: &Typed, wanted: &Type) -> Option<&'static str> {
+    let plain = number.ty.unit() == Some(Unit::One) && number.as_literal().is_some();
+    match wanted.unit().filter(|_| plain)? {
+        Unit::Nanos => Some("ms"),
+        Unit::Bytes => Some("B"),
+        Unit::BytesPerSecond => Some("B/s"),
+        Unit::PerSecond => Some("/s"),
+        _ => None,
     }
 }
 

@@ -79,13 +79,14 @@ impl Checker<'_> {
         common
     }
 
-    /// The options of a component, defaults filled in; `None` if any is wrong.
+    /// The options of a component, defaults filled in, and whether all are right; `None` if what was
+    /// meant is not known at all.
     pub(super) fn options(
         &mut self,
         spec: &'static ComponentSpec,
         call: &Call,
         input: Option<&Stream>,
-    ) -> Option<Values> {
+    ) -> Option<(Values, bool)> {
         let mut values = Values::default();
         let mut places: Vec<(&'static str, Span)> = Vec::new();
         let mut positional = spec.options.iter().filter(|o| o.positional);
@@ -121,7 +122,7 @@ impl Checker<'_> {
             places.push((option.name, arg.value.span));
             match self.option_value(option, &arg.value, input) {
                 Some(value) if option.ty == OptionType::Path && !spec.is_sink() => {
-                    values.set(option.name, self.from_its_file(value, &arg.value));
+                    values.set(option.name, self.in_its_file(value, &arg.value));
                 }
                 Some(value) => values.set(option.name, value),
                 None => good = false,
@@ -138,11 +139,11 @@ impl Checker<'_> {
             let d = Diagnostic::new(codes::MISSING_OPTION, call.name.span, title);
             self.report(d.help(format!("{}{example}", option.doc.trim().trim_end_matches('.'))));
         }
-        good.then(|| with_defaults(spec.options, values))
+        Some((with_defaults(spec.options, values), good))
     }
 
     /// A path that is written in a used file is relative to that file.
-    fn from_its_file(&self, value: Value, expr: &Expr) -> Value {
+    fn in_its_file(&self, value: Value, expr: &Expr) -> Value {
         match (&value, &expr.kind, self.file.directory(expr.span.start)) {
             (Value::Str(path), ExprKind::Literal(_), Some(directory)) if path != "-" => {
                 Value::Str(directory.join(path).display().to_string())
@@ -211,17 +212,21 @@ impl Checker<'_> {
             },
             ExprKind::Map(entries) => {
                 let mut schema = Schema::default();
+                let mut good = true;
                 for (name, ty) in entries {
                     if schema.index(&name.text).is_some() {
                         let title = format!("the column `{}` is declared twice", name.text);
                         self.report(Diagnostic::new(codes::DUPLICATE, name.span, title));
-                        return None;
+                        good = false;
+                        continue;
                     }
                     let text = self.text(ty.span).to_string();
-                    let ty = self.type_of(&TypeName { text, span: ty.span })?;
-                    schema.put(Field::new(name.text.clone(), ty));
+                    match self.type_of(&TypeName { text, span: ty.span }) {
+                        Some(ty) => schema.put(Field::new(name.text.clone(), ty)),
+                        None => good = false,
+                    }
                 }
-                Some(Stream::record(schema))
+                good.then(|| Stream::record(schema))
             }
             _ => {
                 let d = Diagnostic::new(

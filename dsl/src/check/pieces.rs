@@ -29,7 +29,9 @@ impl<'a> Checker<'a> {
     fn reads_input(&self, piece: &'a Piece, depth: usize) -> Option<bool> {
         let first = match (&piece.body.head, piece.body.stages.first()) {
             (Head::Input(_), Some(Stage::Call(call))) | (Head::Call(call), _) => call.name.text.as_str(),
-            (Head::Stream(stream), _) if stream.output.is_none() && !self.definitions.contains_key(&stream.name.text) => {
+            (Head::Stream(stream), _)
+                if stream.output.is_none() && !self.definitions.contains_key(&stream.name.text) =>
+            {
                 stream.name.text.as_str()
             }
             (Head::Input(_), _) => return Some(true),
@@ -67,7 +69,9 @@ impl<'a> Checker<'a> {
             self.misplaced(piece, call, here.is_some());
             return self.broken(call.span, None);
         }
-        let Some(bound) = self.bind(piece, call) else { return self.broken(call.span, input.map(|_| Stream::poisoned())) };
+        let Some(bound) = self.bind(piece, call) else {
+            return self.broken(call.span, input.map(|_| Stream::poisoned()));
+        };
         let outer: Vec<(String, Option<Known>)> =
             bound.into_iter().map(|(name, known)| (name.clone(), self.params.insert(name, known))).collect();
         let before = self.diagnostics.len();
@@ -184,7 +188,12 @@ impl<'a> Checker<'a> {
         good.then_some(bound)
     }
 
-    fn bind_one(&mut self, param: &Param, value: &'a crate::ast::Expr, bound: &mut BTreeMap<String, Known>) -> Option<()> {
+    fn bind_one(
+        &mut self,
+        param: &Param,
+        value: &'a crate::ast::Expr,
+        bound: &mut BTreeMap<String, Known>,
+    ) -> Option<()> {
         let declared = match &param.ty {
             Some(ty) => Some(self.type_of(ty)?),
             None => None,
@@ -226,7 +235,8 @@ impl<'a> Checker<'a> {
                 continue;
             }
             let label = Label { span: call.name.span, text: "called here".into() };
-            let same = self.diagnostics.iter_mut().find(|o| o.code == d.code && o.title == d.title && o.span() == d.span());
+            let same =
+                self.diagnostics.iter_mut().find(|o| o.code == d.code && o.title == d.title && o.span() == d.span());
             match same {
                 Some(known) => known.labels.push(label),
                 None => {
@@ -244,7 +254,9 @@ impl<'a> Checker<'a> {
         let file = self.file;
         for item in &file.items[..file.own] {
             let Item::Piece(piece) = item else { continue };
-            if self.called.contains(&piece.name.text) || self.piece(&piece.name.text).is_none_or(|p| !std::ptr::eq(p, piece)) {
+            if self.called.contains(&piece.name.text)
+                || self.piece(&piece.name.text).is_none_or(|p| !std::ptr::eq(p, piece))
+            {
                 continue;
             }
             let mut bound = Vec::new();
@@ -255,7 +267,8 @@ impl<'a> Checker<'a> {
                 let known = Known { span: param.name.span, ty, value, used: true };
                 bound.push((param.name.text.clone(), self.params.insert(param.name.text.clone(), known)));
             }
-            let input = self.reads_input(piece, 0).is_some_and(|reads| reads).then(|| self.broken(piece.name.span, None));
+            let input =
+                self.reads_input(piece, 0).is_some_and(|reads| reads).then(|| self.broken(piece.name.span, None));
             let nodes = self.nodes.len();
             self.calls.push(piece);
             self.expand(piece, input, Some(&piece.name), true);

@@ -481,7 +481,10 @@ impl<'a> Checker<'a> {
         last: bool,
     ) -> Here {
         let input = here.as_ref().map(|h| h.stream.clone());
-        let values = self.options(spec, call, input.as_ref());
+        let (values, good) = match self.options(spec, call, input.as_ref()) {
+            Some((values, good)) => (Some(values), good),
+            None => (None, false),
+        };
         let common = self.common(&call.args, spec.is_sink());
         if let (Inputs::One(kinds), Some(stream)) = (spec.inputs, &input) {
             let fits = kinds.is_empty() || stream.poisoned || kinds.contains(&stream.row.name());
@@ -501,6 +504,7 @@ impl<'a> Checker<'a> {
         let inputs: Vec<Stream> = input.iter().cloned().collect();
         let streams = values.as_ref().and_then(|values| match (spec.typing)(values, &inputs) {
             Ok(streams) => Some(streams),
+            Err(_) if !good => None,
             Err(error) => {
                 let place = option_place(call, error.option);
                 let d = Diagnostic::new(codes::OPTION_VALUE, place, error.message);

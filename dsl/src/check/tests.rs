@@ -36,19 +36,15 @@ impl<'a> Under<'a> {
 
 /// Checks every test block. `sound` tells that the file has no error of its own, so that any is the
 /// test's.
-pub(super) fn check(
-    source: &str,
-    file: &File,
-    setting: &Setting,
-    sound: bool,
-) -> (Vec<Diagnostic>, Vec<TestCase>) {
+pub(super) fn check(source: &str, file: &File, setting: &Setting, sound: bool) -> (Vec<Diagnostic>, Vec<TestCase>) {
     let mut diagnostics = Vec::new();
     let mut cases = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
     for item in &file.items[..file.own] {
         let Item::Test(test) = item else { continue };
         if let Some(first) = names.insert(&test.name, test.name_span) {
-            let d = Diagnostic::new(codes::DUPLICATE, test.name_span, format!("another test is called {:?}", test.name));
+            let d =
+                Diagnostic::new(codes::DUPLICATE, test.name_span, format!("another test is called {:?}", test.name));
             diagnostics.push(d.label(first, "the first one"));
         }
         let (found, case) = Checker::new(source, file, setting).test(test);
@@ -86,7 +82,8 @@ impl<'a> Checker<'a> {
         let diagnostics = self.told();
         let complete = complete && !diagnostics.iter().any(is_error);
         let case = plan.filter(|_| complete).map(|plan| {
-            let keep = |name: &Option<String>| name.as_ref().is_some_and(|n| plan.nodes.iter().any(|node| node.name == *n));
+            let keep =
+                |name: &Option<String>| name.as_ref().is_some_and(|n| plan.nodes.iter().any(|node| node.name == *n));
             for step in &mut steps {
                 if let StepKind::Expect(expect) = &mut step.kind
                     && !keep(&expect.node)
@@ -172,7 +169,14 @@ impl<'a> Checker<'a> {
         self.lateness.retain(|(node, _)| *node < from);
         self.names.insert(name.text.clone());
         let made = outputs.outputs.iter().map(|(name, stream)| Output { name: name.clone(), stream: stream.clone() });
-        self.push(&name.text, &testing::FEED, Planned::Options(Default::default()), Vec::new(), made.collect(), name.span);
+        self.push(
+            &name.text,
+            &testing::FEED,
+            Planned::Options(Default::default()),
+            Vec::new(),
+            made.collect(),
+            name.span,
+        );
         Built::Stream(Outputs { node: self.nodes.len() - 1, ..outputs })
     }
 
@@ -221,7 +225,14 @@ impl<'a> Checker<'a> {
         self.under.wanted = None;
         let plan = match built {
             Built::Stream(outputs) => self.fed_type(pipe, &outputs, wanted).and_then(|port| {
-                self.push("capture", &testing::CAPTURE, Planned::Options(Default::default()), vec![port], vec![], pipe.span);
+                self.push(
+                    "capture",
+                    &testing::CAPTURE,
+                    Planned::Options(Default::default()),
+                    vec![port],
+                    vec![],
+                    pipe.span,
+                );
                 self.plan()
             }),
             _ => None,
@@ -262,7 +273,9 @@ impl<'a> Checker<'a> {
     pub(super) fn rows(&mut self, rows: &'a [Expr], span: Span, name: Option<&Name>, _only: bool) -> Here {
         let stream = self.under.wanted.clone().unwrap_or_else(Stream::poisoned);
         let typed: Vec<Option<Row>> = rows.iter().map(|row| self.row(row, &stream)).collect();
-        let Some(typed) = typed.into_iter().collect::<Option<Vec<Row>>>() else { return self.broken(span, Some(stream)) };
+        let Some(typed) = typed.into_iter().collect::<Option<Vec<Row>>>() else {
+            return self.broken(span, Some(stream));
+        };
         let stage = Planned::Rows(Arc::new(typed));
         let node_name = name.map_or("rows", |n| n.text.as_str()).to_string();
         let output = Output { name: String::new(), stream: stream.clone() };

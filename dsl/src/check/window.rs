@@ -185,6 +185,13 @@ impl Checker<'_> {
             (Some(width), None, None, None) => Windowing::Tumbling { width },
             (Some(width), Some(every), None, None) => {
                 if every > width || width % every != 0 || width / every > OVERLAP_MAX {
+                    if width % every == 0 && every <= width {
+                        let least = text(least_step(width));
+                        let title =
+                            format!("every row would be in {} windows, and {OVERLAP_MAX} are allowed", width / every);
+                        wrong(self, "every", title, format!("begin one at most every {least}"));
+                        return None;
+                    }
                     let why = if every > width { "is above" } else { "does not divide" };
                     let title = format!("`every` ({}) {why} the width ({})", text(every), text(width));
                     wrong(
@@ -278,6 +285,14 @@ impl Checker<'_> {
         }
         Typed::unknown()
     }
+}
+
+/// The shortest step of a window that is not in too many at once: whole seconds where it can be.
+fn least_step(width: i64) -> i64 {
+    const SECOND: i64 = 1_000_000_000;
+    let steps = (1..=OVERLAP_MAX).rev().filter(|n| width % n == 0).map(|n| width / n);
+    let whole = steps.clone().find(|step| step % SECOND == 0);
+    whole.or_else(|| steps.min()).unwrap_or(width)
 }
 
 /// A tag that is not there reads `unknown`; several values become one, unless each is counted.

@@ -12,16 +12,13 @@ use weir_core::eval::Compiled;
 use weir_core::ledger::Counts;
 use weir_core::split::{RANGES, range_of};
 use weir_core::{Acks, BuildCx, Out, Time};
-use weir_spec::plan::{WINDOW_END, WINDOW_START, Window, aggregate_column};
+use weir_spec::plan::{GROUP_BYTES, WINDOW_END, WINDOW_START, Window, aggregate_column};
 use weir_spec::{Field, Schema, Type};
 
 use super::front::plain;
 use super::state::{self, State};
 use super::{key, starts, width};
 use crate::project::record;
-
-/// Bytes of a group beside its key and states.
-const GROUP_BYTES: usize = 64;
 
 /// The account of overflow groups.
 const OVERFLOW: usize = RANGES;
@@ -99,14 +96,14 @@ pub struct Groups {
     overflow: (Box<[u8]>, u64),
     /// Of the groups in each range of hashes; of overflow groups in one account more.
     bytes: [usize; RANGES + 1],
-    range_bytes_max: usize,
+    /// Up to where each account may grow while the present part is folded.
+    limits: [usize; RANGES + 1],
     counts: Arc<Counts>,
     now: Time,
 }
 
 impl Groups {
-    /// `range_bytes_max` bounds the groups of one range of hashes.
-    pub fn new(window: Arc<Window>, range_bytes_max: usize, cx: &BuildCx) -> Groups {
+    pub fn new(window: Arc<Window>, cx: &BuildCx) -> Groups {
         let mut inner = Schema::default();
         for group in &window.keys {
             inner.put(Field::new(group.name.clone(), group.expr.ty.element().clone()));
@@ -132,7 +129,7 @@ impl Groups {
             inner,
             output,
             bytes: [0; RANGES + 1],
-            range_bytes_max,
+            limits: [0; RANGES + 1],
             counts: cx.counts.clone(),
             now: Time::START,
             window,
@@ -147,7 +144,7 @@ impl Groups {
     fn add(&mut self, start: i64, hash: u64, bytes: &[u8], part: &Part, row: usize) -> bool {
         let account = self.account(hash, bytes);
         let held = &mut self.bytes[account];
-        let is_full = account != OVERFLOW && *held >= self.range_bytes_max;
+        let is_full = account != OVERFLOW && *held >= self.limits[account];
         if is_full && self.open.get(&start).is_none_or(|open| open.find(hash, bytes).is_none()) {
             return false;
         }
@@ -165,8 +162,8 @@ impl Groups {
         true
     }
 
-    /// Where a group's bytes are counted: in its range, or with the overflow groups, which have no bound
-    /// because there is one a window.
+    /// Where a group's bytes are counted: in its range, or with the overflow groups, of which there is one
+    /// a window and which are never refused: checking has made sure that they fit.
     fn account(&self, hash: u64, key: &[u8]) -> usize {
         if *key == *self.overflow.0 { OVERFLOW } else { range_of(hash) }
     }
@@ -235,7 +232,8 @@ fn is_true(filter: &ArrayRef, row: usize) -> bool {
 }
 
 impl Worker for Groups {
-    fn fold(&mut self, part: Part) -> Option<Part> {
+    fn fold(&mut self, part: Part, room_bytes: usize) -> Option<Part> {
+        self.limits = self.bytes.map(|held| held.saturating_add(room_bytes));
         let mut bytes = Vec::new();
         let mut touched: Vec<i64> = Vec::new();
         let mut left = Vec::new();
@@ -274,6 +272,10 @@ impl Worker for Groups {
             }
         }
         self.acknowledge(part, &touched);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.iter().sum()
     }
 
     fn on_watermark(&mut self, now: Time) {
