@@ -4,6 +4,7 @@
 //! left something undelivered, 2 the command line or the pipeline is wrong and nothing was started.
 
 pub mod check;
+pub mod fmt;
 pub mod health;
 pub mod pipeline;
 pub mod plan;
@@ -49,6 +50,9 @@ enum Verb {
     /// Say everything that is wrong with pipelines, without running them
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
+    /// Write pipelines in the one style
+    #[command(after_help = fmt::EXAMPLES)]
+    Fmt(fmt::FmtArgs),
     /// Run the test blocks of pipelines, in virtual time
     #[command(after_help = test::EXAMPLES)]
     Test(test::TestArgs),
@@ -128,6 +132,7 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
+        Some(Verb::Fmt(args)) => fmt::run(&args),
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Plan(args)) => plan::run(&args),
     };

@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod captures;
 mod conformance;
+mod fmt;
 mod fuzz;
 mod messages;
 mod pipelines;

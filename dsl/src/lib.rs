@@ -12,6 +12,7 @@ pub mod ast;
 pub mod brackets;
 pub mod check;
 pub mod codes;
+pub mod fmt;
 pub mod follow;
 pub mod foreign;
 pub mod json;
@@ -22,6 +23,7 @@ pub mod parse;
 pub mod render;
 pub mod sources;
 pub mod text;
+pub mod tree;
 
 use std::collections::BTreeMap;
 use std::path::Path;

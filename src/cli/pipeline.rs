@@ -13,7 +13,7 @@ use super::{Format, FormatArgs, PipelineArgs};
 use crate::components::SPECS;
 
 /// The longest pipeline that is read.
-const FILE_BYTES_MAX: u64 = 8 << 20;
+pub const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// What a pipeline from standard input is called.
 pub const STDIN: &str = "<stdin>";
@@ -45,6 +45,28 @@ pub fn read_file(path: &Path) -> Result<Text, String> {
     let bytes = bytes_of(path).map_err(|why| format!("cannot read `{name}`: {why}"))?;
     let read = path.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(Text { name, bytes, places: Places { read, write: PathBuf::new() } })
+}
+
+/// Every pipeline under a path, in the order of names.
+pub fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    if !path.is_dir() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    let cannot = |e: std::io::Error| format!("cannot read `{}`: {e}", path.display());
+    let entries = std::fs::read_dir(path).map_err(cannot)?;
+    let mut inside: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    inside.sort();
+    for path in inside {
+        // A link to a directory may lead in a circle.
+        let is_dir = path.is_dir() && !path.is_symlink();
+        if is_dir {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "weir") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of a file, or why they cannot be had.

@@ -50,7 +50,7 @@ pub fn run(args: &TestArgs) -> u8 {
     let mut tally = Tally::default();
     let mut files = Vec::new();
     for path in &args.paths {
-        if let Err(line) = collect(path, &mut files) {
+        if let Err(line) = pipeline::collect(path, &mut files) {
             anstream::eprintln!("error: {line}");
             tally.wrong = true;
         }
@@ -67,28 +67,6 @@ pub fn run(args: &TestArgs) -> u8 {
         (false, 0) => OK,
         (false, _) => FAILED,
     }
-}
-
-/// Every pipeline under a path, in the order of names.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
-    if !path.is_dir() {
-        files.push(path.to_path_buf());
-        return Ok(());
-    }
-    let cannot = |e: std::io::Error| format!("cannot read `{}`: {e}", path.display());
-    let entries = std::fs::read_dir(path).map_err(cannot)?;
-    let mut inside: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    inside.sort();
-    for path in inside {
-        // A link to a directory may lead in a circle.
-        let is_dir = path.is_dir() && !path.is_symlink();
-        if is_dir {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|e| e == "weir") {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn one_file(path: &Path, args: &TestArgs, tally: &mut Tally) {
