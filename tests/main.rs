@@ -13,4 +13,5 @@ mod messages;
 mod pipelines;
 mod support;
 mod terminal;
+mod virtual_time;
 mod windows;
