@@ -8,6 +8,7 @@ mod bad_input;
 mod captures;
 mod conformance;
 mod fmt;
+mod functions;
 mod fuzz;
 mod messages;
 mod pipelines;

@@ -6,8 +6,11 @@
 mod arithmetic;
 mod call;
 mod compare;
+mod numbers;
+mod tags;
 pub mod text;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_arith::boolean::{and_kleene, not, or_kleene};
@@ -28,9 +31,13 @@ use crate::ledger::Counts;
 /// An expression bound to the columns of one stream.
 pub struct Compiled {
     expr: Expr,
+    patterns: Patterns,
     columns: Vec<(String, usize)>,
     counts: Arc<Counts>,
 }
+
+/// Regular expressions by their text, compiled once.
+pub(crate) type Patterns = BTreeMap<String, regex::Regex>;
 
 /// A value for every row, or one value for all of them.
 pub(crate) enum Cell {
@@ -75,7 +82,9 @@ impl Compiled {
     /// Binds `expr` to columns of `schema`; what it names is there, as checking has made sure.
     pub fn new(expr: &Expr, schema: &Schema, counts: &Arc<Counts>) -> Compiled {
         let columns = schema.names().enumerate().map(|(at, name)| (name.to_string(), at)).collect();
-        Compiled { expr: expr.clone(), columns, counts: counts.clone() }
+        let mut patterns = Patterns::default();
+        call::patterns(expr, &mut patterns);
+        Compiled { expr: expr.clone(), patterns, columns, counts: counts.clone() }
     }
 
     pub fn ty(&self) -> &Type {
@@ -120,7 +129,8 @@ impl Compiled {
             }
             Node::Call(function, args) => {
                 let cells: Vec<Cell> = args.iter().map(|a| self.cell(a, rows)).collect();
-                call::call(function.function, args, &cells, &expr.ty, rows.num_rows())
+                let call = call::Call { function: function.function, args, ty: &expr.ty, patterns: &self.patterns };
+                call.run(&cells, rows.num_rows())
             }
             Node::Cast(a) => convert(self.cell(a, rows), &a.ty, &expr.ty),
         }

@@ -17,6 +17,7 @@ pub mod acks;
 pub mod batch;
 pub mod clock;
 pub mod columns;
+pub mod community;
 pub mod component;
 pub mod distinct;
 pub mod edge;

@@ -4,7 +4,6 @@
 //! so replaying a capture gives what watching it live gave.
 
 mod columns;
-mod community;
 mod flow;
 mod sequence;
 mod table;

@@ -263,6 +263,12 @@ pub fn time(nanos: i64) -> String {
 }
 
 /// Reads an RFC 3339 time as nanoseconds since the epoch.
+/// A time in UTC as `strftime` writes it; `None` for a format that does not exist.
+pub fn format_time(nanos: i64, format: &str) -> Option<String> {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(nanos)).ok()?;
+    jiff::fmt::strtime::format(format, &time.to_zoned(jiff::tz::TimeZone::UTC)).ok()
+}
+
 pub fn parse_time(text: &str) -> Option<i64> {
     let at: Timestamp = text.parse().ok()?;
     i64::try_from(at.as_nanosecond()).ok()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use weir_spec::component::Inputs;
-use weir_spec::expr::Expr as Typed;
+use weir_spec::expr::{Expr as Typed, Node as TypedNode};
+use weir_spec::function::Function;
 use weir_spec::option::with_defaults;
 use weir_spec::plan::{Port, Stage as Planned};
 use weir_spec::schema::{RowKind, Schema};
@@ -14,6 +15,18 @@ use super::{Built, Checker, NewNode, Outputs, Scope};
 use crate::ast::{Call, ExprKind, Head, Name, NamedExpr, Pipe, Stage, StreamName};
 use crate::codes;
 use crate::nearest::{list, nearest};
+
+/// What `with_tag` and `without_tag` make of the keys that are known of a column.
+fn retag(stream: &mut Stream, column: &str, value: &Typed) {
+    let Typed { node: TypedNode::Call(spec, args), .. } = value else { return };
+    let key = args.get(1).and_then(|a| a.as_literal()).and_then(Value::as_str);
+    let (Some(key), Some(keys)) = (key, stream.keys.get_mut(column)) else { return };
+    match spec.function {
+        Function::WithTag => drop(keys.known.insert(key.to_string())),
+        Function::WithoutTag => drop(keys.known.remove(key)),
+        _ => {}
+    }
+}
 
 /// Where a pipe has got to.
 pub(super) struct Here {
@@ -359,6 +372,7 @@ impl<'a> Checker<'a> {
                     let mut schema = (*after.schema).clone();
                     schema.put(Field::new(name.text.clone(), typed.ty.clone()));
                     after = after.with_schema(schema);
+                    retag(&mut after, &name.text, &typed);
                     set.push((name.text.clone(), typed));
                 }
                 ("set", Some(Planned::Set(set)), vec![(String::new(), after)])

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, StringArray, UInt8Array, UInt16Array};
 use weir_core::columns::{absent, ips};
+use weir_core::community;
 use weir_spec::Schema;
 use weir_spec::kinds::enums::observer;
 use weir_spec::kinds::flow as kind;
 
-use super::community;
 use super::flow::{Counters, Flow};
 
 /// A record: the conversation and why it ended.
@@ -63,7 +63,7 @@ fn one(records: &[Record], name: &str, context: &dyn Fn(&Flow) -> Option<Arc<str
             Arc::new(records.iter().map(|(f, _)| some(f)).collect::<BooleanArray>())
         }
         n if n == kind::COMMUNITY_ID.name => {
-            Arc::new(records.iter().map(|(f, _)| community::id(&f.key)).collect::<StringArray>())
+            Arc::new(StringArray::from_iter_values(records.iter().map(|(f, _)| community_id(f))))
         }
         n if n == kind::VLAN.name || n == kind::INTERFACE.name => contexts(records, n, context),
         _ => return None,
@@ -118,4 +118,9 @@ fn contexts(records: &[Record], name: &str, context: &dyn Fn(&Flow) -> Option<Ar
         words.push((!interface.is_empty()).then_some(interface));
     }
     if is_vlan { weir_core::columns::int_lists(offsets, values) } else { words.finish() }
+}
+
+fn community_id(flow: &Flow) -> String {
+    let key = &flow.key;
+    community::id(key.protocol, [(key.a, key.a_port), (key.b, key.b_port)])
 }
