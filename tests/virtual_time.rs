@@ -76,7 +76,7 @@ fn a_sink_that_fails_is_tried_again() {
         + &format!(
             r#"test "away" {{ set port = 80 {FED}
   advance 5m
-  fail out for 30s
+  fail out for 60s
   advance 31s
   expect out count == 0
   expect out held == 1

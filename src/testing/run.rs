@@ -60,6 +60,8 @@ pub fn missing_fixtures(case: &TestCase, places: &Places) -> Vec<(Span, String)>
 /// Runs one test.
 pub fn run(case: &TestCase, places: &Places) -> Outcome {
     let started = Instant::now();
+    // Retries are spread at random; in a test the same way every time.
+    fastrand::seed(1);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let failure = match builder.enable_all().start_paused(true).build() {
         Ok(runtime) => runtime.block_on(steps(case, places)).err(),
