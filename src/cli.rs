@@ -4,6 +4,7 @@
 //! left something undelivered, 2 the command line or the pipeline is wrong and nothing was started.
 
 pub mod check;
+pub mod explain;
 pub mod fmt;
 pub mod health;
 pub mod pipeline;
@@ -50,6 +51,9 @@ enum Verb {
     /// Say everything that is wrong with pipelines, without running them
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
+    /// Say what a diagnostic means, with a pipeline that has it and one that does not
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
     /// Write pipelines in the one style
     #[command(after_help = fmt::EXAMPLES)]
     Fmt(fmt::FmtArgs),
@@ -132,6 +136,7 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
+        Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Fmt(args)) => fmt::run(&args),
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Plan(args)) => plan::run(&args),

@@ -14,5 +14,6 @@ mod messages;
 mod pipelines;
 mod support;
 mod terminal;
+mod used;
 mod virtual_time;
 mod windows;

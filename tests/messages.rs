@@ -44,7 +44,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("piece_in_a_circle", "pipe a() = b()\npipe b() = a()\npcap(\"a.pcap\") | a() | stdout"),
     ("piece_without_input", "pipe web(port: int) = where dst.port == port\nweb(80) | stdout"),
     ("piece_behind_something", "pipe all() = pcap(\"a.pcap\") | biflow\npcap(\"b.pcap\") | all() | stdout"),
-    ("piece_twice", "pipe a() = where true\npipe a() = limit(1)\npcap(\"a.pcap\") | a() | stdout"),
+    ("piece_twice", "pipe a() = limit(2)\npipe a() = limit(1)\npcap(\"a.pcap\") | a() | stdout"),
     ("test_unknown_stream", "let a = pcap(\"a.pcap\") | biflow\na | stdout\ntest \"t\" { expect b count == 1 }"),
     (
         "test_unknown_column",
@@ -261,4 +261,75 @@ fn a_source_in_a_merge_of_several_lines_is_told_of_where_it_stands() {
     let said = say("merge(\n  pcap(\"a.pcap\"),\n  pcap(\"b.pcap\")\n) | stdout");
     assert_eq!(said.matches("error[").count(), 2, "{said}");
     assert_eq!(say("pcap(\"a.pcap\") | | set x = (1").matches("error[").count(), 2);
+}
+
+fn codes_of(pipeline: &str) -> Vec<&'static str> {
+    let params = BTreeMap::new();
+    let setting = Setting::alone("my.weir", &weir::components::SPECS, &params);
+    weir_dsl::check(pipeline.as_bytes(), &setting).diagnostics.iter().map(|d| d.code.0).collect()
+}
+
+/// Every code is explained, by a pipeline that has it alone, and the same mended, which is silent.
+#[test]
+fn every_code_is_explained_by_examples_that_run() {
+    let explained: Vec<&str> = weir_dsl::explain::ALL.iter().map(|e| e.code).collect();
+    let codes: Vec<&str> = weir_dsl::codes::ALL.iter().map(|(c, _)| c.0).collect();
+    assert_eq!(explained, codes);
+    for example in weir_dsl::explain::ALL {
+        match example.code {
+            // Takes two files: tests/used.rs.
+            "W0203" => continue,
+            // Only a run of the test shows it: below.
+            "E0401" => assert!(codes_of(example.wrong).is_empty()),
+            code => assert_eq!(codes_of(example.wrong), [code], "{}", example.wrong),
+        }
+        assert!(
+            codes_of(example.right).is_empty(),
+            "{}: {}: {:?}",
+            example.code,
+            example.right,
+            codes_of(example.right)
+        );
+    }
+}
+
+#[test]
+fn explanations_of_a_test_are_run() {
+    let example = weir_dsl::explain::find("e0401").unwrap().2;
+    let dir = tempfile::tempdir().unwrap();
+    for (text, code) in [(example.wrong, 1), (example.right, 0)] {
+        let path = dir.path().join("t.weir");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(super::support::weir().arg("test").arg(&path).output().unwrap().status.code(), Some(code));
+    }
+}
+
+/// Each code has at least one rendered message in the snapshots.
+#[test]
+fn every_code_has_a_snapshot() {
+    let dir = super::support::root().join("tests/snapshots");
+    let texts: Vec<String> =
+        std::fs::read_dir(dir).unwrap().flatten().map(|e| std::fs::read_to_string(e.path()).unwrap()).collect();
+    for (code, _) in weir_dsl::codes::ALL {
+        assert!(texts.iter().any(|t| t.contains(&format!("[{}]", code.0))), "{} is in no snapshot", code.0);
+    }
+}
+
+#[test]
+fn an_explanation_reads_well() {
+    let output = super::support::weir().args(["explain", "e0303"]).output().unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
+    let (code, _, stderr) = super::support::text(&super::support::weir().args(["explain", "E0330"]).output().unwrap());
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(stderr, @r#"error: there is no diagnostic "E0330"; did you mean E0303?"#);
+}
+
+#[test]
+fn explanations_have_their_messages() {
+    for example in weir_dsl::explain::ALL
+        .iter()
+        .filter(|e| ["E0001", "E0004", "E0108", "E0315", "W0204", "W0205", "W0303", "W0304", "W0305"].contains(&e.code))
+    {
+        insta::assert_snapshot!(format!("explained_{}", example.code), say(example.wrong));
+    }
 }

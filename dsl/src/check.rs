@@ -49,6 +49,15 @@ struct Definition {
     used: bool,
 }
 
+/// A warning that the author has allowed.
+struct Allowed {
+    code: String,
+    span: Span,
+    /// Where: a definition or pipe, or the whole file.
+    scope: Option<Span>,
+    is_used: bool,
+}
+
 /// What a definition turned out to be.
 #[derive(Clone)]
 enum Built {
@@ -88,7 +97,11 @@ pub(crate) struct Checker<'a> {
     /// The pipe being checked, to tell its names from those of others.
     pipe: usize,
     settings: Settings,
-    allowed: BTreeSet<String>,
+    allowed: Vec<Allowed>,
+    /// Params, variables and constants that were looked up so far.
+    looked_up: usize,
+    /// No syntax error took anything out, and unused names were looked for.
+    whole: bool,
     /// What a test changes; nothing when the file itself is checked.
     under: tests::Under<'a>,
     /// Pieces of pipe that are being called, from the outside in.
@@ -128,7 +141,9 @@ impl<'a> Checker<'a> {
             reported: HashMap::new(),
             pipe: 0,
             settings: Settings::default(),
-            allowed: BTreeSet::new(),
+            allowed: Vec::new(),
+            looked_up: 0,
+            whole: false,
             under: tests::Under::default(),
             calls: Vec::new(),
             lateness: Vec::new(),
@@ -137,6 +152,7 @@ impl<'a> Checker<'a> {
 
     fn run(mut self, whole: bool) -> Found {
         self.definitions();
+        self.whole = whole;
         if whole {
             self.unused();
         }
@@ -157,10 +173,23 @@ impl<'a> Checker<'a> {
         self.uncalled_pieces();
     }
 
-    /// The diagnostics that nobody has allowed.
+    /// The diagnostics that nobody has allowed, and what was allowed for nothing.
     fn told(mut self) -> Vec<Diagnostic> {
-        let allowed = std::mem::take(&mut self.allowed);
-        self.diagnostics.retain(|d| !allowed.contains(d.code.0));
+        let mut allowed = std::mem::take(&mut self.allowed);
+        self.diagnostics.retain(|d| {
+            let is_here = |a: &&mut Allowed| a.code == d.code.0 && a.scope.is_none_or(|s| s.contains(d.span()));
+            let mut by = allowed.iter_mut().filter(is_here).peekable();
+            let is_allowed = by.peek().is_some();
+            by.for_each(|a| a.is_used = true);
+            !is_allowed
+        });
+        // Behind an error not every warning is found.
+        let sound = self.whole && !self.diagnostics.iter().any(is_error);
+        let unused: Vec<&Allowed> = allowed.iter().filter(|a| sound && !a.is_used && self.is_own(a.span)).collect();
+        for unused in unused {
+            let title = format!("there is no `{}` here to be allowed", unused.code);
+            self.diagnostics.push(Diagnostic::new(codes::ALLOWED_FOR_NOTHING, unused.span, title).help("delete it"));
+        }
         self.diagnostics
     }
 

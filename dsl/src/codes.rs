@@ -67,9 +67,13 @@ codes! {
     UNUSED_STREAM = "W0201" "a definition is never used";
     UNUSED_PARAM = "W0202" "a param is never used";
     USED_TWICE = "W0203" "a file is used by two ways";
+    PLAIN_SECRET = "W0204" "a secret stands in the text";
+    ALLOWED_FOR_NOTHING = "W0205" "an allowed warning is not given";
     UNREAD_OUTPUT = "W0301" "an output that nobody reads can lose rows";
     LATENESS = "W0302" "the lateness is longer than the window";
     UNKNOWN_OPEN_TAG = "W0303" "a tag is close to a known one, but not it";
+    CONSTANT_WHERE = "W0304" "a `where` is always true or always false";
+    UNBOUNDED_KEY = "W0305" "a key has a value of its own for nearly every row";
 }
 
 /// The meaning of a code, by its text.

@@ -12,6 +12,7 @@ pub mod ast;
 pub mod brackets;
 pub mod check;
 pub mod codes;
+pub mod explain;
 pub mod fmt;
 pub mod follow;
 pub mod foreign;

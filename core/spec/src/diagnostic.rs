@@ -12,6 +12,10 @@ impl Span {
         Span { start, end: end.max(start) }
     }
 
+    pub fn contains(self, other: Span) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
     /// From the start of this to the end of `other`.
     pub fn to(self, other: Span) -> Span {
         Span::new(self.start, self.end.max(other.end))

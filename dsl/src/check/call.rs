@@ -169,6 +169,7 @@ impl Checker<'_> {
 
     /// `env("NAME", "default")`.
     fn env(&mut self, args: &[Arg], span: Span) -> Typed {
+        self.looked_up += 1;
         let texts: Vec<Option<&str>> = args.iter().map(|a| text_of(a)).collect();
         match texts.as_slice() {
             [Some(name)] => match (self.setting.env)(name) {

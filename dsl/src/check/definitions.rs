@@ -6,7 +6,7 @@ use weir_spec::option::OptionType;
 use weir_spec::plan::{Node, Settings};
 use weir_spec::{Diagnostic, Span, Type, Value};
 
-use super::{Built, Checker, Definition, Known, Scope, duplicate};
+use super::{Allowed, Built, Checker, Definition, Known, Scope, duplicate};
 use crate::ast::{Arg, Expr, ExprKind, Head, Item, LetValue, Name, Param, Piece, Pipe, TypeName};
 use crate::nearest::{list, nearest};
 use crate::{codes, literal};
@@ -118,6 +118,16 @@ impl Checker<'_> {
                 given
             }
         };
+        if let (Some(Value::Str(text)), Some(expr)) = (&value, default)
+            && matches!(expr.kind, ExprKind::Literal(_))
+            && !text.is_empty()
+            && is_secret_name(&name.text)
+        {
+            let d =
+                Diagnostic::new(codes::PLAIN_SECRET, expr.span, format!("`{}` has its secret in the text", name.text));
+            let variable = name.text.to_uppercase();
+            self.report(d.help(format!("write `env(\"{variable}\", \"\")`, or `secret(\"file:…\")` where it is used")));
+        }
         self.params.insert(name.text.clone(), Known { span: name.span, ty, value, used: false });
     }
 
@@ -184,16 +194,25 @@ impl Checker<'_> {
             ("memory", Value::Size(n)) => *memory_bytes = *n as u64,
             ("workers", Value::Int(n)) => *workers = *n as usize,
             ("drain", Value::Duration(n)) => *drain_nanos = *n,
-            ("allow", value) => self.allow(value, arg.value.span),
+            ("allow", value) => self.allow(value, arg.value.span, None),
             _ => {}
         }
     }
 
-    pub(super) fn allow(&mut self, value: &Value, span: Span) {
+    /// The warnings that an option names are allowed in the definition or pipe that it stands in.
+    pub(super) fn allow_here(&mut self, value: &Value, span: Span) {
+        let item = self.file.items.iter().map(Item::span).find(|item| item.contains(span));
+        self.allow(value, span, item);
+    }
+
+    fn allow(&mut self, value: &Value, span: Span, scope: Option<Span>) {
         for code in value.items().iter().filter_map(Value::as_str) {
             let known = codes::ALL.iter().any(|(c, _)| c.0 == code);
             if known && code.starts_with('W') {
-                self.allowed.insert(code.to_string());
+                let code = code.to_string();
+                if !self.allowed.iter().any(|a| a.code == code && a.span == span) {
+                    self.allowed.push(Allowed { code, span, scope, is_used: false });
+                }
                 continue;
             }
             let warnings = codes::ALL.iter().map(|(c, _)| c.0).filter(|c| c.starts_with('W'));
@@ -397,6 +416,13 @@ fn streams(pipe: &Pipe) -> BTreeSet<String> {
         Head::Merge { inputs, .. } => inputs.iter().map(|i| i.name.text.clone()).collect(),
         _ => BTreeSet::new(),
     }
+}
+
+/// Words that tell a secret by its name.
+const SECRET_WORDS: &[&str] = &["password", "passwd", "secret", "token", "api_key", "apikey", "credential"];
+
+fn is_secret_name(name: &str) -> bool {
+    SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
 fn let_name(item: &Item) -> Option<&Name> {

@@ -194,6 +194,7 @@ impl Checker<'_> {
     fn param_value(&mut self, name: &str, span: Span) -> Typed {
         let Some(param) = self.params.get_mut(name) else {
             let near = nearest(name, self.params.keys().map(String::as_str)).map(str::to_string);
+            near.iter().for_each(|near| self.touch(near));
             let d = Diagnostic::new(codes::UNKNOWN_PARAM, span, format!("there is no param `{name}`"));
             let d = match near {
                 Some(near) => d.help(format!("did you mean `param.{near}`?")).replace(format!("param.{near}")),
@@ -203,6 +204,8 @@ impl Checker<'_> {
             return Typed::unknown();
         };
         param.used = true;
+        self.looked_up += 1;
+        let param = &self.params[name];
         Typed { ty: param.ty.clone(), node: Node::Literal(param.value.clone().unwrap_or(Value::None)) }
     }
 
@@ -213,6 +216,7 @@ impl Checker<'_> {
         }
         if let Some(definition) = self.definitions.get_mut(name) {
             definition.used = true;
+            self.looked_up += 1;
             return match self.built.get(name) {
                 Some(Built::Constant(value, ty)) => Typed { ty: ty.clone(), node: Node::Literal(value.clone()) },
                 Some(Built::Stream(_)) => {

@@ -62,7 +62,7 @@ impl Checker<'_> {
                     if let Some(codes) =
                         self.option_constant("allow", OptionType::List(&OptionType::Str), false, &arg.value)
                     {
-                        self.allow(&codes, arg.value.span);
+                        self.allow_here(&codes, arg.value.span);
                     }
                 }
                 _ if is_sink => {
@@ -121,7 +121,7 @@ impl Checker<'_> {
             }
             places.push((option.name, arg.value.span));
             match self.option_value(option, &arg.value, input) {
-                Some(value) if option.ty == OptionType::Path && !spec.is_sink() => {
+                Some(value) if is_path(option.ty) && !spec.is_sink() => {
                     values.set(option.name, self.in_its_file(value, &arg.value));
                 }
                 Some(value) => values.set(option.name, value),
@@ -144,11 +144,19 @@ impl Checker<'_> {
 
     /// A path that is written in a used file is relative to that file.
     fn in_its_file(&self, value: Value, expr: &Expr) -> Value {
-        match (&value, &expr.kind, self.file.directory(expr.span.start)) {
-            (Value::Str(path), ExprKind::Literal(_), Some(directory)) if path != "-" => {
-                Value::Str(directory.join(path).display().to_string())
-            }
-            _ => value,
+        let is_written = match &expr.kind {
+            ExprKind::Literal(_) => true,
+            ExprKind::List(items) => items.iter().all(|item| matches!(item.kind, ExprKind::Literal(_))),
+            _ => false,
+        };
+        let Some(directory) = self.file.directory(expr.span.start).filter(|_| is_written) else { return value };
+        let inside = |path: &Value| match path {
+            Value::Str(path) if path != "-" => Value::Str(directory.join(path).display().to_string()),
+            other => other.clone(),
+        };
+        match &value {
+            Value::List(paths) => Value::List(paths.iter().map(inside).collect()),
+            one => inside(one),
         }
     }
 
@@ -348,6 +356,10 @@ impl Checker<'_> {
         self.report(Diagnostic::new(codes::OPTION_VALUE, span, format!("`{name}` is {range}")));
         None
     }
+}
+
+fn is_path(ty: OptionType) -> bool {
+    matches!(ty, OptionType::Path | OptionType::List(OptionType::Path))
 }
 
 pub(super) fn option_place(call: &Call, option: &str) -> Span {

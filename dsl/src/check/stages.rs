@@ -345,8 +345,17 @@ impl<'a> Checker<'a> {
         let (component, planned, outputs): (&'static str, Option<Planned>, Vec<(String, Stream)>) = match stage {
             Stage::Call(call) => return self.call_stage(call, here, name, last),
             Stage::Where { condition, .. } => {
+                let before = self.looked_up;
                 let typed = self.condition(condition, &mut Scope::rows(&stream));
-                let never = super::constant::fold(&typed) == Some(Value::Bool(false));
+                let folded = super::constant::fold(&typed);
+                if let (Some(Value::Bool(always)), true) = (&folded, before == self.looked_up) {
+                    let d = Diagnostic::new(codes::CONSTANT_WHERE, condition.span, format!("this is always {always}"));
+                    self.report(match always {
+                        true => d.help("delete the stage: every row passes"),
+                        false => d.help("no row passes; a pipe is switched off by a param: `where param.on`"),
+                    });
+                }
+                let never = folded == Some(Value::Bool(false));
                 let made = here.port.and_then(|port| {
                     let outputs = vec![(String::new(), stream.clone())];
                     self.add(

@@ -53,6 +53,8 @@ impl Times {
 }
 
 const OPTIONS: &[&str] = &["width", "every", "session", "max", "lateness"];
+/// Columns that tell one conversation from every other.
+const UNIQUE: &[&str] = &["flow_id", "community_id"];
 /// Windows that one row may be in.
 const OVERLAP_MAX: i64 = 1000;
 
@@ -251,7 +253,25 @@ impl Checker<'_> {
             self.report(Diagnostic::new(codes::TYPE_MISMATCH, key.expr.span, title));
             return None;
         }
+        self.unbounded_key(&name, &typed, key.expr.span);
         Some(GroupKey { name, expr: key_value(typed, each), each })
+    }
+
+    /// Warns of keys that nearly every row has to itself.
+    fn unbounded_key(&mut self, name: &str, typed: &Typed, span: Span) {
+        let weir_spec::expr::Node::Column(column) = &typed.node else { return };
+        let help = match &typed.ty {
+            Type::Time if column != WINDOW_START && column != WINDOW_END => {
+                format!("round it: `by {} = floor({column}, 1m)`", name.replace('.', "_"))
+            }
+            Type::Number { unit, float } if *float || *unit != weir_spec::Unit::One => {
+                format!("a measure is summed up, not a key: `sum({column})`, `p95({column})`")
+            }
+            _ if UNIQUE.contains(&column.as_str()) => "group by what conversations share, as `dst.ip, dst.port`".into(),
+            _ => return,
+        };
+        let title = format!("`{column}` has a value of its own for nearly every row");
+        self.report(Diagnostic::new(codes::UNBOUNDED_KEY, span, title).help(help));
     }
 
     /// A column in a window's block that is neither a key nor summed up.

@@ -41,6 +41,7 @@ impl Parser<'_> {
                 let title = format!("an expression has more than {} operators", codes::OPERATORS_MAX);
                 self.report(Diagnostic::new(codes::TOO_DEEP, op_span, title));
                 self.silent = true;
+                left.kind = ExprKind::Broken;
                 break;
             }
             self.spell(op);
