@@ -4,13 +4,17 @@
 //! left something undelivered, 2 the command line or the pipeline is wrong and nothing was started.
 
 pub mod check;
+pub mod doc;
 pub mod explain;
+pub mod fix;
 pub mod fmt;
+pub mod graph;
 pub mod health;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod run;
+pub mod shell;
 pub mod test;
 
 use std::collections::BTreeMap;
@@ -51,6 +55,9 @@ enum Verb {
     /// Say everything that is wrong with pipelines, without running them
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
+    /// The reference: components, streams, types, functions
+    #[command(after_help = doc::EXAMPLES)]
+    Doc(doc::DocArgs),
     /// Say what a diagnostic means, with a pipeline that has it and one that does not
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -60,6 +67,15 @@ enum Verb {
     /// Run the test blocks of pipelines, in virtual time
     #[command(after_help = test::EXAMPLES)]
     Test(test::TestArgs),
+    /// Draw the graph of a pipeline
+    #[command(after_help = graph::EXAMPLES)]
+    Graph(graph::GraphArgs),
+    /// Write a commented pipeline to begin with
+    Init(shell::InitArgs),
+    /// Print what a shell needs to complete commands
+    Completions(shell::CompletionsArgs),
+    /// Print the man page
+    Man,
     /// Print what a pipeline becomes: tasks, queues, types, memory, files
     Plan(plan::PlanArgs),
 }
@@ -136,8 +152,13 @@ pub fn main() -> ExitCode {
         }
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
+        Some(Verb::Doc(args)) => doc::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Fmt(args)) => fmt::run(&args),
+        Some(Verb::Graph(args)) => graph::run(&args),
+        Some(Verb::Init(args)) => shell::init(&args),
+        Some(Verb::Completions(args)) => shell::completions(&args),
+        Some(Verb::Man) => shell::man(),
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Plan(args)) => plan::run(&args),
     };

@@ -4,4 +4,5 @@
 
 pub mod cli;
 pub mod components;
+pub mod reference;
 pub mod testing;

@@ -12,6 +12,7 @@ mod functions;
 mod fuzz;
 mod messages;
 mod pipelines;
+mod reference;
 mod support;
 mod terminal;
 mod used;
