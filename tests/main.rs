@@ -11,6 +11,7 @@ mod fmt;
 mod functions;
 mod fuzz;
 mod messages;
+mod mutation;
 mod pipelines;
 mod reference;
 mod support;

@@ -105,6 +105,7 @@ impl Scan<'_> {
                 self.unclosed(open, at);
             }
         }
+        self.outdented(at);
         if self.tokens[at].kind != Kind::Operator {
             return;
         }
@@ -122,6 +123,36 @@ impl Scan<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Something is not closed, and what a bracket holds is indented further than its line: whatever
+    /// begins a line further left is behind it.
+    fn outdented(&mut self, at: usize) {
+        if !self.eager || !self.begins_line(at) || matches!(self.text(at), ")" | "]" | "}" | "|") {
+            return;
+        }
+        while let Some(open) = self.open.last().copied().filter(|open| self.column(at) <= self.indent(*open)) {
+            self.open.pop();
+            self.unclosed(open, at);
+        }
+    }
+
+    fn line_start(&self, at: usize) -> usize {
+        self.source[..self.tokens[at].span.start].rfind('\n').map_or(0, |n| n + 1)
+    }
+
+    fn column(&self, at: usize) -> usize {
+        self.tokens[at].span.start - self.line_start(at)
+    }
+
+    fn begins_line(&self, at: usize) -> bool {
+        self.source[self.line_start(at)..self.tokens[at].span.start].trim().is_empty()
+    }
+
+    /// How far the line of a token is indented.
+    fn indent(&self, at: usize) -> usize {
+        let line = &self.source[self.line_start(at)..];
+        line.len() - line.trim_start_matches([' ', '\t']).len()
     }
 
     fn open(&mut self, at: usize) {
@@ -145,7 +176,14 @@ impl Scan<'_> {
         let Some(found) = self.open[near..].iter().rposition(|o| self.text(*o) == closes) else {
             return self.stray(at);
         };
-        let inner = self.open.len() - (near + found) - 1;
+        let found = near + self.outer(at, near, found, closes);
+        let inner = self.open.len() - found - 1;
+        // On this line nothing like it was opened, and something else is open: it is one too many.
+        let line = self.line_start(at);
+        let opened_here = self.open[found..].iter().any(|open| self.tokens[*open].span.start >= line);
+        if inner > 0 && !self.begins_line(at) && !opened_here {
+            return self.stray(at);
+        }
         // One wrong closer between right ones: it is the mistake, not the brackets around it.
         if inner > 0 && self.later_closer(at, self.open[self.open.len() - 1]) {
             return self.stray(at);
@@ -160,8 +198,26 @@ impl Scan<'_> {
         }
     }
 
+    /// Which open bracket a closing one belongs to. Something is not closed, so where it begins a line
+    /// it belongs to the line that is indented like it, not to one further right.
+    fn outer(&self, at: usize, near: usize, found: usize, closes: &str) -> usize {
+        let top = self.open[near + found];
+        if !self.eager || !self.begins_line(at) || self.indent(top) <= self.column(at) {
+            return found;
+        }
+        let fits = |open: &usize| self.text(*open) == closes && self.indent(*open) == self.column(at);
+        self.open[near..].iter().rposition(fits).unwrap_or(found)
+    }
+
     /// Whether the innermost open bracket is closed right behind this token.
     fn later_closer(&self, at: usize, open: usize) -> bool {
+        if self
+            .tokens
+            .get(at + 1)
+            .is_none_or(|next| self.source[self.tokens[at].span.end..next.span.start].contains('\n'))
+        {
+            return false;
+        }
         let wants = match self.text(open) {
             "(" => ")",
             "[" => "]",
@@ -196,12 +252,25 @@ impl Scan<'_> {
             "[" => "]",
             _ => "}",
         };
-        let last = self.tokens[end.saturating_sub(1).max(open)].span.end;
-        let place = self.tokens.get(end).map_or(Span::new(last, last), |t| t.span);
         let diagnostic =
-            Diagnostic::new(codes::UNCLOSED, self.tokens[open].span, format!("this `{text}` is never closed"))
-                .here("opened here")
-                .label(place, format!("`{closer}` is missing before this"));
+            Diagnostic::new(codes::UNCLOSED, self.missing(open, end), format!("a `{text}` is never closed"))
+                .here(format!("`{closer}` is missing here"))
+                .label(self.tokens[open].span, "opened here");
         self.result.diagnostics.push(diagnostic);
+    }
+
+    /// Where the closing bracket should stand: behind the last thing inside, or on the line below where
+    /// the opening one ended its line.
+    fn missing(&self, open: usize, end: usize) -> Span {
+        let last = self.tokens[end.saturating_sub(1).max(open)].span.end;
+        let ends_line = |at: usize| {
+            let from = self.tokens[at].span.end;
+            self.tokens.get(at + 1).is_none_or(|next| self.source[from..next.span.start].contains('\n'))
+        };
+        let below = self.source[last..].find('\n').map(|n| last + n + 1);
+        match below.filter(|below| ends_line(open) && open + 1 < end && *below < self.source.len()) {
+            Some(below) => Span::new(below, below),
+            None => Span::new(last, last),
+        }
     }
 }

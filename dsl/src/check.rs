@@ -153,7 +153,8 @@ impl<'a> Checker<'a> {
     fn run(mut self, whole: bool) -> Found {
         self.definitions();
         self.whole = whole;
-        if whole {
+        // What an error has taken out may be what uses the rest.
+        if whole && !self.diagnostics.iter().any(is_error) {
             self.unused();
         }
         let runs = self.nodes.iter().any(|n| n.spec.is_sink());

@@ -17,24 +17,45 @@ pub fn leave_out(source: &str, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnost
     }
     let is_bar = |t: &Token| t.kind == Kind::Operator && t.text(source) == "|";
     let bars: Vec<usize> = lex(source).iter().filter(|t| is_bar(t)).map(|t| t.span.start).collect();
-    let mut guessed: Vec<(usize, RangeInclusive<usize>)> = Vec::new();
-    for hard in diagnostics.iter().filter(|d| stops_the_parser(d)) {
-        let at = hard.span().start;
-        if !guessed.iter().any(|(_, range)| range.contains(&at)) {
-            guessed.push((at, guess(source, &bars, hard)));
+    // In the order of where each begins: an open bracket is a cause from its opening on.
+    let mut hard: Vec<(usize, &Diagnostic)> =
+        diagnostics.iter().filter(|d| stops_the_parser(d)).map(|d| (*reach(d).start(), d)).collect();
+    hard.sort_by_key(|(from, _)| *from);
+    let mut guessed: Vec<Guess> = Vec::new();
+    for (from, hard) in hard {
+        if !guessed.iter().any(|guess| guess.range.contains(&from)) {
+            guessed.push(Guess { from, cause: hard.span().start, range: guess(source, &bars, hard) });
         }
     }
     diagnostics.retain(|d| {
         let at = d.span().start;
-        let follows = |(cause, range): &(usize, RangeInclusive<usize>)| {
+        let follows = |guess: &Guess| {
             // A spelling from another language before it was read as meant.
-            let before = at <= *cause && is_syntax(d) && !stops_the_parser(d);
-            range.contains(&at) && !before
+            let before = at <= guess.from && is_syntax(d) && !stops_the_parser(d);
+            guess.range.contains(&at) && !before
         };
-        let is_cause = stops_the_parser(d) && guessed.iter().any(|(cause, _)| *cause == at);
+        let is_cause = stops_the_parser(d) && guessed.iter().any(|guess| guess.cause == at);
         d.severity() != Severity::Error || is_cause || !guessed.iter().any(follows)
     });
     diagnostics
+}
+
+/// What one mistake makes a guess of.
+struct Guess {
+    from: usize,
+    /// Where its message stands.
+    cause: usize,
+    range: RangeInclusive<usize>,
+}
+
+/// From the first to the last place that a message is about, for those that are about a stretch.
+fn reach(hard: &Diagnostic) -> RangeInclusive<usize> {
+    let at = hard.span().start;
+    if ![codes::UNCLOSED, codes::SYNTAX].contains(&hard.code) {
+        return at..=at;
+    }
+    let places = hard.labels.iter().map(|label| label.span.start);
+    places.clone().min().unwrap_or(at)..=places.max().unwrap_or(at)
 }
 
 fn is_syntax(diagnostic: &Diagnostic) -> bool {
@@ -47,11 +68,7 @@ fn stops_the_parser(diagnostic: &Diagnostic) -> bool {
 
 /// The bytes whose meaning is a guess: the stage on that line, and what an open bracket holds.
 fn guess(source: &str, bars: &[usize], hard: &Diagnostic) -> RangeInclusive<usize> {
-    let from = hard.span().start;
-    let to = match hard.code == codes::UNCLOSED {
-        true => hard.labels.last().map_or(from, |label| label.span.start),
-        false => from,
-    };
+    let (from, to) = (*reach(hard).start(), *reach(hard).end());
     let line_start = source[..from].rfind('\n').map_or(0, |at| at + 1);
     let line_end = source[to..].find('\n').map_or(source.len(), |at| to + at);
     let before = bars.partition_point(|bar| *bar < from);

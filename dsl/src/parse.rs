@@ -174,8 +174,21 @@ impl<'a> Parser<'a> {
                 None if self.end < self.tokens.len() => "the bracket ends here".to_string(),
                 None => "the file ends here".to_string(),
             };
-            let span = self.span();
-            self.report(Diagnostic::new(codes::SYNTAX, span, format!("expected {what}, {found}")));
+            let (span, before) = (self.span(), self.previous_end());
+            let title = format!("expected {what}, {found}");
+            // What is missing at the end of a line is missing there, not on the next one; but a list or a
+            // new statement goes on with what comes.
+            let goes_on =
+                |at: usize| matches!(self.tokens[at].text(self.source), "," | "{" | "(" | "[" | "}" | "]" | ")");
+            let at_end = self.at > 0 && !goes_on(self.at - 1) && self.source[before..span.start].contains('\n');
+            let d = match at_end {
+                true => {
+                    let next = Span::new(span.start, span.end);
+                    Diagnostic::new(codes::SYNTAX, Span::new(before, before), title).label(next, "this comes instead")
+                }
+                false => Diagnostic::new(codes::SYNTAX, span, title),
+            };
+            self.report(d);
         }
         self.silent = true;
     }

@@ -39,7 +39,7 @@ pub(super) fn calls(pipe: &Pipe) -> impl Iterator<Item = &str> {
     head.into_iter().chain(stages)
 }
 
-fn in_args(args: &[Arg], names: &mut BTreeSet<String>) {
+pub(super) fn in_args(args: &[Arg], names: &mut BTreeSet<String>) {
     args.iter().for_each(|arg| in_expr(&arg.value, names));
 }
 

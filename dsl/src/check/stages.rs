@@ -306,6 +306,7 @@ impl<'a> Checker<'a> {
             return self.call_piece(piece, call, None, name, only);
         }
         let Some(spec) = self.component(&call.name.text) else {
+            self.touch_args(&call.args);
             self.unknown_component(&call.name, true);
             return self.broken(call.span, None);
         };
@@ -319,6 +320,13 @@ impl<'a> Checker<'a> {
             return self.broken(call.span, None);
         }
         self.component_stage(spec, call, None, name, only)
+    }
+
+    /// What an unknown component would have used is not unused.
+    fn touch_args(&mut self, args: &[crate::ast::Arg]) {
+        let mut names = Default::default();
+        super::names::in_args(args, &mut names);
+        names.iter().for_each(|name| self.touch(name));
     }
 
     fn unknown_component(&mut self, name: &Name, head: bool) {
@@ -481,6 +489,7 @@ impl<'a> Checker<'a> {
             return self.call_piece(piece, call, Some(here), name, last);
         }
         let Some(spec) = self.component(&call.name.text) else {
+            self.touch_args(&call.args);
             self.unknown_component(&call.name, false);
             return self.broken(call.span, None);
         };

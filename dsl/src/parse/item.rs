@@ -34,6 +34,7 @@ impl Parser<'_> {
         let next = self.kind_at(self.at + 1);
         match self.text() {
             "let" | "param" | "pipe" => next == Some(Kind::Name),
+            "test" | "use" if self.is_column_one(self.at) => next.is_some(),
             "test" | "use" => matches!(next, Some(Kind::String | Kind::OpenString)),
             "settings" => self.text_at(self.at + 1) == "(",
             _ => self.is_column_one(self.at) && !matches!(self.text(), "by" | "and" | "or" | "not" | "in"),

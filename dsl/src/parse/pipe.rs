@@ -218,6 +218,11 @@ impl Parser<'_> {
 
     fn stage(&mut self) -> Option<Stage> {
         let start = self.span();
+        let known = (self.is_stage)(self.text()) || STAGE_WORDS.contains(&self.text());
+        if self.at < self.end && !known && self.is_column_one(self.at) {
+            self.expected("a stage");
+            return None;
+        }
         let to_here = |p: &Self| Span::new(start.start, p.previous_end().max(start.end));
         let stage = match self.text() {
             "where" => {

@@ -84,18 +84,18 @@ impl Parser<'_> {
             "set" => {
                 let name = self.name("a param")?;
                 self.need("=")?;
-                Some(StatementKind::Set { name, value: self.expr() })
+                Some(StatementKind::Set { name, value: self.value_of("a value")? })
             }
             "feed" => {
                 let target = self.stream_name()?;
                 self.need("with")?;
                 Some(StatementKind::Feed { target, pipe: self.pipe() })
             }
-            "advance" => Some(StatementKind::Advance { by: self.expr() }),
+            "advance" => Some(StatementKind::Advance { by: self.value_of("a time, as `6m`")? }),
             "fail" => {
                 let sink = self.name("a sink")?;
                 self.need("for")?;
-                Some(StatementKind::Fail { sink, time: self.expr() })
+                Some(StatementKind::Fail { sink, time: self.value_of("a time, as `30s`")? })
             }
             _ => {
                 let target = self.stream_name()?;
@@ -182,7 +182,16 @@ impl Parser<'_> {
             }
         };
         self.bump();
-        Some((op, self.expr()))
+        Some((op, self.value_of("a number")?))
+    }
+
+    /// An expression, unless the next statement comes instead.
+    fn value_of(&mut self, what: &str) -> Option<Expr> {
+        if self.at >= self.end || self.begins_statement() {
+            self.expected(what);
+            return None;
+        }
+        Some(self.expr())
     }
 
     /// `[ { … }, … ]`.
