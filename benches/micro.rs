@@ -21,7 +21,8 @@ use weir_spec::{Field, Schema, Type};
 fn main() {
     hop();
     filter();
-    check();
+    check(200);
+    check(1000);
     let flow = flow_bytes();
     println!("{:<44} {flow:>10} B", "one conversation in the table");
 }
@@ -100,12 +101,12 @@ fn filter() {
     report("`where` comparing two integer columns", "M rows/s", (0..RUNS).map(|_| run()).collect());
 }
 
-/// `weir check` of 200 lines, without the process around it.
-fn check() {
+/// `weir check` of that many lines, without the process around it.
+fn check(lines: usize) {
     let line =
         "let w0 = flows | where dst.port == 443 and rtt > 5ms | window(5m) by src.ip { n = count() }\nw0 | blackhole\n";
     let mut text = String::from("let flows = pcap(\"a.pcap\") | biflow\n");
-    (0..100).for_each(|n| text += &line.replace("w0", &format!("w{n}")));
+    (0..lines / 2).for_each(|n| text += &line.replace("w0", &format!("w{n}")));
     let params = BTreeMap::new();
     let setting = weir_dsl::Setting::alone("my.weir", &weir::components::SPECS, &params);
     let run = || {
@@ -114,5 +115,5 @@ fn check() {
         assert!(checked.diagnostics.iter().all(|d| d.code.0 == "E0317"), "{:?}", checked.diagnostics.first());
         started.elapsed().as_secs_f64() * 1e3
     };
-    report("`check` of 201 lines", "ms", (0..RUNS).map(|_| run()).collect());
+    report(&format!("`check` of {} lines", text.lines().count()), "ms", (0..RUNS).map(|_| run()).collect());
 }

@@ -10,7 +10,8 @@ use weir_spec::Type;
 /// A target by its name, which is its folder in `corpus`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: &[Target] = &[("capture", capture), ("frame", frame), ("row", row), ("pipeline", pipeline)];
+pub const TARGETS: &[Target] =
+    &[("capture", capture), ("frame", frame), ("row", row), ("pipeline", pipeline), ("style", style)];
 
 /// A capture file: every step makes progress or asks for more than is there, and the same packets are
 /// found whether it comes whole or in pieces.
@@ -99,5 +100,31 @@ pub fn pipeline(data: &[u8]) {
     }
     if let Some(plan) = checked.plan {
         let _ = plan.divide();
+    }
+}
+
+/// A text in the one style stays as it is, and says what it said: the same tokens but for commas at the
+/// end of lists, the same comments, and, without mistakes of syntax, the same tree.
+pub fn style(data: &[u8]) {
+    use weir_dsl::lex::{Kind, lex};
+    let Ok(source) = weir_dsl::text::decode(data) else { return };
+    let once = weir_dsl::fmt::format(source);
+    assert_eq!(weir_dsl::fmt::format(&once), once, "formatted again it is another text");
+    let words = |text: &str, comments: bool| -> Vec<String> {
+        let wanted = |t: &weir_dsl::lex::Token| match t.kind {
+            Kind::Comment | Kind::ForeignComment => comments,
+            Kind::Space => false,
+            _ => !comments && t.text(text) != ",",
+        };
+        lex(text).iter().filter(|t| wanted(t)).map(|t| t.text(text).trim_end().to_string()).collect()
+    };
+    assert_eq!(words(source, false), words(&once, false), "tokens");
+    assert_eq!(words(source, true), words(&once, true), "comments");
+    let tree = |text: &str| {
+        let (file, diagnostics) = weir_dsl::parse::parse(text, &|_| true);
+        diagnostics.is_empty().then(|| weir_dsl::tree::print(&file))
+    };
+    if let Some(before) = tree(source) {
+        assert_eq!(Some(before), tree(&once), "another meaning");
     }
 }

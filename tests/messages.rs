@@ -333,3 +333,20 @@ fn explanations_have_their_messages() {
         insta::assert_snapshot!(format!("explained_{}", example.code), say(example.wrong));
     }
 }
+
+/// A pasted configuration is told what it would be here, and that checks.
+#[test]
+fn configurations_of_other_tools_are_answered_with_a_pipeline() {
+    let vector = "[sources.app]\ntype = \"file\"\ninclude = [\"/var/log/*.log\"]\n\n[transforms.keep]\ntype = \"filter\"\n\
+                  inputs = [\"app\"]\ncondition = '.status != 200'\n\n[sinks.out]\ntype = \"console\"\ninputs = [\"keep\"]\n";
+    let vector_yaml = "sources:\n  in:\n    type: stdin\ntransforms:\n  sum:\n    type: reduce\nsinks:\n  out:\n    type: blackhole\n";
+    let collector = "receivers:\n  filelog:\n    include: [ /var/log/app.json ]\nexporters:\n  debug:\n    verbosity: detailed\n\
+                     service:\n  pipelines:\n    logs:\n      receivers: [filelog]\n      exporters: [debug]\n";
+    let agent = "api_key: abc\nuse_dogstatsd: true\ndogstatsd_port: 8125\n";
+    let said = [vector, vector_yaml, collector, agent].map(say);
+    insta::assert_snapshot!(said.join("\n\n"));
+    for text in said {
+        let pipeline = text.lines().last().unwrap().trim();
+        assert!(codes_of(pipeline).is_empty(), "{pipeline}: {:?}", codes_of(pipeline));
+    }
+}
