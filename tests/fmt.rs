@@ -165,6 +165,13 @@ fn shipped_pipelines_are_in_the_style() {
     assert_eq!(text(&output), (0, String::new(), String::new()));
 }
 
+/// Comments stay in every place between two words of a block.
+#[test]
+fn comments_before_an_equals_sign_stay() {
+    let source = "pcap(\"x\") | route {\n  a # first\n  = dst.port == 1,\n  b = # why\n   dst.port == 2, # sec\n}\n";
+    check(source).unwrap();
+}
+
 #[test]
 fn the_style() {
     let source = std::fs::read_to_string(root().join("tests/fmt/messy.weir")).unwrap();

@@ -201,13 +201,35 @@ pub enum Head {
 
 #[derive(Debug)]
 pub enum Stage {
-    Where { condition: Expr, span: Span },
-    Set { fields: Vec<NamedExpr>, span: Span },
-    Select { fields: Vec<NamedExpr>, span: Span },
-    Drop { names: Vec<Name>, span: Span },
-    Window { args: Vec<Arg>, by: Vec<NamedExpr>, fields: Vec<NamedExpr>, span: Span },
-    Route { fields: Vec<NamedExpr>, span: Span },
+    Where {
+        condition: Expr,
+        span: Span,
+    },
+    Set {
+        fields: Vec<NamedExpr>,
+        span: Span,
+    },
+    Select {
+        fields: Vec<NamedExpr>,
+        span: Span,
+    },
+    Drop {
+        names: Vec<Name>,
+        span: Span,
+    },
+    Window {
+        args: Vec<Arg>,
+        by: Vec<NamedExpr>,
+        fields: Vec<NamedExpr>,
+        span: Span,
+    },
+    Route {
+        fields: Vec<NamedExpr>,
+        span: Span,
+    },
     Call(Call),
+    /// A mistake of syntax stands here: what comes out is not known.
+    Broken(Span),
 }
 
 /// `name = expr`, or an expression that names itself.
@@ -293,6 +315,7 @@ impl Stage {
             | Stage::Window { span, .. }
             | Stage::Route { span, .. } => *span,
             Stage::Call(call) => call.span,
+            Stage::Broken(span) => *span,
         }
     }
 }

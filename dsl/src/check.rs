@@ -84,6 +84,8 @@ pub(crate) struct Checker<'a> {
     params: BTreeMap<String, Known>,
     /// Pieces of pipe: which item.
     pieces: BTreeMap<String, usize>,
+    /// Params of pieces that their bodies use, by where they are declared.
+    used_params: BTreeSet<Span>,
     /// Pieces that something calls.
     called: BTreeSet<String>,
     definitions: BTreeMap<String, Definition>,
@@ -113,7 +115,9 @@ pub(crate) struct Checker<'a> {
 /// `whole` is false if a syntax error took something out of the file: what seems unused may not be.
 pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -> Found {
     let mut found = Checker::new(source, file, setting).run(whole);
-    let (mut diagnostics, tests) = tests::check(source, file, setting, !found.diagnostics.iter().any(is_error));
+    let sound = !found.diagnostics.iter().any(is_error);
+    let is_nameless = found.diagnostics.iter().any(|d| d.code == codes::UNKNOWN_STREAM);
+    let (mut diagnostics, tests) = tests::check(source, file, setting, sound, is_nameless);
     found.diagnostics.append(&mut diagnostics);
     found.tests = tests;
     found
@@ -132,6 +136,7 @@ impl<'a> Checker<'a> {
             diagnostics: Vec::new(),
             params: BTreeMap::new(),
             pieces: BTreeMap::new(),
+            used_params: BTreeSet::new(),
             called: BTreeSet::new(),
             definitions: BTreeMap::new(),
             built: HashMap::new(),
@@ -214,6 +219,13 @@ impl<'a> Checker<'a> {
     fn is_own(&self, span: Span) -> bool {
         let theirs = self.file.items.get(self.file.own);
         theirs.is_none_or(|item| span.start < item.span().start)
+    }
+
+    /// Reports an unknown name once a file.
+    fn report_once(&mut self, name: &str, diagnostic: Diagnostic) {
+        let pipe = std::mem::replace(&mut self.pipe, usize::MAX);
+        self.report_name(name, diagnostic);
+        self.pipe = pipe;
     }
 
     fn text(&self, span: Span) -> &'a str {

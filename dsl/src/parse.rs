@@ -213,6 +213,7 @@ impl<'a> Parser<'a> {
 
     /// Reads the content of the bracket that opens here, then stands behind it.
     fn inside<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let is_cut = matches!(self.ends[self.at], Some(End::Cut(_)));
         let (content_end, after) = match self.ends[self.at] {
             Some(End::Closed(close)) => (close, close + 1),
             Some(End::Cut(end)) => (end, end),
@@ -226,7 +227,8 @@ impl<'a> Parser<'a> {
         if self.at < self.end && !self.silent {
             self.expected("`,`");
         }
-        (self.end, self.silent) = outer;
+        // Where a bracket never closes, what should follow it has gone into it.
+        (self.end, self.silent) = (outer.0, outer.1 || is_cut);
         self.at = after.max(self.at).min(self.tokens.len());
         value
     }

@@ -85,6 +85,7 @@ fn stage_text(stage: &Stage) -> String {
             list("window", args.iter().map(arg_text).chain([by]).chain(fields.iter().map(field_text)))
         }
         Stage::Call(call) => call_text(call),
+        Stage::Broken(_) => "broken".into(),
     }
 }
 

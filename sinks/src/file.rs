@@ -51,7 +51,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 
 fn encoder(cx: &BuildCx) -> Result<Box<dyn Encoder>, Fault> {
     let options = FileOptions::read(&cx.values()).map_err(Fault::bug)?;
-    Ok(encode::encoder(&options.encoding, &cx.inputs[0], false, true))
+    Ok(encode::encoder(&options.encoding, &cx.inputs[0], false, cx.bounded))
 }
 
 fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {

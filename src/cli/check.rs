@@ -62,7 +62,11 @@ pub fn run(args: &CheckArgs) -> u8 {
 /// Mends a file; `false` if it could not be written.
 fn mend(file: &Path, text: &mut pipeline::Text, params: &BTreeMap<String, String>) -> bool {
     let fixed = fix::fix(text, params);
-    if fixed == 0 || file == Path::new("-") {
+    if file == Path::new("-") {
+        anstream::eprintln!("error: `--fix` writes into files, and standard input is none");
+        return false;
+    }
+    if fixed == 0 {
         return true;
     }
     match std::fs::write(file, &text.bytes) {

@@ -14,7 +14,7 @@ Examples:
 pub struct ExplainArgs {
     /// A code, as a message shows it
     #[arg(value_name = "CODE")]
-    code: Option<String>,
+    pub code: Option<String>,
 }
 
 pub fn run(args: &ExplainArgs) -> u8 {

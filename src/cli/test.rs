@@ -62,6 +62,10 @@ pub fn run(args: &TestArgs) -> u8 {
         let left_out = if tally.left_out > 0 { format!(", {} left out", tally.left_out) } else { String::new() };
         say(&format!("{} passed, {} failed{left_out}", tally.passed, tally.failed));
     }
+    if let (Some(filter), 0, false) = (&args.filter, tally.passed + tally.failed, tally.wrong) {
+        anstream::eprintln!("error: no test has `{filter}` in its name");
+        return WRONG;
+    }
     match (tally.wrong, tally.failed) {
         (true, _) => WRONG,
         (false, 0) => OK,

@@ -32,7 +32,8 @@ pub fn check(expect: &Expect, scene: &Scene, ledger: &Ledger) -> Option<(String,
             };
             let what = if name == "count" { "rows".to_string() } else { format!("`{name}`") };
             let title = format!("`{target}` has {found} {what}, expected {} {value}", symbol(*op));
-            (!holds(*op, found, *value)).then(|| (title, table(&expect.schema, &rows)))
+            let fate = component.filter(|_| expect.is_sink).map_or_else(String::new, fate);
+            (!holds(*op, found, *value)).then(|| (title, table(&expect.schema, &rows) + &fate))
         }
         Expected::Dropped { reason, op, value } => {
             let dropped = component.and_then(|c| c.dropped.get(reason)).copied().unwrap_or(0) as i64;
@@ -83,6 +84,16 @@ fn seen(expect: &Expect, scene: &Scene, component: Option<&ComponentLedger>) -> 
     let rows = batches.flat_map(|b| (0..b.num_rows()).map(move |at| RowAt { batch: b.clone(), at }));
     let most = if expect.is_sink { component.map_or(0, |c| c.out as usize) } else { usize::MAX };
     rows.take(most).collect()
+}
+
+/// What a sink has done with the rows that it has not delivered.
+fn fate(sink: &ComponentLedger) -> String {
+    let mut fate = String::new();
+    let mut line = |what: &str, n: u64| fate += &if n > 0 { format!("{what}: {n}\n") } else { String::new() };
+    line("rows held", sink.held);
+    line("retries", sink.noted.get("retries").copied().unwrap_or(0));
+    sink.dropped.iter().for_each(|(why, n)| line(&format!("rows dropped, {why}"), *n));
+    fate
 }
 
 fn counter(component: &ComponentLedger, name: &str) -> i64 {

@@ -69,7 +69,9 @@ impl Scene {
 
     /// Lets a sink's far end be away until then.
     pub fn send_away(&self, sink: &str, until: Instant) {
-        lock(&self.away).insert(sink.to_string(), until);
+        let mut away = lock(&self.away);
+        let known = away.entry(sink.to_string()).or_insert(until);
+        *known = until.max(*known);
     }
 
     fn is_away(&self, sink: &str) -> bool {

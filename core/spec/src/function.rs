@@ -398,7 +398,14 @@ pub static ALL: &[FunctionSpec] = &[
             count(args, 2..=2)?;
             expect(args, 0, &Type::Ip)?;
             expect(args, 1, &Type::INT)?;
-            Ok(Type::Str)
+            match args[1].as_literal().and_then(Value::as_i64) {
+                Some(bits) if !(0..=128).contains(&bits) => Err(CallError {
+                    argument: Some(1),
+                    message: format!("takes 0 to 32 bits of an IPv4 address, 0 to 128 of an IPv6 one, not {bits}"),
+                    help: None,
+                }),
+                _ => Ok(Type::Str),
+            }
         },
     },
     FunctionSpec {

@@ -283,8 +283,11 @@ fn community_id(columns: &[ArrayRef], i: usize) -> Option<String> {
         return None;
     }
     let protocol = cast::<UInt8Array>(&columns[2]).value(i);
-    let end = |ip: usize, port: usize| (addresses(ips(&columns[ip]))[i], text::int(&columns[port], i) as u16);
-    let mut ends = [end(0, 3), end(1, 4)];
+    let end = |ip: usize, port: usize| {
+        let port = u16::try_from(text::int(&columns[port], i)).ok()?;
+        Some((addresses(ips(&columns[ip]))[i], port))
+    };
+    let mut ends = [end(0, 3)?, end(1, 4)?];
     ends.sort_unstable();
     matches!(protocol, TCP | UDP | SCTP).then(|| community::id(protocol, ends))
 }
@@ -319,7 +322,10 @@ fn network(array: &ArrayRef, bits: &ArrayRef) -> ArrayRef {
         }
         let v4 = Cidr { base: ipv4([0; 4]), prefix: 96 }.contains(&values[i]);
         let (offset, width) = if v4 { (96, 32) } else { (0, 128) };
-        let prefix = offset + bits.value(i).clamp(0, width) as u8;
+        if !(0..=width).contains(&bits.value(i)) {
+            return None;
+        }
+        let prefix = offset + bits.value(i) as u8;
         let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
         let base = (u128::from_be_bytes(values[i]) & mask).to_be_bytes();
         Some(Cidr { base, prefix }.to_string())

@@ -38,7 +38,7 @@ pub(super) fn log(array: &ArrayRef, base: Option<&ArrayRef>) -> ArrayRef {
         let x = numbers.is_valid(i).then(|| numbers.value(i))?;
         let result = match base {
             None => x.ln(),
-            Some(base) if base.is_null(i) => return None,
+            Some(base) if base.is_null(i) || base.value(i) <= 0.0 || base.value(i) == 1.0 => return None,
             Some(base) if base.value(i) == 2.0 => x.log2(),
             Some(base) if base.value(i) == 10.0 => x.log10(),
             Some(base) => x.log(base.value(i)),

@@ -40,7 +40,11 @@ impl Checker<'_> {
                 Typed::unknown()
             }
             (None, None) => {
-                args.iter().for_each(|a| drop(self.expr(&a.value, scope, None)));
+                // In a window it may be meant as an aggregate, which reads rows.
+                let mut rows = scope.stream.filter(|_| scope.window.is_some()).map(Scope::rows);
+                for arg in args {
+                    self.expr(&arg.value, rows.as_mut().unwrap_or(scope), None);
+                }
                 self.unknown_function(name, scope.window.is_some());
                 Typed::unknown()
             }
@@ -78,7 +82,11 @@ impl Checker<'_> {
             );
             return Typed::unknown();
         }
-        let mut typed: Vec<Typed> = args.iter().map(|a| self.expr(&a.value, scope, None)).collect();
+        let mut typed: Vec<Typed> = Vec::new();
+        for (at, arg) in args.iter().enumerate() {
+            let hint = hint(spec.function, at);
+            typed.push(self.expr(&arg.value, scope, hint.as_ref()));
+        }
         match (spec.typing)(&mut typed) {
             Ok(_) if typed.iter().any(|t| t.ty.is_unknown()) => Typed::unknown(),
             Ok(ty) => Typed { ty, node: Node::Call(spec, typed) },
@@ -199,6 +207,17 @@ impl Checker<'_> {
                 Typed::unknown()
             }
         }
+    }
+}
+
+/// What a text in this place stands for.
+fn hint(function: function::Function, at: usize) -> Option<Type> {
+    use function::Function::{CommunityId, FormatTime, IsPrivate, Network};
+    match (function, at) {
+        (IsPrivate | Network, 0) | (CommunityId, 0 | 1) => Some(Type::Ip),
+        (FormatTime, 0) => Some(Type::Time),
+        (CommunityId, 2) => Some(Type::Enum(&weir_spec::kinds::enums::PROTOCOL)),
+        _ => None,
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn fold(expr: &Expr) -> Option<Value> {
         Node::Negate(a) => fold(a)?.as_f64().map(|x| Value::number(-x, &expr.ty)),
         Node::Compare(op, a, b) => compare(*op, &fold(a)?, &fold(b)?).map(Value::Bool),
         Node::In(a, set) => {
-            let value = fold(a)?;
+            let value = fold(a).filter(|value| *value != Value::None)?;
             Some(Value::Bool(set.iter().any(|item| is_in(&value, item))))
         }
         Node::Arithmetic(op, a, b) => {

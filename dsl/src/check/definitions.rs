@@ -48,6 +48,11 @@ impl Checker<'_> {
                         self.report(duplicate(name, first));
                         continue;
                     }
+                    if self.stage_spec(&name.text).is_some() {
+                        let title = format!("`{}` is a component already", name.text);
+                        let d = Diagnostic::new(codes::DUPLICATE, name.span, title);
+                        self.report(d.help("give the piece another name"));
+                    }
                     self.pieces.insert(name.text.clone(), at);
                 }
                 Item::Let { name, .. } => {
@@ -390,6 +395,7 @@ impl Checker<'_> {
             }
         }
         self.diagnostics.extend(found);
+        self.unused_piece_params();
         self.unread_late();
     }
 
@@ -492,6 +498,7 @@ impl Checker<'_> {
 
     fn agrees(&self, found: &Type, wanted: &Type) -> bool {
         found == wanted
+            || wanted.is_unknown()
             || found.is_unknown()
             || found.to_string() == wanted.to_string()
             || (wanted.is_float() && found.unit() == wanted.unit())

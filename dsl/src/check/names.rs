@@ -14,7 +14,7 @@ pub(super) fn in_pipe(pipe: &Pipe, names: &mut BTreeSet<String>) {
             Stage::Set { fields, .. } | Stage::Select { fields, .. } | Stage::Route { fields, .. } => {
                 in_fields(fields, names);
             }
-            Stage::Drop { .. } => {}
+            Stage::Drop { .. } | Stage::Broken(_) => {}
             Stage::Window { args, by, fields, .. } => {
                 in_args(args, names);
                 in_fields(by, names);

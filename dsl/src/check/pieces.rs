@@ -34,6 +34,7 @@ impl<'a> Checker<'a> {
             {
                 stream.name.text.as_str()
             }
+            (Head::Input(_), Some(Stage::Broken(_))) => return None,
             (Head::Input(_), _) => return Some(true),
             _ => return Some(false),
         };
@@ -79,6 +80,7 @@ impl<'a> Checker<'a> {
         let mut made = self.expand(piece, here, name, last);
         self.calls.pop();
         self.called_here(before, piece, call);
+        self.note_used(piece);
         for (name, known) in outer {
             match known {
                 Some(known) => drop(self.params.insert(name, known)),
@@ -200,7 +202,7 @@ impl<'a> Checker<'a> {
         };
         let value = self.constant(value, declared.as_ref())?;
         let ty = declared.unwrap_or_else(|| value.ty());
-        bound.insert(param.name.text.clone(), Known { span: param.name.span, ty, value: Some(value), used: true });
+        bound.insert(param.name.text.clone(), Known { span: param.name.span, ty, value: Some(value), used: false });
         Some(())
     }
 
@@ -249,11 +251,53 @@ impl<'a> Checker<'a> {
         self.reported.retain(|_, at| *at < before);
     }
 
+    /// Notes which params of a piece its body has used, while they are bound.
+    fn note_used(&mut self, piece: &Piece) {
+        let used = piece.params.iter().filter(|p| self.params.get(&p.name.text).is_some_and(|known| known.used));
+        self.used_params.extend(used.map(|p| p.name.span));
+    }
+
+    /// Params of a piece: each once, with a default of its type.
+    fn piece_params(&mut self, piece: &'a Piece) {
+        for (at, param) in piece.params.iter().enumerate() {
+            let first = piece.params[..at].iter().find(|other| other.name.text == param.name.text);
+            if let Some(first) = first {
+                self.report(super::duplicate(&param.name, first.name.span));
+                continue;
+            }
+            let ty = param.ty.as_ref().and_then(|ty| self.type_of(ty));
+            let before = self.diagnostics.len();
+            param.default.iter().for_each(|default| drop(self.constant(default, ty.as_ref())));
+            // A call that takes the default has said so already.
+            for d in self.diagnostics.split_off(before) {
+                if !self.diagnostics.iter().any(|o| o.code == d.code && o.span() == d.span()) {
+                    self.diagnostics.push(d);
+                }
+            }
+        }
+    }
+
+    /// Params that a piece never uses.
+    pub(super) fn unused_piece_params(&mut self) {
+        let file = self.file;
+        for item in &file.items[..file.own] {
+            let Item::Piece(piece) = item else { continue };
+            for param in &piece.params {
+                if self.used_params.contains(&param.name.span) {
+                    continue;
+                }
+                let title = format!("the param `{}` of `{}` is never used", param.name.text, piece.name.text);
+                self.report(Diagnostic::new(codes::UNUSED_PARAM, param.name.span, title).help("delete it"));
+            }
+        }
+    }
+
     /// A piece that nothing calls is checked too, as far as its input need not be known.
     pub(super) fn uncalled_pieces(&mut self) {
         let file = self.file;
         for item in &file.items[..file.own] {
             let Item::Piece(piece) = item else { continue };
+            self.piece_params(piece);
             if self.called.contains(&piece.name.text)
                 || self.piece(&piece.name.text).is_none_or(|p| !std::ptr::eq(p, piece))
             {
@@ -264,7 +308,7 @@ impl<'a> Checker<'a> {
                 let ty = param.ty.as_ref().and_then(|ty| self.type_of(ty));
                 let value = param.default.as_ref().and_then(|d| self.constant(d, ty.as_ref()));
                 let ty = ty.or(value.as_ref().map(|v| v.ty())).unwrap_or(weir_spec::Type::Unknown);
-                let known = Known { span: param.name.span, ty, value, used: true };
+                let known = Known { span: param.name.span, ty, value, used: false };
                 bound.push((param.name.text.clone(), self.params.insert(param.name.text.clone(), known)));
             }
             let input =
@@ -273,6 +317,7 @@ impl<'a> Checker<'a> {
             self.calls.push(piece);
             self.expand(piece, input, Some(&piece.name), true);
             self.calls.pop();
+            self.note_used(piece);
             self.nodes.truncate(nodes);
             self.dead.truncate(nodes);
             self.lateness.retain(|(node, _)| *node < nodes);

@@ -176,7 +176,7 @@ impl<'a> Checker<'a> {
             Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
             None => d.help(format!("define it: `let {name} = …`")),
         };
-        self.report_name(name, d);
+        self.report_once(name, d);
     }
 
     pub(super) fn unknown_output(&mut self, stream: &StreamName, outputs: &Outputs) {
@@ -351,12 +351,14 @@ impl<'a> Checker<'a> {
         let stream = here.stream.clone();
         let dead = here.dead;
         let (component, planned, outputs): (&'static str, Option<Planned>, Vec<(String, Stream)>) = match stage {
+            Stage::Broken(span) => return self.broken(*span, None),
             Stage::Call(call) => return self.call_stage(call, here, name, last),
             Stage::Where { condition, .. } => {
                 let before = self.looked_up;
                 let typed = self.condition(condition, &mut Scope::rows(&stream));
                 let folded = super::constant::fold(&typed);
-                if let (Some(Value::Bool(always)), true) = (&folded, before == self.looked_up) {
+                let is_known = before == self.looked_up && !stream.poisoned;
+                if let (Some(Value::Bool(always)), true) = (&folded, is_known) {
                     let d = Diagnostic::new(codes::CONSTANT_WHERE, condition.span, format!("this is always {always}"));
                     self.report(match always {
                         true => d.help("delete the stage: every row passes"),

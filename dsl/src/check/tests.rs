@@ -35,8 +35,14 @@ impl<'a> Under<'a> {
 }
 
 /// Checks every test block. `sound` tells that the file has no error of its own, so that any is the
-/// test's.
-pub(super) fn check(source: &str, file: &File, setting: &Setting, sound: bool) -> (Vec<Diagnostic>, Vec<TestCase>) {
+/// test's; `is_nameless` that it already has a name that nothing has.
+pub(super) fn check(
+    source: &str,
+    file: &File,
+    setting: &Setting,
+    sound: bool,
+    is_nameless: bool,
+) -> (Vec<Diagnostic>, Vec<TestCase>) {
     let mut diagnostics = Vec::new();
     let mut cases = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
@@ -49,7 +55,8 @@ pub(super) fn check(source: &str, file: &File, setting: &Setting, sound: bool) -
         }
         let (found, case) = Checker::new(source, file, setting).test(test);
         let inside = |d: &Diagnostic| test.span.start <= d.span().start && d.span().end <= test.span.end;
-        let kept = found.into_iter().filter(|d| inside(d) || (sound && is_error(d)));
+        let follows = |d: &Diagnostic| is_nameless && d.code == codes::UNKNOWN_STREAM;
+        let kept = found.into_iter().filter(|d| (inside(d) && !follows(d)) || (sound && is_error(d)));
         diagnostics.extend(kept.map(|d| if inside(&d) { d } else { d.label(test.name_span, "in this test") }));
         cases.extend(case);
     }
@@ -64,6 +71,10 @@ impl<'a> Checker<'a> {
                 StatementKind::Set { name, value } => drop(self.under.sets.insert(&name.text, value)),
                 _ => {}
             }
+        }
+        if test.statements.is_empty() {
+            let d = Diagnostic::new(codes::BAD_TEST, test.name_span, "this test expects nothing");
+            self.report(d.help("write `expect x count == 3`, or delete the test"));
         }
         self.definitions();
         let mut steps = Vec::new();
@@ -147,7 +158,7 @@ impl<'a> Checker<'a> {
         match self.constant(expr, Some(&Type::DURATION))? {
             Value::Duration(nanos) if nanos > 0 => Some(nanos),
             _ => {
-                self.report(Diagnostic::new(codes::OPTION_VALUE, expr.span, "this time is above zero"));
+                self.report(Diagnostic::new(codes::OPTION_VALUE, expr.span, "this time has to be above zero"));
                 None
             }
         }
@@ -233,12 +244,22 @@ impl<'a> Checker<'a> {
                     vec![],
                     pipe.span,
                 );
-                self.plan()
+                self.plan().filter(|plan| !self.reads_standard_input(plan, pipe))
             }),
             _ => None,
         };
         (self.nodes, self.dead, self.names) = (nodes, dead, names);
         plan
+    }
+
+    fn reads_standard_input(&mut self, plan: &Plan, pipe: &Pipe) -> bool {
+        let needs = |n: &Node| n.options().map_or_else(Vec::new, |values| (n.spec.needs)(values));
+        let reads = plan.nodes.iter().flat_map(needs).any(|need| need == weir_spec::component::Need::StandardInput);
+        if reads {
+            let d = Diagnostic::new(codes::BAD_TEST, pipe.span, "a test reads no standard input");
+            self.report(d.help("put the rows into a file, or write them as `rows [ … ]`"));
+        }
+        reads
     }
 
     /// The output of a fed pipe, if it gives what it stands for.
@@ -367,7 +388,7 @@ impl<'a> Checker<'a> {
             Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
             None => d.help(format!("there are {}", list(self.definitions.keys().map(String::as_str)))),
         };
-        self.report(d);
+        self.report_once(&name.text, d);
     }
 
     fn expect(&mut self, target: &'a StreamName, expected: &'a Expected) -> Option<Expect> {

@@ -339,7 +339,8 @@ impl Layout<'_> {
         let width = |element: &Range| -> Option<usize> {
             let equals = (element.from..element.to).find(|at| self.is(*at, "="))?;
             let plain = (element.from..equals).all(|at| self.tokens[at].kind == Kind::Name || self.is(at, "."));
-            plain.then(|| (element.from..equals).map(|at| self.text(at).chars().count()).sum())
+            let bare = (element.from + 1..=equals).all(|at| self.tokens[at].comments.is_empty());
+            (plain && bare).then(|| (element.from..equals).map(|at| self.text(at).chars().count()).sum())
         };
         let widths: Vec<Option<usize>> = elements.iter().map(width).collect();
         let mut pads = vec![None; elements.len()];

@@ -13,8 +13,22 @@ const STAGE_WORDS: &[&str] = &["where", "set", "select", "drop", "window", "rout
 impl Parser<'_> {
     pub(super) fn pipe(&mut self) -> Pipe {
         let start = self.span();
+        let before = self.diagnostics.len();
         let head = self.head();
-        self.stages(start, head, Vec::new())
+        let broken = self.is_hurt(before).then_some(Stage::Broken(start));
+        self.stages(start, head, broken.into_iter().collect())
+    }
+
+    /// Whether something could not be read since then.
+    fn is_hurt(&self, before: usize) -> bool {
+        let hard = |d: &Diagnostic| [codes::SYNTAX, codes::OPEN_STRING, codes::TOO_DEEP].contains(&d.code);
+        self.silent || self.diagnostics[before.min(self.diagnostics.len())..].iter().any(hard)
+    }
+
+    /// Whether a bracket in these bytes is never closed.
+    fn has_open_bracket(&self, span: Span) -> bool {
+        let here = |d: &Diagnostic| d.code == codes::UNCLOSED && d.labels.iter().any(|l| span.contains(l.span));
+        self.diagnostics.iter().any(here)
     }
 
     /// The body of a piece: a pipe, or stages for what comes in.
@@ -27,8 +41,11 @@ impl Parser<'_> {
         if !word && !(self.is_stage)(self.text()) {
             return self.pipe();
         }
+        let before = self.diagnostics.len();
         let first = self.stage();
-        self.stages(start, Head::Input(Span::new(start.start, start.start)), first.into_iter().collect())
+        let broken = (first.is_none() || self.is_hurt(before)).then_some(Stage::Broken(start));
+        let stages = first.into_iter().chain(broken).collect();
+        self.stages(start, Head::Input(Span::new(start.start, start.start)), stages)
     }
 
     fn stages(&mut self, start: Span, head: Head, stages: Vec<Stage>) -> Pipe {
@@ -66,14 +83,19 @@ impl Parser<'_> {
                 }
                 break;
             }
-            match self.stage() {
-                Some(stage) => pipe.stages.push(stage),
-                None => pipe.broken = true,
+            let (at, before) = (self.span(), self.diagnostics.len());
+            let stage = self.stage();
+            let is_hurt = stage.is_none() || self.is_hurt(before);
+            pipe.stages.extend(stage);
+            if is_hurt {
+                pipe.broken = true;
+                pipe.stages.push(Stage::Broken(at));
             }
         }
         self.silent = false;
         pipe.broken |= std::mem::take(&mut self.line_lost);
         pipe.span = Span::new(start.start, self.previous_end().max(start.end));
+        pipe.broken |= self.has_open_bracket(pipe.span);
         pipe
     }
 
