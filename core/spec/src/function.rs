@@ -413,7 +413,11 @@ pub static ALL: &[FunctionSpec] = &[
         name: "is_private",
         signature: "is_private(ip)",
         summary: "whether the address is of no public network (RFC 1918, RFC 4193, loopback, link-local)",
-        examples: &[("is_private(192.168.1.1)", "true"), ("is_private(1.1.1.1)", "false")],
+        examples: &[
+            ("is_private(192.168.1.1)", "true"),
+            ("is_private(\"::1\")", "true"),
+            ("is_private(1.1.1.1)", "false"),
+        ],
         typing: |args| {
             count(args, 1..=1)?;
             expect(args, 0, &Type::Ip)?;

@@ -335,7 +335,8 @@ impl<'a> Checker<'a> {
         let names: Vec<&str> = self.setting.components.iter().filter(fits).map(|c| c.name).chain(pieces).collect();
         let what = if head { "source" } else { "component" };
         let d = Diagnostic::new(codes::UNKNOWN_COMPONENT, name.span, format!("there is no {what} `{}`", name.text));
-        let d = match nearest(&name.text, names.iter().copied()) {
+        let settings = ["settings"].into_iter().filter(|_| head);
+        let d = match nearest(&name.text, names.iter().copied().chain(settings)) {
             Some(near) => {
                 let near = near.to_string();
                 self.called.insert(near.clone());

@@ -47,7 +47,13 @@ impl Parser<'_> {
             let title = format!("`{}` begins no definition", self.text());
             let d = Diagnostic::new(codes::SYNTAX, span, title);
             self.report(d.help(format!("did you mean `{meant}`?")).replace(meant));
-            return if meant == "let" { self.let_item() } else { self.param_item() };
+            return match meant {
+                "let" => self.let_item(),
+                "test" => self.test_item(),
+                "use" => self.use_item(),
+                "pipe" => self.piece_item(),
+                _ => self.param_item(),
+            };
         }
         match self.text() {
             "let" => self.let_item(),
@@ -75,6 +81,11 @@ impl Parser<'_> {
 
     /// `lett a = …`, `parm n: …`: the keyword that is nearly written here.
     fn misspelt_keyword(&self) -> Option<&'static str> {
+        // `tset "…" { … }`, `ues "…"`.
+        if self.kind_at(self.at) == Some(Kind::Name) && self.kind_at(self.at + 1) == Some(Kind::String) {
+            let word = if self.text_at(self.at + 2) == "{" { "test" } else { "use" };
+            return (self.text() != word).then(|| nearest(self.text(), [word]).map(|_| word)).flatten();
+        }
         let two_names = self.kind_at(self.at) == Some(Kind::Name) && self.kind_at(self.at + 1) == Some(Kind::Name);
         if !two_names || RESERVED.contains(&self.text()) {
             return None;
@@ -82,6 +93,7 @@ impl Parser<'_> {
         let word = match self.text_at(self.at + 2) {
             "=" => "let",
             ":" => "param",
+            "(" => "pipe",
             _ => return None,
         };
         nearest(self.text(), [word]).map(|_| word)
