@@ -177,3 +177,18 @@ fn the_style() {
     let source = std::fs::read_to_string(root().join("tests/fmt/messy.weir")).unwrap();
     insta::assert_snapshot!(fmt::format(&source));
 }
+
+/// What pipelines say, as trees: a change of the parser that changes a meaning is seen here.
+#[test]
+fn trees_of_a_corpus() {
+    let mut files =
+        vec!["pipelines/quickstart.weir", "src/cli/init/pcap.weir", "src/cli/init/ndjson.weir", "tests/fmt/messy.weir"]
+            .into_iter()
+            .map(|path| (path.to_string(), std::fs::read_to_string(root().join(path)).unwrap()))
+            .collect::<Vec<_>>();
+    let tour = std::fs::read_to_string(root().join("docs/language.md")).unwrap();
+    let blocks = tour.split("```weir\n").skip(1).map(|b| b.split("\n```").next().unwrap().to_string());
+    files.extend(blocks.enumerate().map(|(n, text)| (format!("tour {n}"), text)));
+    let trees: String = files.iter().map(|(name, text)| format!("# {name}\n{}\n", tree_of(text))).collect();
+    insta::assert_snapshot!(trees);
+}

@@ -7,12 +7,14 @@
 mod call;
 mod constant;
 mod definitions;
+mod expect;
 mod expr;
 mod names;
 mod options;
 mod pieces;
 mod stages;
-mod tests;
+mod testing;
+mod unknown;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -105,7 +107,7 @@ pub(crate) struct Checker<'a> {
     /// No syntax error took anything out, and unused names were looked for.
     whole: bool,
     /// What a test changes; nothing when the file itself is checked.
-    under: tests::Under<'a>,
+    under: testing::Under<'a>,
     /// Pieces of pipe that are being called, from the outside in.
     calls: Vec<&'a Piece>,
     /// Windows for which the author has written a lateness, and where.
@@ -117,7 +119,7 @@ pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -
     let mut found = Checker::new(source, file, setting).run(whole);
     let sound = !found.diagnostics.iter().any(is_error);
     let is_nameless = found.diagnostics.iter().any(|d| d.code == codes::UNKNOWN_STREAM);
-    let (mut diagnostics, tests) = tests::check(source, file, setting, sound, is_nameless);
+    let (mut diagnostics, tests) = testing::check(source, file, setting, sound, is_nameless);
     found.diagnostics.append(&mut diagnostics);
     found.tests = tests;
     found
@@ -149,7 +151,7 @@ impl<'a> Checker<'a> {
             allowed: Vec::new(),
             looked_up: 0,
             whole: false,
-            under: tests::Under::default(),
+            under: testing::Under::default(),
             calls: Vec::new(),
             lateness: Vec::new(),
         }

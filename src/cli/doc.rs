@@ -13,7 +13,7 @@ Examples:
   weir doc                    what there is
   weir doc biflow             one component
   weir doc functions          also: types, literals, aggregates, tests, diagnostics, stream-flow
-  weir doc --all docs/reference";
+  weir doc --all              every page as Markdown, into docs/reference";
 
 #[derive(Args)]
 pub struct DocArgs {
@@ -21,7 +21,7 @@ pub struct DocArgs {
     #[arg(value_name = "NAME", conflicts_with = "all")]
     name: Option<String>,
     /// Write every page as Markdown into this directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs/reference")]
     all: Option<PathBuf>,
 }
 

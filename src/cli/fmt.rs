@@ -13,12 +13,12 @@ pub const EXAMPLES: &str = "\
 Examples:
   weir fmt my.weir           writes the file anew, if that changes it
   weir fmt --check pipelines/   prints what would change, and ends with 1 if anything would
-  weir fmt - < my.weir       from standard input to standard output";
+  weir fmt < my.weir         from standard input to standard output";
 
 #[derive(Args)]
 pub struct FmtArgs {
-    /// Pipelines, or directories of pipelines; `-` is standard input
-    #[arg(value_name = "PATH", required = true)]
+    /// Pipelines, or directories of pipelines; `-`, or nothing, is standard input
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Change nothing; print what would change
     #[arg(long)]
@@ -28,6 +28,9 @@ pub struct FmtArgs {
 pub fn run(args: &FmtArgs) -> u8 {
     let mut files = Vec::new();
     let mut code = OK;
+    if args.paths.is_empty() {
+        return standard_input(args.check);
+    }
     for path in &args.paths {
         if path == Path::new("-") {
             code = code.max(standard_input(args.check));
