@@ -176,8 +176,10 @@ impl Layout<'_> {
     fn expression(&self, range: Range, indent: usize) -> Vec<Doc> {
         let mut docs = Vec::new();
         let mut at = range.from;
+        // Where `or` stands, what `and` binds stays together.
+        let loosest = if self.split(range, "or").is_empty() { "and" } else { "or" };
         while at < range.to {
-            let breaks = at > range.from && (self.is(at, "and") || self.is(at, "or"));
+            let breaks = at > range.from && self.is(at, loosest);
             match breaks && self.tokens[at].comments.is_empty() {
                 true => docs.push(Doc::LineIn(indent)),
                 // Comments before the first are laid out by whoever asks.
