@@ -113,6 +113,10 @@ const MISTAKES: &[(&str, &str)] = &[
     ("misspelt_test", "let a = pcap(\"a.pcap\")\na | stdout\ntset \"t\" { expect a count == 0 }"),
     ("misspelt_pipe", "pip few(n: int) = limit(n)\npcap(\"a.pcap\") | few(3) | stdout"),
     ("misspelt_settings", "setings(memory: 1GiB)\npcap(\"a.pcap\") | stdout"),
+    (
+        "misspelt_rows",
+        "let a = pcap(\"a.pcap\") | biflow\na | stdout\ntest \"t\" { feed a with row [ { dst.port: 1 } ] }",
+    ),
     ("unit", r#"pcap("a.pcap") | biflow | where rtt > 5 | stdout"#),
     ("unit_of_zero", r#"pcap("a.pcap") | biflow | where rtt > 0 | stdout"#),
     ("unit_of_size", r#"pcap("a.pcap") | biflow | where sent_bytes > 1000 | stdout"#),

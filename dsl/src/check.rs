@@ -96,6 +96,8 @@ pub(crate) struct Checker<'a> {
     /// Nodes behind a `where` that is never true: checked, not run.
     dead: Vec<bool>,
     names: BTreeSet<String>,
+    /// The next number for a name that is taken.
+    numbers: HashMap<String, usize>,
     /// Unknown names already reported in a pipe, with their diagnostic.
     reported: HashMap<(usize, String), usize>,
     /// The pipe being checked, to tell its names from those of others.
@@ -145,6 +147,7 @@ impl<'a> Checker<'a> {
             nodes: Vec::new(),
             dead: Vec::new(),
             names: BTreeSet::new(),
+            numbers: HashMap::new(),
             reported: HashMap::new(),
             pipe: 0,
             settings: Settings::default(),
@@ -266,11 +269,13 @@ impl<'a> Checker<'a> {
     fn node_name(&mut self, wanted: &str, named: bool) -> String {
         let taken = |names: &BTreeSet<String>, name: &str| names.contains(name);
         let mut name = wanted.to_string();
-        let mut n = 2;
+        // Numbers go on from where they were, so that many stages of one name stay linear.
+        let mut n = self.numbers.get(wanted).copied().unwrap_or(2);
         while !named && taken(&self.names, &name) {
             name = format!("{wanted}#{n}");
             n += 1;
         }
+        self.numbers.insert(wanted.to_string(), n);
         self.names.insert(name.clone());
         name
     }

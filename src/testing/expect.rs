@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch};
 use weir_core::eval::Compiled;
-use weir_core::eval::text::text;
+use weir_core::eval::text::{int, text};
 use weir_core::ledger::{ComponentLedger, Counts, Ledger};
 use weir_sources::rows::batch;
 use weir_spec::expr::Comparison;
 use weir_spec::testing::{Expect, Expected, Row};
-use weir_spec::{Expr, Field, Schema, Span};
+use weir_spec::{Expr, Field, Schema, Span, Type, units};
 
 use super::scene::Scene;
 use super::table::{Mark, Table};
@@ -142,7 +142,11 @@ fn failing(rows: &[RowAt], at: usize, conditions: &[(Expr, Span)], schema: &Sche
 fn cells(row: &RowAt, fields: &[&Field]) -> Vec<String> {
     let cell = |field: &&Field| {
         let column = row.batch.column_by_name(&field.name)?;
-        text(column, &field.ty, row.at)
+        match &field.ty {
+            // As the language writes it, so that it can be copied into the test.
+            ty if *ty == Type::SIZE && column.is_valid(row.at) => Some(units::size(int(column, row.at))),
+            ty => text(column, ty, row.at),
+        }
     };
     fields.iter().map(|f| cell(f).unwrap_or_else(|| "none".into())).collect()
 }

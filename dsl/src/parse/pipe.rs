@@ -183,7 +183,14 @@ impl Parser<'_> {
             }
             return Head::Merge { inputs, span: Span::new(start.start, self.previous_end()) };
         }
-        if self.in_test && self.is("rows") && self.text_at(self.at + 1) == "[" {
+        let is_rows = self.kind_at(self.at) == Some(Kind::Name) && self.text_at(self.at + 1) == "[";
+        if self.in_test && is_rows {
+            if !self.is("rows") {
+                let title = format!("rows are written `rows [ … ]`, not `{} [`", self.text());
+                self.report(
+                    Diagnostic::new(codes::FOREIGN_SPELLING, start, title).help("write `rows`").replace("rows"),
+                );
+            }
             self.bump();
             let rows = self.rows();
             return Head::Rows { rows, span: Span::new(start.start, self.previous_end()) };
