@@ -27,9 +27,21 @@ pub fn format(source: &str) -> String {
         if next == text {
             return text;
         }
+        if said(&next) != said(&text) {
+            break;
+        }
         text = next;
     }
     source.to_string()
+}
+
+/// What a text says: its words and comments, but for commas, which may be added at the end of lists.
+fn said(source: &str) -> (Vec<&str>, Vec<&str>) {
+    let tokens = lex(source);
+    let (words, comments): (Vec<&Token>, Vec<&Token>) =
+        tokens.iter().filter(|t| t.kind != Kind::Space).partition(|t| t.is_significant());
+    let words = words.into_iter().map(|t| t.text(source).trim_end()).filter(|word| *word != ",");
+    (words.collect(), comments.into_iter().map(|t| t.text(source).trim_end()).collect())
 }
 
 fn once(source: &str) -> String {
@@ -57,7 +69,10 @@ fn is_broken(file: &File, item: &Item, diagnostics: &[Diagnostic]) -> bool {
     let span = item.span();
     let next = file.items.iter().map(|i| i.span().start).filter(|start| *start > span.start).min();
     let end = next.unwrap_or(usize::MAX);
-    diagnostics.iter().any(|d| (span.start..end).contains(&d.span().start))
+    let here = |at: Span| (span.start..end).contains(&at.start);
+    // An open bracket is told where it should end, which may be far behind.
+    let opens = |d: &Diagnostic| d.code == codes::UNCLOSED && d.labels.iter().any(|l| here(l.span));
+    diagnostics.iter().any(|d| here(d.span()) || opens(d))
 }
 
 /// A token with what stands before it.

@@ -262,7 +262,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn bump_bracket(&mut self) {
-        match self.ends[self.at] {
+        match self.ends.get(self.at).copied().flatten() {
             Some(crate::brackets::End::Closed(close)) => self.at = close + 1,
             _ => self.bump(),
         }

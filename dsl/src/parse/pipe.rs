@@ -152,7 +152,7 @@ impl Parser<'_> {
     }
 
     fn bump_over(&mut self) {
-        match self.ends[self.at] {
+        match self.ends.get(self.at).copied().flatten() {
             Some(crate::brackets::End::Closed(close)) => self.at = close + 1,
             _ => self.bump(),
         }
