@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::types::Int32Type;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
-    RecordBatch, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array, new_null_array,
+    RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array, new_null_array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Fields, SchemaRef};
@@ -38,6 +38,16 @@ pub fn data_type(repr: Repr) -> DataType {
 pub fn arrow_schema(schema: &Schema) -> SchemaRef {
     let field = |f: &weir_spec::Field| ArrowField::new(&f.name, data_type(f.repr), true);
     Arc::new(arrow_schema::Schema::new(schema.fields.iter().map(field).collect::<Fields>()))
+}
+
+/// Columns as rows; their number is given for the case that there is no column.
+pub fn record(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    match RecordBatch::try_new_with_options(schema.clone(), columns, &options) {
+        Ok(rows) => rows,
+        // Whoever makes columns makes one for each field, held as the field says, a value a row.
+        Err(error) => unreachable!("columns: {error}"),
+    }
 }
 
 /// A column without any value.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// Different values counted one by one before registers take over.
 const EXACT_MAX: usize = 128;
 /// Registers are chosen by this many bits: 4096 of them, a standard error of 1.6 %.
-const BITS: u32 = 12;
+const BITS: u32 = weir_spec::aggregate::DISTINCT_BITS;
 const REGISTERS: usize = 1 << BITS;
 
 /// An estimate of distinct hashes.

@@ -14,7 +14,7 @@ use arrow_schema::{DataType, Field, Fields};
 const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 const SMALLEST: f64 = 1e-9;
 /// Bins kept at most; the lowest ones are folded together beyond it, as the Agent does.
-pub const BINS_MAX: usize = 4096;
+pub const BINS_MAX: usize = weir_spec::aggregate::SKETCH_BINS_MAX;
 /// Keys are 16 bits; the outermost ones stand for infinity.
 const KEY_MAX: i16 = i16::MAX;
 
@@ -135,7 +135,7 @@ impl Sketch {
 
     /// Bytes that it takes, near enough for a budget.
     pub fn bytes(&self) -> usize {
-        std::mem::size_of::<Sketch>() + self.bins.len() * 24
+        std::mem::size_of::<Sketch>() + self.bins.len() * weir_spec::aggregate::SKETCH_BIN_BYTES
     }
 }
 

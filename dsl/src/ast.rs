@@ -277,6 +277,13 @@ pub enum Operator {
     Divide,
 }
 
+impl Operator {
+    pub fn is_comparison(self) -> bool {
+        use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+        matches!(self, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual)
+    }
+}
+
 #[derive(Debug)]
 pub enum ExprKind {
     /// A name with its dots, as written.

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use weir_spec::component::Need;
 use weir_spec::plan::{Node, OnFull, Output, Port, Settings, Stage};
 use weir_spec::testing::TestCase;
-use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Severity, Span, Stream, Type, Value};
+use weir_spec::{ComponentSpec, Diagnostic, Label, Plan, Span, Stream, Type, Value};
 
 use crate::ast::{File, Item, Name, Piece};
 use crate::{Setting, codes};
@@ -119,16 +119,12 @@ pub(crate) struct Checker<'a> {
 /// `whole` is false if a syntax error took something out of the file: what seems unused may not be.
 pub(crate) fn check(source: &str, file: &File, setting: &Setting, whole: bool) -> Found {
     let mut found = Checker::new(source, file, setting).run(whole);
-    let sound = !found.diagnostics.iter().any(is_error);
+    let sound = !found.diagnostics.iter().any(Diagnostic::is_error);
     let is_nameless = found.diagnostics.iter().any(|d| d.code == codes::UNKNOWN_STREAM);
     let (mut diagnostics, tests) = testing::check(source, file, setting, sound, is_nameless);
     found.diagnostics.append(&mut diagnostics);
     found.tests = tests;
     found
-}
-
-fn is_error(diagnostic: &Diagnostic) -> bool {
-    diagnostic.severity() == Severity::Error
 }
 
 impl<'a> Checker<'a> {
@@ -164,7 +160,7 @@ impl<'a> Checker<'a> {
         self.definitions();
         self.whole = whole;
         // What an error has taken out may be what uses the rest.
-        if whole && !self.diagnostics.iter().any(is_error) {
+        if whole && !self.diagnostics.iter().any(Diagnostic::is_error) {
             self.unused();
         }
         let runs = self.nodes.iter().any(|n| n.spec.is_sink());
@@ -195,7 +191,7 @@ impl<'a> Checker<'a> {
             !is_allowed
         });
         // Behind an error not every warning is found.
-        let sound = self.whole && !self.diagnostics.iter().any(is_error);
+        let sound = self.whole && !self.diagnostics.iter().any(Diagnostic::is_error);
         let unused: Vec<&Allowed> = allowed.iter().filter(|a| sound && !a.is_used && self.is_own(a.span)).collect();
         for unused in unused {
             let title = format!("there is no `{}` here to be allowed", unused.code);
@@ -323,7 +319,7 @@ impl<'a> Checker<'a> {
     fn shared_places(&mut self, plan: &Plan) {
         let mut taken: Vec<(Need, Span)> = Vec::new();
         for node in &plan.nodes {
-            for need in node.options().map_or_else(Vec::new, |values| (node.spec.needs)(values)) {
+            for need in node.needs() {
                 let (title, help) = match &need {
                     Need::Write(path) => {
                         (format!("two sinks write `{path}`"), "bring both streams together with `merge`")

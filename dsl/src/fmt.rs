@@ -191,8 +191,8 @@ impl Output {
     }
 
     fn break_line(&mut self, newlines: usize) {
-        if !self.text.is_empty() && !self.text.ends_with('\n') {
-            self.text += if newlines > 1 { "\n\n" } else { "\n" };
+        if !self.text.ends_with('\n') {
+            self.pending(newlines);
         }
     }
 

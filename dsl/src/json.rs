@@ -52,7 +52,7 @@ pub fn object(sources: &Sources, lines: &Lines, diagnostic: &Diagnostic) -> Valu
 pub fn short(sources: &Sources, lines: &Lines, diagnostic: &Diagnostic) -> String {
     let ((line, column), _) = position(sources, lines, diagnostic.span());
     let file = &sources.file(diagnostic.span().start).name;
-    let severity = if diagnostic.severity() == Severity::Error { "error" } else { "warning" };
+    let severity = if diagnostic.is_error() { "error" } else { "warning" };
     format!("{file}:{line}:{column}: {severity}[{}]: {}", diagnostic.code.0, diagnostic.title)
 }
 
@@ -60,7 +60,7 @@ pub fn short(sources: &Sources, lines: &Lines, diagnostic: &Diagnostic) -> Strin
 pub fn github(sources: &Sources, lines: &Lines, diagnostic: &Diagnostic) -> String {
     let ((line, column), (end_line, end_column)) = position(sources, lines, diagnostic.span());
     let file = &sources.file(diagnostic.span().start).name;
-    let severity = if diagnostic.severity() == Severity::Error { "error" } else { "warning" };
+    let severity = if diagnostic.is_error() { "error" } else { "warning" };
     let title = diagnostic.title.replace('%', "%25").replace('\n', "%0A");
     format!(
         "::{severity} file={file},line={line},col={column},endLine={end_line},endColumn={end_column},title={}::{title}",

@@ -106,7 +106,7 @@ pub fn check(bytes: &[u8], setting: &Setting) -> Checked {
     diagnostics.sort_by_key(|d| (d.span().start, d.severity()));
     diagnostics.dedup();
     let diagnostics = follow::leave_out(sources.text(), diagnostics);
-    let errors = sources::any_error(&diagnostics);
+    let errors = diagnostics.iter().any(Diagnostic::is_error);
     let diagnostics = diagnostics.into_iter().take(codes::SHOWN_MAX).collect();
     let (plan, tests) = if errors { (None, Vec::new()) } else { (checked.plan, checked.tests) };
     Checked { sources, diagnostics, plan, runs: checked.runs, missing_params: checked.missing_params, tests }

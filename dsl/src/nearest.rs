@@ -1,5 +1,7 @@
 //! Names that were probably meant.
 
+use weir_spec::Diagnostic;
+
 /// Edits (insert, delete, replace, swap neighbours) between two names.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
@@ -36,6 +38,14 @@ pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         (score, n)
     });
     scored.filter(|(score, n)| *score <= far.max(n.len() / 4)).min().map(|(_, n)| n)
+}
+
+/// A diagnostic with the name that was probably meant as its help, or else another one.
+pub fn meant(diagnostic: Diagnostic, near: Option<&str>, otherwise: impl FnOnce() -> String) -> Diagnostic {
+    match near {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")).replace(near),
+        None => diagnostic.help(otherwise()),
+    }
 }
 
 /// Names that a message lists in full.

@@ -183,8 +183,7 @@ impl<'a> Parser<'a> {
             let at_end = self.at > 0 && !goes_on(self.at - 1) && self.source[before..span.start].contains('\n');
             let d = match at_end {
                 true => {
-                    let next = Span::new(span.start, span.end);
-                    Diagnostic::new(codes::SYNTAX, Span::new(before, before), title).label(next, "this comes instead")
+                    Diagnostic::new(codes::SYNTAX, Span::new(before, before), title).label(span, "this comes instead")
                 }
                 false => Diagnostic::new(codes::SYNTAX, span, title),
             };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use weir_spec::{Diagnostic, Severity, Span};
+use weir_spec::{Diagnostic, Span};
 
 use crate::ast::{File, Item};
 use crate::parse::parse_part;
@@ -80,7 +80,11 @@ pub(crate) fn load(source: &str, setting: &Setting) -> Loaded {
     let span = loader.loaded.sources.add(setting.name, source);
     let items = loader.parse(span);
     loader.loaded.file.own = items.len();
-    loader.follow(items, Path::new(setting.name), &mut Vec::new());
+    // The file itself is where every chain begins; it is looked up only if there is one.
+    let uses = items.iter().any(|item| matches!(item, Item::Use { .. }));
+    let main = uses.then(|| (setting.read)(Path::new(setting.name)).ok()).flatten();
+    let mut chain = main.into_iter().map(|main| main.id).collect();
+    loader.follow(items, Path::new(setting.name), &mut chain);
     loader.loaded
 }
 
@@ -120,7 +124,7 @@ impl Loader<'_> {
             Ok(used) => used,
             Err(why) => return self.loaded.diagnostics.push(refuse(why)),
         };
-        if chain.contains(&used.id) || self.is_main(&used) {
+        if chain.contains(&used.id) {
             let d = Diagnostic::new(codes::CYCLE, span, format!("`{shown}` uses itself"));
             return self.loaded.diagnostics.push(d.help("move what both need into a file of its own"));
         }
@@ -152,13 +156,4 @@ impl Loader<'_> {
         self.follow(items, path, chain);
         chain.pop();
     }
-
-    fn is_main(&self, used: &Used) -> bool {
-        (self.setting.read)(Path::new(self.setting.name)).is_ok_and(|main| main.id == used.id)
-    }
-}
-
-/// Whether any of them is an error.
-pub fn any_error(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|d| d.severity() == Severity::Error)
 }

@@ -1,6 +1,6 @@
 //! `stdout`: rows on the terminal or into a pipe.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,8 +39,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 
 fn encoder(cx: &BuildCx) -> Result<Box<dyn Encoder>, Fault> {
     let options = StdoutOptions::read(&cx.values()).map_err(Fault::bug)?;
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let color = io::stdout().is_terminal() && !plain;
+    let color = terminal::is_colored(&io::stdout());
     Ok(encode::encoder(&options.encoding, &cx.inputs[0], color, cx.bounded))
 }
 

@@ -29,6 +29,11 @@ impl Terminal {
 
 static TERMINAL: Mutex<Terminal> = Mutex::new(Terminal { is_drawn: false, has_rows: false });
 
+/// Whether what goes to a stream is coloured: on a terminal, unless `NO_COLOR` says otherwise.
+pub fn is_colored(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Draws the line of progress in place of the one before. `false` if it may not be drawn, now or
 /// ever: standard error is no terminal, or it has rows.
 pub fn draw(line: &str) -> bool {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
 use weir_core::batch::{BATCH_ROWS, Times};
-use weir_core::columns::arrow_schema;
+use weir_core::columns::{arrow_schema, record};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
 use weir_spec::component::{Inputs, OutputSpec};
 use weir_spec::kinds;
@@ -112,12 +112,7 @@ impl Generate {
             .filter_map(|name| kind.index(name))
             .map(|at| column(&cells[at], &kind.fields[at]))
             .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(times.len()));
-        match RecordBatch::try_new_with_options(arrow_schema(&self.schema), columns, &options) {
-            Ok(rows) => rows,
-            // One cell a row was made for each field, held as the field says.
-            Err(error) => unreachable!("generate: {error}"),
-        }
+        record(&arrow_schema(&self.schema), columns, times.len())
     }
 
     fn cell(&mut self, name: &str, ty: &Type, repr: Repr, time: i64) -> Cell {

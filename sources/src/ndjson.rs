@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use async_trait::async_trait;
 use weir_core::acks::Tally;
 use weir_core::batch::{BATCH_ROWS, Times};
-use weir_core::columns::{WordBuilder, absent, arrow_schema};
+use weir_core::columns::{WordBuilder, absent, arrow_schema, record};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
 use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
 use weir_spec::kinds::rejected::{self, REJECTED};
 use weir_spec::memory::Memory;
 use weir_spec::option::{OptionError, OptionType};
-use weir_spec::schema::{Delivery, RowKind};
+use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream, Type};
 
 use crate::input::{Input, Next, Patience, resolve};
@@ -71,18 +71,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
     let options = NdjsonOptions::read(&cx.values()).map_err(Fault::bug)?;
     let files = resolve(&options.path, cx.places)?;
-    let time = time_column(&options);
+    let time = options.time.or_else(|| options.r#as.time_column().map(str::to_string));
     Ok(Box::new(NdJson { files, time, schema: cx.outputs[0].clone(), rejected: cx.outputs[1].clone() }))
-}
-
-fn time_column(options: &NdjsonOptions) -> Option<String> {
-    let stream = &options.r#as;
-    let first = || stream.schema.fields.iter().find(|f| f.ty == Type::Time).map(|f| f.name.clone());
-    match (&options.time, stream.row) {
-        (Some(time), _) => Some(time.clone()),
-        (None, RowKind::Kind(kind)) => Some(kind.time.to_string()),
-        (None, RowKind::Record) => first(),
-    }
 }
 
 struct NdJson {
@@ -272,7 +262,7 @@ impl Run<'_> {
             let fields = &self.source.schema.fields;
             let columns =
                 self.rows.cells.iter_mut().zip(fields).map(|(cells, field)| column(&std::mem::take(cells), field));
-            let rows = record(&self.source.schema, columns.collect(), n);
+            let rows = record(&arrow_schema(&self.source.schema), columns.collect(), n);
             let seen = std::mem::take(&mut self.rows.seen);
             cx.made(0, rows, Times::Seen { time: time.into(), seen: seen.into() }, ticket.split());
         }
@@ -304,20 +294,15 @@ impl Run<'_> {
             }),
             _ => absent(field.repr, bad.len()),
         };
-        record(&self.source.rejected, self.source.rejected.fields.iter().map(column).collect(), bad.len())
+        record(
+            &arrow_schema(&self.source.rejected),
+            self.source.rejected.fields.iter().map(column).collect(),
+            bad.len(),
+        )
     }
 }
 
 fn base64(data: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(data)
-}
-
-fn record(schema: &Arc<Schema>, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    match RecordBatch::try_new_with_options(arrow_schema(schema), columns, &options) {
-        Ok(rows) => rows,
-        // One cell a row was collected for each field, held as the field says.
-        Err(error) => unreachable!("rows: {error}"),
-    }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
 use weir_core::batch::Times;
-use weir_core::columns::arrow_schema;
+use weir_core::columns::{arrow_schema, record};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
 use weir_spec::plan::{Stage, WINDOW_START};
-use weir_spec::schema::RowKind;
 use weir_spec::testing::{ROWS, Row};
 use weir_spec::types::Type;
 use weir_spec::{Schema, Value};
@@ -20,16 +19,10 @@ pub const ENTRY: Entry = Entry { spec: &ROWS, build: Build::Source(build) };
 fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
     let Stage::Rows(rows) = &cx.node.stage else { return Err(Fault::bug("`rows` without rows")) };
     let stream = &cx.node.outputs[0].stream;
-    Ok(Box::new(Rows { rows: rows.clone(), time: time_column(stream), schema: cx.outputs[0].clone() }))
-}
-
-/// Where a row of a stream has its event time.
-pub fn time_column(stream: &weir_spec::Stream) -> Option<String> {
-    if let RowKind::Kind(kind) = stream.row {
-        return Some(kind.time.to_string());
-    }
-    let first = || stream.schema.fields.iter().find(|f| f.ty == Type::Time).map(|f| f.name.clone());
-    stream.schema.field(WINDOW_START).map(|f| f.name.clone()).or_else(first)
+    // A window's rows stand at its beginning, wherever that column is.
+    let window = stream.schema.field(WINDOW_START).map(|field| field.name.as_str());
+    let time = window.or(stream.time_column()).map(str::to_string);
+    Ok(Box::new(Rows { rows: rows.clone(), time, schema: cx.outputs[0].clone() }))
 }
 
 struct Rows {
@@ -70,13 +63,7 @@ pub fn batch(rows: &[Row], schema: &Schema) -> RecordBatch {
         let cells: Vec<Cell> = rows.iter().map(|row| cell(value(row, &field.name), &field.ty)).collect();
         column(&cells, field)
     };
-    let columns = schema.fields.iter().map(of).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    match RecordBatch::try_new_with_options(arrow_schema(schema), columns, &options) {
-        Ok(rows) => rows,
-        // One cell a row for each field, held as the field says.
-        Err(error) => unreachable!("rows: {error}"),
-    }
+    record(&arrow_schema(schema), schema.fields.iter().map(of).collect(), rows.len())
 }
 
 fn cell(value: Option<&Value>, ty: &Type) -> Cell {

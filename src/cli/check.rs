@@ -49,7 +49,7 @@ pub fn run(args: &CheckArgs) -> u8 {
         }
         let checked = pipeline::check(&text, &params);
         said += checked.diagnostics.len();
-        if pipeline::report(&checked, &args.format, &mut out, terminal) {
+        if pipeline::report(&checked, &args.format, &mut out) {
             code = WRONG;
         }
     }

@@ -43,8 +43,8 @@ pub fn run(args: &DocArgs) -> u8 {
     if let Some(aggregate) = weir_spec::aggregate::find(name) {
         return say(&format!("{}\n\n{}, of {}.\n", aggregate.signature, aggregate.summary, aggregate.takes));
     }
-    if weir_dsl::explain::find(name).is_some() {
-        return super::explain::run(&super::explain::ExplainArgs { code: Some(name.clone()) });
+    if let Some(text) = super::explain::text(name) {
+        return say(&text);
     }
     let names: Vec<String> = pages().into_iter().map(|page| page.name).collect();
     let known = names.iter().map(String::as_str).chain(weir_spec::function::ALL.iter().map(|f| f.name));

@@ -14,7 +14,7 @@ Examples:
 pub struct ExplainArgs {
     /// A code, as a message shows it
     #[arg(value_name = "CODE")]
-    pub code: Option<String>,
+    code: Option<String>,
 }
 
 pub fn run(args: &ExplainArgs) -> u8 {
@@ -36,7 +36,7 @@ pub fn run(args: &ExplainArgs) -> u8 {
 }
 
 /// The explanation of a code, as the terminal shows it.
-fn text(code: &str) -> Option<String> {
+pub fn text(code: &str) -> Option<String> {
     let (code, meaning, explanation) = explain::find(code)?;
     let mut text = format!("{}: {meaning}\n\n{}\n", code.0, wrap(explanation.text));
     for (title, pipeline) in [("This has it", explanation.wrong), ("This does not", explanation.right)] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_dsl::Checked;
-use weir_spec::{Diagnostic, Severity};
+use weir_spec::Diagnostic;
 
 use super::pipeline::{Text, check};
 
@@ -32,7 +32,7 @@ pub fn fix(text: &mut Text, params: &BTreeMap<String, String>) -> usize {
 
 /// Errors, then warnings.
 fn weight(checked: &Checked) -> (usize, usize) {
-    let errors = checked.diagnostics.iter().filter(|d| d.severity() == Severity::Error).count();
+    let errors = checked.diagnostics.iter().filter(|d| d.is_error()).count();
     (errors, checked.diagnostics.len() - errors)
 }
 

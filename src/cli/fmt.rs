@@ -1,11 +1,12 @@
 //! `weir fmt`: pipelines in the one style.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use similar::{ChangeTag, TextDiff};
 use weir_dsl::{fmt, text};
+use weir_sinks::terminal;
 
 use super::{FAILED, OK, WRONG, pipeline, say};
 
@@ -29,12 +30,10 @@ pub fn run(args: &FmtArgs) -> u8 {
     let mut files = Vec::new();
     let mut code = OK;
     if args.paths.is_empty() {
-        return standard_input(args.check);
+        return one_file(Path::new("-"), args.check);
     }
     for path in &args.paths {
-        if path == Path::new("-") {
-            code = code.max(standard_input(args.check));
-        } else if let Err(line) = pipeline::collect(path, &mut files) {
+        if let Err(line) = pipeline::collect(path, &mut files) {
             anstream::eprintln!("error: {line}");
             code = WRONG;
         }
@@ -45,24 +44,7 @@ pub fn run(args: &FmtArgs) -> u8 {
     code
 }
 
-fn standard_input(check: bool) -> u8 {
-    let mut bytes = Vec::new();
-    if let Err(error) = std::io::stdin().take(pipeline::FILE_BYTES_MAX).read_to_end(&mut bytes) {
-        anstream::eprintln!("error: cannot read standard input: {error}");
-        return WRONG;
-    }
-    match text::decode(&bytes) {
-        Err(diagnostic) => {
-            anstream::eprintln!("error: <stdin>: {}", diagnostic.title);
-            WRONG
-        }
-        Ok(source) => {
-            let formatted = fmt::format(source);
-            if check { differs("<stdin>", source, &formatted) } else { say(&formatted) }
-        }
-    }
-}
-
+/// Formats a file in its place, or standard input to standard output.
 fn one_file(path: &Path, check: bool) -> u8 {
     let text = match pipeline::read_file(path) {
         Ok(text) => text,
@@ -82,6 +64,9 @@ fn one_file(path: &Path, check: bool) -> u8 {
     if check {
         return differs(&text.name, source, &formatted);
     }
+    if text.name == pipeline::STDIN {
+        return say(&formatted);
+    }
     if formatted == source {
         return OK;
     }
@@ -99,7 +84,7 @@ fn differs(name: &str, before: &str, after: &str) -> u8 {
     if before == after {
         return OK;
     }
-    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let color = terminal::is_colored(&std::io::stdout());
     let diff = TextDiff::from_lines(before, after);
     let mut out = format!("--- {name}\n+++ {name}, formatted\n");
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use weir_core::component::Places;
 use weir_dsl::text::Lines;
 use weir_dsl::{Checked, Setting, Used, json, render};
-use weir_spec::Severity;
+use weir_sinks::terminal;
+use weir_spec::Diagnostic;
 
 use super::{Format, FormatArgs, PipelineArgs};
 use crate::components::SPECS;
@@ -99,27 +100,33 @@ pub fn check(text: &Text, params: &BTreeMap<String, String>) -> Checked {
 }
 
 /// Writes the diagnostics; true if the pipeline may not be used.
-pub fn report(checked: &Checked, format: &FormatArgs, out: &mut dyn Write, terminal: bool) -> bool {
-    let sources = &checked.sources;
-    let lines = Lines::new(sources.text());
-    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+pub fn report(checked: &Checked, format: &FormatArgs, out: &mut (impl Write + IsTerminal)) -> bool {
+    let lines = Lines::new(checked.sources.text());
+    let color = terminal::is_colored(out);
     for diagnostic in &checked.diagnostics {
-        let shown = match format.format {
-            Format::Human => render::human(sources, diagnostic, color) + "\n",
-            Format::Short => json::short(sources, &lines, diagnostic),
-            Format::Json => json::object(sources, &lines, diagnostic).to_string(),
-            Format::Github => json::github(sources, &lines, diagnostic),
-        };
+        let shown = shown(checked, &lines, diagnostic, format.format, color);
+        let gap = if format.format == Format::Human { "\n" } else { "" };
         // A reader that has gone away needs no diagnostics.
-        let _ = writeln!(out, "{shown}");
+        let _ = writeln!(out, "{shown}{gap}");
     }
-    let errors = checked.diagnostics.iter().filter(|d| d.severity() == Severity::Error).count();
+    let errors = checked.diagnostics.iter().filter(|d| d.is_error()).count();
     errors > 0 || (format.deny_warnings && !checked.diagnostics.is_empty())
 }
 
 /// The same to standard error, for verbs whose result is something else.
 pub fn report_aside(checked: &Checked, format: &FormatArgs) -> bool {
-    report(checked, format, &mut std::io::stderr(), std::io::stderr().is_terminal())
+    report(checked, format, &mut std::io::stderr())
+}
+
+/// One diagnostic of a pipeline in a format.
+pub fn shown(checked: &Checked, lines: &Lines, diagnostic: &Diagnostic, format: Format, color: bool) -> String {
+    let sources = &checked.sources;
+    match format {
+        Format::Human => render::human(sources, diagnostic, color),
+        Format::Short => json::short(sources, lines, diagnostic),
+        Format::Json => json::object(sources, lines, diagnostic).to_string(),
+        Format::Github => json::github(sources, lines, diagnostic),
+    }
 }
 
 /// Reads and checks what the arguments name, and says what is wrong; `None` if it may not be used.

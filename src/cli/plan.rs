@@ -91,8 +91,7 @@ fn memory(out: &mut String, plan: &Plan, layout: &Layout, division: &Division) {
 fn needs(out: &mut String, plan: &Plan) {
     let mut lines = Vec::new();
     for node in &plan.nodes {
-        let Some(values) = node.options() else { continue };
-        for need in (node.spec.needs)(values) {
+        for need in node.needs() {
             let what = match need {
                 Need::Read(path) => format!("reads {path}"),
                 Need::StandardInput => "reads standard input".to_string(),

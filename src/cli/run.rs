@@ -58,8 +58,7 @@ pub fn run(args: &RunArgs) -> u8 {
 
 /// Whether a source reads standard input.
 fn reads_stdin(plan: &Plan) -> bool {
-    let needs = |node: &Node| node.options().map_or_else(Vec::new, |values| (node.spec.needs)(values));
-    plan.nodes.iter().flat_map(needs).any(|need| need == Need::StandardInput)
+    plan.nodes.iter().flat_map(Node::needs).any(|need| need == Need::StandardInput)
 }
 
 fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {

@@ -1,13 +1,14 @@
 //! `weir test`: the test blocks of pipelines, in virtual time.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use weir_dsl::text::Lines;
-use weir_dsl::{Checked, Sources, codes, json as diagnostics, render};
+use weir_dsl::{Checked, codes, json as diagnostics};
+use weir_sinks::terminal;
 use weir_spec::Diagnostic;
 use weir_spec::testing::TestCase;
 
@@ -107,7 +108,7 @@ fn one_file(path: &Path, args: &TestArgs, tally: &mut Tally) {
         match args.format.format {
             Format::Json => say(&object(&checked, case, outcome.failure.as_ref(), millis)),
             Format::Human => human_line(&checked, case, outcome.failure.as_ref(), millis),
-            _ => outcome.failure.iter().for_each(|f| say(&line(&checked, &diagnostic(f), args.format.format))),
+            format => outcome.failure.iter().for_each(|failure| say(&shown(&checked, failure, format))),
         }
     }
 }
@@ -117,27 +118,20 @@ fn human_line(checked: &Checked, case: &TestCase, failure: Option<&Failure>, mil
         return say(&format!("  ok    {}  {millis:.0} ms", case.name));
     };
     say(&format!("  FAIL  {}  {millis:.0} ms\n", case.name));
-    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    say(&render::human(&checked.sources, &diagnostic(failure), color));
+    say(&shown(checked, failure, Format::Human));
     if !failure.seen.is_empty() {
         say(&format!("\n{}", failure.seen.lines().map(|l| format!("  {l}\n")).collect::<String>()));
     }
 }
 
-fn diagnostic(failure: &Failure) -> Diagnostic {
-    Diagnostic::new(codes::EXPECTATION, failure.span, failure.title.as_str())
-}
-
-fn line(checked: &Checked, diagnostic: &Diagnostic, format: Format) -> String {
+fn shown(checked: &Checked, failure: &Failure, format: Format) -> String {
     let lines = Lines::new(checked.sources.text());
-    match format {
-        Format::Github => diagnostics::github(&checked.sources, &lines, diagnostic),
-        _ => diagnostics::short(&checked.sources, &lines, diagnostic),
-    }
+    let diagnostic = Diagnostic::new(codes::EXPECTATION, failure.span, failure.title.as_str());
+    pipeline::shown(checked, &lines, &diagnostic, format, terminal::is_colored(&std::io::stdout()))
 }
 
 fn object(checked: &Checked, case: &TestCase, failure: Option<&Failure>, millis: f64) -> String {
-    let sources: &Sources = &checked.sources;
+    let sources = &checked.sources;
     let lines = Lines::new(sources.text());
     let place = |span| diagnostics::position(sources, &lines, span).0;
     let (line, column) = place(failure.map_or(case.span, |f| f.span));

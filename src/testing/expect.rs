@@ -7,7 +7,6 @@ use weir_core::eval::Compiled;
 use weir_core::eval::text::{int, text};
 use weir_core::ledger::{ComponentLedger, Counts, Ledger};
 use weir_sources::rows::batch;
-use weir_spec::expr::Comparison;
 use weir_spec::testing::{Expect, Expected, Row};
 use weir_spec::{Expr, Field, Schema, Span, Type, units};
 
@@ -31,38 +30,28 @@ pub fn check(expect: &Expect, scene: &Scene, ledger: &Ledger) -> Option<(String,
                 name => component.map_or(0, |c| counter(c, name)),
             };
             let what = if name == "count" { "rows".to_string() } else { format!("`{name}`") };
-            let title = format!("`{target}` has {found} {what}, expected {} {value}", symbol(*op));
+            let title = format!("`{target}` has {found} {what}, expected {} {value}", op.symbol());
             let fate = component.filter(|_| expect.is_sink).map_or_else(String::new, fate);
-            (!holds(*op, found, *value)).then(|| (title, table(&expect.schema, &rows) + &fate))
+            (!op.holds(found.cmp(value))).then(|| (title, table(&expect.schema, &rows) + &fate))
         }
         Expected::Dropped { reason, op, value } => {
             let dropped = component.and_then(|c| c.dropped.get(reason)).copied().unwrap_or(0) as i64;
-            let title = format!("`{target}` dropped {dropped} rows for `{reason}`, expected {} {value}", symbol(*op));
+            let title = format!("`{target}` dropped {dropped} rows for `{reason}`, expected {} {value}", op.symbol());
             let all = component.map(|c| c.dropped.iter().map(|(why, n)| format!("dropped {why}: {n}\n")).collect());
-            (!holds(*op, dropped, *value)).then(|| (title, all.unwrap_or_default()))
+            (!op.holds(dropped.cmp(value))).then(|| (title, all.unwrap_or_default()))
         }
         Expected::Any(conditions) => {
-            let hit = (0..rows.len()).any(|at| failing(&rows, at, conditions, &expect.schema).is_none());
             let title = format!("no row of `{target}` meets all of this, {} seen", rows.len());
+            let hit = meets(&rows, conditions, &expect.schema).contains(&true);
             (!hit).then(|| (title, table(&expect.schema, &rows)))
         }
         Expected::All(conditions) => {
-            let bad: Vec<RowAt> = rows
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| failing(&rows, *at, conditions, &expect.schema).is_some())
-                .map(|(_, row)| row.clone())
-                .collect();
+            let bad = those(false, &rows, conditions, &expect.schema);
             let title = format!("{} of {} rows of `{target}` do not meet this", bad.len(), rows.len());
             (!bad.is_empty()).then(|| (title, table(&expect.schema, &bad)))
         }
         Expected::None(conditions) => {
-            let bad: Vec<RowAt> = rows
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| failing(&rows, *at, conditions, &expect.schema).is_none())
-                .map(|(_, row)| row.clone())
-                .collect();
+            let bad = those(true, &rows, conditions, &expect.schema);
             let title = format!("{} of {} rows of `{target}` meet this, none should", bad.len(), rows.len());
             (!bad.is_empty()).then(|| (title, table(&expect.schema, &bad)))
         }
@@ -108,35 +97,21 @@ fn counter(component: &ComponentLedger, name: &str) -> i64 {
     n as i64
 }
 
-fn holds(op: Comparison, a: i64, b: i64) -> bool {
-    match op {
-        Comparison::Equal => a == b,
-        Comparison::NotEqual => a != b,
-        Comparison::Less => a < b,
-        Comparison::LessOrEqual => a <= b,
-        Comparison::Greater => a > b,
-        Comparison::GreaterOrEqual => a >= b,
-    }
-}
-
-fn symbol(op: Comparison) -> &'static str {
-    match op {
-        Comparison::Equal => "==",
-        Comparison::NotEqual => "!=",
-        Comparison::Less => "<",
-        Comparison::LessOrEqual => "<=",
-        Comparison::Greater => ">",
-        Comparison::GreaterOrEqual => ">=",
-    }
-}
-
-/// The first condition that a row does not meet.
-fn failing(rows: &[RowAt], at: usize, conditions: &[(Expr, Span)], schema: &Schema) -> Option<Span> {
-    let row = &rows[at];
-    let one = row.batch.slice(row.at, 1);
+/// Of each row whether it meets every condition.
+fn meets(rows: &[RowAt], conditions: &[(Expr, Span)], schema: &Schema) -> Vec<bool> {
     let counts = Arc::new(Counts::default());
-    let met = |condition: &Expr| Compiled::new(condition, schema, &counts).mask(&one).value(0);
-    conditions.iter().find(|(condition, _)| !met(condition)).map(|(_, span)| *span)
+    let conditions: Vec<Compiled> = conditions.iter().map(|(c, _)| Compiled::new(c, schema, &counts)).collect();
+    let meets = |row: &RowAt| {
+        let one = row.batch.slice(row.at, 1);
+        conditions.iter().all(|condition| condition.mask(&one).value(0))
+    };
+    rows.iter().map(meets).collect()
+}
+
+/// The rows that meet every condition, or those that do not.
+fn those(meeting: bool, rows: &[RowAt], conditions: &[(Expr, Span)], schema: &Schema) -> Vec<RowAt> {
+    let met = meets(rows, conditions, schema);
+    rows.iter().zip(met).filter(|(_, met)| *met == meeting).map(|(row, _)| row.clone()).collect()
 }
 
 fn cells(row: &RowAt, fields: &[&Field]) -> Vec<String> {

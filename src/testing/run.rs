@@ -1,6 +1,5 @@
 //! One test, step by step: each runs until nothing moves.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,6 @@ use weir_core::component::Places;
 use weir_core::graph::{Handle, Setup};
 use weir_core::{Clock, Entry, Fault, Graph, Time};
 use weir_spec::component::Need;
-use weir_spec::plan::Stage;
 use weir_spec::testing::{StepKind, TestCase};
 use weir_spec::{Plan, Span};
 
@@ -43,11 +41,10 @@ pub fn missing_fixtures(case: &TestCase, places: &Places) -> Vec<(Span, String)>
     for step in &case.steps {
         let StepKind::Feed { plan, .. } = &step.kind else { continue };
         for node in &plan.nodes {
-            let Stage::Options(values) = &node.stage else { continue };
-            for need in (node.spec.needs)(values) {
+            for need in node.needs() {
                 if let Need::Read(path) = need
                     && !path.contains(['*', '?', '['])
-                    && !Path::new(&places.to_read(&path)).exists()
+                    && !places.to_read(&path).exists()
                 {
                     missing.push((node.span, path));
                 }

@@ -312,12 +312,7 @@ impl Transform for Biflow {
         let time: ScalarBuffer<i64> = records.iter().map(|(f, _)| f.end).collect::<Vec<_>>().into();
         let contexts = &self.contexts;
         let columns = columns::build(&records, &self.schema, &|flow| contexts.text(flow));
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(records.len()));
-        let rows = match RecordBatch::try_new_with_options(self.arrow.clone(), columns, &options) {
-            Ok(rows) => rows,
-            // One column a field, one value a record.
-            Err(error) => unreachable!("biflow records: {error}"),
-        };
+        let rows = weir_core::columns::record(&self.arrow, columns, records.len());
         let acks = self.acks();
         out.make(0, rows, Times::Seen { time, seen: seen.into() }, acks);
     }

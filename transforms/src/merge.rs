@@ -7,7 +7,7 @@ use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
 use weir_spec::component::Inputs;
 use weir_spec::{ComponentSpec, Schema, Shape};
 
-use crate::project::record;
+use weir_core::columns::record;
 
 pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use weir_core::columns::arrow_schema;
+use arrow_array::{ArrayRef, RecordBatch};
+use weir_core::columns::{arrow_schema, record};
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
 use weir_spec::plan::Stage;
@@ -106,15 +106,5 @@ fn put(schema: &mut Schema, columns: &mut Vec<ArrayRef>, name: &str, compiled: &
             schema.fields.push(field);
             columns.push(value);
         }
-    }
-}
-
-/// Columns as rows; their number is given for the case that no column is left.
-pub(crate) fn record(schema: &arrow_schema::SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    match RecordBatch::try_new_with_options(schema.clone(), columns, &options) {
-        Ok(rows) => rows,
-        // Every expression gives one value a row, held as its type says.
-        Err(error) => unreachable!("columns: {error}"),
     }
 }

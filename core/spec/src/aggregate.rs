@@ -23,12 +23,19 @@ pub enum Aggregate {
     Sketch,
 }
 
+/// Bins of a quantile sketch.
+pub const SKETCH_BINS_MAX: usize = 4096;
+/// Bytes of a bin.
+pub const SKETCH_BIN_BYTES: usize = 24;
+/// Bits that choose a register of an estimate of distinct values; a register is a byte.
+pub const DISTINCT_BITS: u32 = 12;
+
 impl Aggregate {
     /// Bytes that its state takes at most; texts that `first` and `last` keep are taken as short.
     pub fn bytes_max(self) -> usize {
         match self {
-            Aggregate::Distinct => 48 + (1 << 12),
-            Aggregate::Quantile(_) | Aggregate::Sketch => 48 + 4096 * 24,
+            Aggregate::Distinct => 48 + (1 << DISTINCT_BITS),
+            Aggregate::Quantile(_) | Aggregate::Sketch => 48 + SKETCH_BINS_MAX * SKETCH_BIN_BYTES,
             Aggregate::First | Aggregate::Last => 128,
             _ => 48,
         }

@@ -92,6 +92,10 @@ impl Diagnostic {
         self.code.severity()
     }
 
+    pub fn is_error(&self) -> bool {
+        self.severity() == Severity::Error
+    }
+
     pub fn span(&self) -> Span {
         self.labels[0].span
     }

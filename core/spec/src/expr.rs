@@ -1,5 +1,7 @@
 //! Typed expressions over the columns of a row. `weir-dsl` makes them, `weir-core` runs them.
 
+use std::cmp::Ordering;
+
 use std::fmt;
 
 use crate::component::Columns;
@@ -119,6 +121,18 @@ impl Expr {
 }
 
 impl Comparison {
+    /// Whether it is true of two values in that order.
+    pub fn holds(self, order: Ordering) -> bool {
+        match self {
+            Comparison::Equal => order.is_eq(),
+            Comparison::NotEqual => order.is_ne(),
+            Comparison::Less => order.is_lt(),
+            Comparison::LessOrEqual => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::GreaterOrEqual => order.is_ge(),
+        }
+    }
+
     pub fn symbol(self) -> &'static str {
         match self {
             Comparison::Equal => "==",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::aggregate::AggregateCall;
-use crate::component::{ComponentSpec, Shape};
+use crate::component::{ComponentSpec, Need, Shape};
 use crate::diagnostic::Span;
 use crate::expr::Expr;
 use crate::memory::{self, Division, Memory};
@@ -168,6 +168,11 @@ impl Node {
             Stage::Options(values) => Some(values),
             _ => None,
         }
+    }
+
+    /// What it needs from the machine.
+    pub fn needs(&self) -> Vec<Need> {
+        self.options().map_or_else(Vec::new, |values| (self.spec.needs)(values))
     }
 
     pub fn memory(&self) -> Memory {

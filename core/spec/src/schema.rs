@@ -198,6 +198,14 @@ impl Stream {
         }
     }
 
+    /// Where a row has its event time: the kind's column, or the first time there is.
+    pub fn time_column(&self) -> Option<&str> {
+        match self.row {
+            RowKind::Kind(kind) => Some(kind.time),
+            RowKind::Record => self.schema.fields.iter().find(|f| f.ty == Type::Time).map(|f| f.name.as_str()),
+        }
+    }
+
     /// A stream about which nothing is known because of an error reported elsewhere.
     pub fn poisoned() -> Stream {
         Stream { poisoned: true, ..Stream::record(Schema::default()) }

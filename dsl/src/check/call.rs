@@ -9,7 +9,7 @@ use weir_spec::{Diagnostic, Span, Value, aggregate};
 use super::{Checker, Scope};
 use crate::ast::{Arg, ExprKind, Name};
 use crate::codes;
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 
 impl Checker<'_> {
     pub(super) fn call_expr(&mut self, name: &Name, args: &[Arg], span: Span, scope: &mut Scope) -> Typed {
@@ -60,10 +60,9 @@ impl Checker<'_> {
             return self.report(d.help("the largest groups of a window: `| top(5, by: …)` after it"));
         }
         let d = Diagnostic::new(codes::UNKNOWN_FUNCTION, name.span, format!("there is no function `{}`", name.text));
-        let d = match nearest(&name.text, names.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("the functions are {}", list(names.iter().copied()))),
-        };
+        let d = meant(d, nearest(&name.text, names.iter().copied()), || {
+            format!("the functions are {}", list(names.iter().copied()))
+        });
         self.report_name(&name.text, d);
     }
 

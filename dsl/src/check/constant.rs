@@ -64,14 +64,7 @@ fn compare(op: Comparison, a: &Value, b: &Value) -> Option<bool> {
             _ => Ordering::Less,
         },
     };
-    Some(match op {
-        Comparison::Equal => order.is_eq(),
-        Comparison::NotEqual => order.is_ne(),
-        Comparison::Less => order.is_lt(),
-        Comparison::LessOrEqual => order.is_le(),
-        Comparison::Greater => order.is_gt(),
-        Comparison::GreaterOrEqual => order.is_ge(),
-    })
+    Some(op.holds(order))
 }
 
 fn is_in(value: &Value, item: &Value) -> bool {

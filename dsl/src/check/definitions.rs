@@ -8,7 +8,7 @@ use weir_spec::{Diagnostic, Span, Type, Value};
 
 use super::{Allowed, Built, Checker, Definition, Known, Scope, duplicate};
 use crate::ast::{Arg, Expr, ExprKind, Head, Item, LetValue, Name, Param, Piece, Pipe, TypeName};
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 use crate::{codes, literal};
 
 /// Names that `settings` takes, with what each is.
@@ -151,10 +151,9 @@ impl Checker<'_> {
             None => {
                 let names = TYPES.iter().map(|(name, _)| *name);
                 let d = Diagnostic::new(codes::TYPE_MISMATCH, ty.span, format!("there is no type `{word}`"));
-                let d = match nearest(word, names.clone()) {
-                    Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-                    None => d.help(format!("the types are {} and `list<…>` of them", list(names))),
-                };
+                let d = meant(d, nearest(word, names.clone()), || {
+                    format!("the types are {} and `list<…>` of them", list(names))
+                });
                 self.report(d);
                 None
             }
@@ -187,10 +186,7 @@ impl Checker<'_> {
         let Some((setting, ty)) = known else {
             let names = SETTINGS.iter().map(|(n, _)| *n);
             let d = Diagnostic::new(codes::UNKNOWN_SETTING, name.span, format!("there is no setting `{}`", name.text));
-            let d = match nearest(&name.text, names.clone()) {
-                Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-                None => d.help(format!("the settings are {}", list(names))),
-            };
+            let d = meant(d, nearest(&name.text, names.clone()), || format!("the settings are {}", list(names)));
             return self.report(d);
         };
         let Some(value) = self.option_constant(setting, *ty, false, &arg.value) else { return };

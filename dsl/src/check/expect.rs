@@ -1,14 +1,15 @@
 //! Expectations of a test: what is looked at, and what has to be so.
 
-use weir_spec::expr::{Comparison, Expr as Typed};
+use weir_spec::expr::Expr as Typed;
 use weir_spec::plan::{Port, Stage as Planned};
 use weir_spec::testing::{self, Expect, Expected as Wanted, Row};
 use weir_spec::{ComponentSpec, Diagnostic, Span, Stream, Type};
 
+use super::expr::comparison;
 use super::{Checker, Scope};
-use crate::ast::{Expected, Expr, Name, Operator, Quantifier, StreamName};
+use crate::ast::{Expected, Expr, Name, Quantifier, StreamName};
 use crate::codes;
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 
 /// What is counted of every node; `count` are the rows that came out of it.
 const COUNTERS: &[&str] = &["count", "in", "out", "made", "absorbed", "held", "retries"];
@@ -77,10 +78,9 @@ impl<'a> Checker<'a> {
             return Some(name.text.clone());
         }
         let d = Diagnostic::new(codes::BAD_TEST, name.span, format!("`{}` is nothing that is counted", name.text));
-        self.report(match nearest(&name.text, COUNTERS.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("there are {}", list(COUNTERS.iter().copied()))),
-        });
+        self.report(meant(d, nearest(&name.text, COUNTERS.iter().copied()), || {
+            format!("there are {}", list(COUNTERS.iter().copied()))
+        }));
         None
     }
 
@@ -94,10 +94,9 @@ impl<'a> Checker<'a> {
         }
         let title = format!("nothing is dropped here for the reason `{}`", reason.text);
         let d = Diagnostic::new(codes::BAD_TEST, reason.span, title);
-        self.report(match nearest(&reason.text, known.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("the reasons are {}", list(known))),
-        });
+        self.report(meant(d, nearest(&reason.text, known.iter().copied()), || {
+            format!("the reasons are {}", list(known))
+        }));
         None
     }
 
@@ -106,16 +105,5 @@ impl<'a> Checker<'a> {
         let typed = conditions.iter().map(|c| (self.condition(c, &mut Scope::rows(stream)), c.span));
         let typed: Vec<(Typed, Span)> = typed.collect();
         typed.iter().all(|(t, _)| !t.ty.is_unknown()).then_some(typed)
-    }
-}
-
-fn comparison(op: Operator) -> Comparison {
-    match op {
-        Operator::NotEqual => Comparison::NotEqual,
-        Operator::Less => Comparison::Less,
-        Operator::LessOrEqual => Comparison::LessOrEqual,
-        Operator::Greater => Comparison::Greater,
-        Operator::GreaterOrEqual => Comparison::GreaterOrEqual,
-        _ => Comparison::Equal,
     }
 }

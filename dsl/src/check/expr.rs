@@ -7,7 +7,7 @@ use weir_spec::{Diagnostic, Span, Stream, Value};
 
 use super::{Built, Checker, Scope};
 use crate::ast::{Expr, ExprKind, Operator};
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 use crate::{codes, literal};
 
 /// The hint for a name that `in` looks into: there a list is in its place.
@@ -231,10 +231,7 @@ impl Checker<'_> {
         let near = nearest(name, known).map(str::to_string);
         near.iter().for_each(|near| self.touch(near));
         let d = Diagnostic::new(codes::NOT_CONSTANT, span, format!("`{name}` is no value that is known before start"));
-        let d = match near {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help("a text stands in quotes; columns cannot be used here"),
-        };
+        let d = meant(d, near.as_deref(), || "a text stands in quotes; columns cannot be used here".to_string());
         self.report_name(name, d);
         Typed::unknown()
     }
@@ -357,14 +354,7 @@ impl Checker<'_> {
             return Typed { ty: Type::Bool, node: Node::Literal(Value::None) };
         }
         let (mut a, mut b) = self.operands(left, right, scope);
-        let comparison = match op {
-            Operator::Equal => Comparison::Equal,
-            Operator::NotEqual => Comparison::NotEqual,
-            Operator::Less => Comparison::Less,
-            Operator::LessOrEqual => Comparison::LessOrEqual,
-            Operator::Greater => Comparison::Greater,
-            _ => Comparison::GreaterOrEqual,
-        };
+        let comparison = comparison(op);
         let (x, y) = (a.ty.element().clone(), b.ty.element().clone());
         if x.is_unknown() || y.is_unknown() {
             return Typed { ty: Type::Bool, node: Node::Literal(Value::None) };
@@ -509,6 +499,18 @@ impl Checker<'_> {
             return None;
         }
         Some(if hint.is_float() { Value::number(value.as_f64()?, &hint) } else { value })
+    }
+}
+
+/// What an operator compares for.
+pub(super) fn comparison(op: Operator) -> Comparison {
+    match op {
+        Operator::NotEqual => Comparison::NotEqual,
+        Operator::Less => Comparison::Less,
+        Operator::LessOrEqual => Comparison::LessOrEqual,
+        Operator::Greater => Comparison::Greater,
+        Operator::GreaterOrEqual => Comparison::GreaterOrEqual,
+        _ => Comparison::Equal,
     }
 }
 

@@ -11,7 +11,7 @@ use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values, k
 use super::{Checker, Scope};
 use crate::ast::{Arg, Call, Expr, ExprKind, TypeName};
 use crate::codes;
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 use crate::parse::RESERVED;
 
 /// Options that every node takes, and sinks beside.
@@ -169,10 +169,9 @@ impl Checker<'_> {
         };
         let d =
             Diagnostic::new(codes::UNKNOWN_OPTION, name.span, format!("`{}` has no option `{}`", spec.name, name.text));
-        let d = match nearest(&name.text, names.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("its options are {}", list(spec.options.iter().map(|o| o.name)))),
-        };
+        let d = meant(d, nearest(&name.text, names.iter().copied()), || {
+            format!("its options are {}", list(spec.options.iter().map(|o| o.name)))
+        });
         self.report(d);
     }
 
@@ -207,13 +206,9 @@ impl Checker<'_> {
                     let names = kinds::ALL.iter().map(|k| k.name);
                     let d =
                         Diagnostic::new(codes::WRONG_KIND, expr.span, format!("there is no kind of stream `{name}`"));
-                    let d = match nearest(name, names.clone()) {
-                        Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-                        None => d.help(format!(
-                            "the kinds are {}; columns of your own are `{{ name: string, … }}`",
-                            list(names)
-                        )),
-                    };
+                    let d = meant(d, nearest(name, names.clone()), || {
+                        format!("the kinds are {}; columns of your own are `{{ name: string, … }}`", list(names))
+                    });
                     self.report(d);
                     None
                 }
@@ -294,10 +289,8 @@ impl Checker<'_> {
             return Some(Value::Word(word.into()));
         }
         let d = Diagnostic::new(codes::OPTION_VALUE, span, format!("`{name}` cannot be `{word}`"));
-        let d = match nearest(word, words.iter().copied()) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("it is one of {}", list(words.iter().copied()))),
-        };
+        let d =
+            meant(d, nearest(word, words.iter().copied()), || format!("it is one of {}", list(words.iter().copied())));
         self.report(d);
         None
     }

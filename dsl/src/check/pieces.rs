@@ -73,13 +73,27 @@ impl<'a> Checker<'a> {
         let Some(bound) = self.bind(piece, call) else {
             return self.broken(call.span, input.map(|_| Stream::poisoned()));
         };
+        let before = self.diagnostics.len();
+        let mut made = self.expand_with(bound, piece, here, name, last);
+        self.called_here(before, piece, call);
+        made.span = call.span;
+        made
+    }
+
+    /// The stages of a piece while its params are bound, in the place of any that have their names.
+    fn expand_with(
+        &mut self,
+        bound: BTreeMap<String, Known>,
+        piece: &'a Piece,
+        input: Option<Here>,
+        name: Option<&Name>,
+        last: bool,
+    ) -> Here {
         let outer: Vec<(String, Option<Known>)> =
             bound.into_iter().map(|(name, known)| (name.clone(), self.params.insert(name, known))).collect();
-        let before = self.diagnostics.len();
         self.calls.push(piece);
-        let mut made = self.expand(piece, here, name, last);
+        let made = self.expand(piece, input, name, last);
         self.calls.pop();
-        self.called_here(before, piece, call);
         self.note_used(piece);
         for (name, known) in outer {
             match known {
@@ -87,7 +101,6 @@ impl<'a> Checker<'a> {
                 None => drop(self.params.remove(&name)),
             }
         }
-        made.span = call.span;
         made
     }
 
@@ -230,9 +243,8 @@ impl<'a> Checker<'a> {
 
     /// What is wrong inside a piece shows the call; the same mistake of several calls is one.
     fn called_here(&mut self, before: usize, piece: &Piece, call: &Call) {
-        let inside = |d: &Diagnostic| piece.span.start <= d.span().start && d.span().end <= piece.span.end;
         for mut d in self.diagnostics.split_off(before) {
-            if !inside(&d) {
+            if !piece.span.contains(d.span()) {
                 self.diagnostics.push(d);
                 continue;
             }
@@ -303,30 +315,21 @@ impl<'a> Checker<'a> {
             {
                 continue;
             }
-            let mut bound = Vec::new();
+            let mut bound = BTreeMap::new();
             for param in &piece.params {
                 let ty = param.ty.as_ref().and_then(|ty| self.type_of(ty));
                 let value = param.default.as_ref().and_then(|d| self.constant(d, ty.as_ref()));
                 let ty = ty.or(value.as_ref().map(|v| v.ty())).unwrap_or(weir_spec::Type::Unknown);
                 let known = Known { span: param.name.span, ty, value, used: false };
-                bound.push((param.name.text.clone(), self.params.insert(param.name.text.clone(), known)));
+                bound.insert(param.name.text.clone(), known);
             }
             let input =
                 self.reads_input(piece, 0).is_some_and(|reads| reads).then(|| self.broken(piece.name.span, None));
             let nodes = self.nodes.len();
-            self.calls.push(piece);
-            self.expand(piece, input, Some(&piece.name), true);
-            self.calls.pop();
-            self.note_used(piece);
+            self.expand_with(bound, piece, input, Some(&piece.name), true);
             self.nodes.truncate(nodes);
             self.dead.truncate(nodes);
             self.lateness.retain(|(node, _)| *node < nodes);
-            for (name, known) in bound {
-                match known {
-                    Some(known) => drop(self.params.insert(name, known)),
-                    None => drop(self.params.remove(&name)),
-                }
-            }
         }
     }
 }

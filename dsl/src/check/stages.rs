@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
             Head::Stream(stream) => self.stream_head(stream),
             Head::Merge { inputs, span } => self.merge(inputs, *span, name, only),
             Head::Call(call) => self.source(call, name, only),
-            Head::Rows { rows, span } => self.rows(rows, *span, name, only),
+            Head::Rows { rows, span } => self.rows(rows, *span, name),
             // Only the body of a piece begins so, and it is given what comes in.
             Head::Input(span) => self.broken(*span, None),
         }
@@ -171,9 +171,7 @@ impl<'a> Checker<'a> {
         let mut stream = first.stream.clone();
         for (input, head) in inputs.iter().zip(&heads).filter(|(_, h)| h.port.is_some()) {
             if head.stream.schema != stream.schema {
-                let columns = |s: &Stream| {
-                    list(s.schema.names().map(str::to_string).collect::<Vec<_>>().iter().map(String::as_str))
-                };
+                let columns = |s: &Stream| list(s.schema.names());
                 let title = "streams with different columns cannot be merged";
                 let d = Diagnostic::new(codes::UNLIKE_STREAMS, input.span(), title)
                     .here(format!("this is a `{}`", head.stream.row.name()))

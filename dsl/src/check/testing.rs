@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weir_spec::component::Need;
 use weir_spec::plan::{Node, OnFull, Output, Port, Stage as Planned};
 use weir_spec::testing::{self, Row, Step, StepKind, TestCase};
 use weir_spec::{ComponentSpec, Diagnostic, Plan, Span, Stream, Type, Value};
 
 use super::stages::Here;
-use super::{Built, Checker, Outputs, is_error};
+use super::{Built, Checker, Outputs};
 use crate::ast::{Expr, ExprKind, File, Head, Item, Name, Pipe, Statement, StatementKind, StreamName, Test};
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 use crate::{Setting, codes};
 
 /// What a test changes in the file.
@@ -50,9 +51,9 @@ pub(super) fn check(
             diagnostics.push(d.label(first, "the first one"));
         }
         let (found, case) = Checker::new(source, file, setting).test(test);
-        let inside = |d: &Diagnostic| test.span.start <= d.span().start && d.span().end <= test.span.end;
+        let inside = |d: &Diagnostic| test.span.contains(d.span());
         let follows = |d: &Diagnostic| is_nameless && d.code == codes::UNKNOWN_STREAM;
-        let kept = found.into_iter().filter(|d| (inside(d) && !follows(d)) || (sound && is_error(d)));
+        let kept = found.into_iter().filter(|d| (inside(d) && !follows(d)) || (sound && d.is_error()));
         diagnostics.extend(kept.map(|d| if inside(&d) { d } else { d.label(test.name_span, "in this test") }));
         cases.extend(case);
     }
@@ -87,7 +88,7 @@ impl<'a> Checker<'a> {
         }
         let plan = self.plan();
         let diagnostics = self.told();
-        let complete = complete && !diagnostics.iter().any(is_error);
+        let complete = complete && !diagnostics.iter().any(Diagnostic::is_error);
         let case = plan.filter(|_| complete).map(|plan| {
             let keep =
                 |name: &Option<String>| name.as_ref().is_some_and(|n| plan.nodes.iter().any(|node| node.name == *n));
@@ -249,8 +250,7 @@ impl<'a> Checker<'a> {
     }
 
     fn reads_standard_input(&mut self, plan: &Plan, pipe: &Pipe) -> bool {
-        let needs = |n: &Node| n.options().map_or_else(Vec::new, |values| (n.spec.needs)(values));
-        let reads = plan.nodes.iter().flat_map(needs).any(|need| need == weir_spec::component::Need::StandardInput);
+        let reads = plan.nodes.iter().flat_map(Node::needs).any(|need| need == Need::StandardInput);
         if reads {
             let d = Diagnostic::new(codes::BAD_TEST, pipe.span, "a test reads no standard input");
             self.report(d.help("put the rows into a file, or write them as `rows [ … ]`"));
@@ -272,7 +272,7 @@ impl<'a> Checker<'a> {
         }
         let alike = wanted.poisoned || stream.poisoned || stream.schema == wanted.schema;
         if !alike {
-            let columns = |s: &Stream| list(s.schema.names().collect::<Vec<_>>()).to_string();
+            let columns = |s: &Stream| list(s.schema.names());
             let d = Diagnostic::new(codes::UNLIKE_STREAMS, pipe.span, "this has other columns than what it stands for");
             let d = d.here(format!("this is a `{}` with {}", stream.row.name(), columns(stream)));
             self.report(d.help(format!("what is fed is a `{}` with {}", wanted.row.name(), columns(wanted))));
@@ -287,7 +287,7 @@ impl<'a> Checker<'a> {
     }
 
     /// `rows [ … ]` at the head of a feed.
-    pub(super) fn rows(&mut self, rows: &'a [Expr], span: Span, name: Option<&Name>, _only: bool) -> Here {
+    pub(super) fn rows(&mut self, rows: &'a [Expr], span: Span, name: Option<&Name>) -> Here {
         let stream = self.under.wanted.clone().unwrap_or_else(Stream::poisoned);
         let typed: Vec<Option<Row>> = rows.iter().map(|row| self.row(row, &stream)).collect();
         let Some(typed) = typed.into_iter().collect::<Option<Vec<Row>>>() else {
@@ -380,10 +380,9 @@ impl<'a> Checker<'a> {
         let known: Vec<String> =
             self.definitions.keys().cloned().chain(self.nodes.iter().map(|n| n.name.clone())).collect();
         let d = Diagnostic::new(codes::UNKNOWN_STREAM, name.span, format!("there is nothing called `{}`", name.text));
-        let d = match nearest(&name.text, known.iter().map(String::as_str)) {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("there are {}", list(self.definitions.keys().map(String::as_str)))),
-        };
+        let d = meant(d, nearest(&name.text, known.iter().map(String::as_str)), || {
+            format!("there are {}", list(self.definitions.keys().map(String::as_str)))
+        });
         self.report_once(&name.text, d);
     }
 }

@@ -5,7 +5,7 @@ use weir_spec::{ComponentSpec, Diagnostic};
 use super::{Checker, Outputs};
 use crate::ast::{Arg, Name, StreamName};
 use crate::codes;
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 
 impl Checker<'_> {
     pub(super) fn unknown_stream(&mut self, stream: &StreamName) {
@@ -20,10 +20,7 @@ impl Checker<'_> {
         let d = Diagnostic::new(codes::UNKNOWN_STREAM, span, format!("there is no stream `{name}`"));
         let near = nearest(name, self.definitions.keys().map(String::as_str)).map(str::to_string);
         near.iter().for_each(|near| self.touch(near));
-        let d = match near {
-            Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-            None => d.help(format!("define it: `let {name} = …`")),
-        };
+        let d = meant(d, near.as_deref(), || format!("define it: `let {name} = …`"));
         self.report_once(name, d);
     }
 

@@ -14,7 +14,7 @@ use weir_spec::{Diagnostic, Field, Span, Stream, Value};
 
 use super::{Checker, Scope};
 use crate::ast::{Arg, ExprKind, NamedExpr};
-use crate::nearest::{list, nearest};
+use crate::nearest::{list, meant, nearest};
 use crate::{ast, codes};
 
 /// What a window's block has named so far.
@@ -120,10 +120,9 @@ impl Checker<'_> {
                 if !matches!(name, "name" | "on_full" | "allow") {
                     let place = arg.name.as_ref().map_or(arg.value.span, |n| n.span);
                     let d = Diagnostic::new(codes::UNKNOWN_OPTION, place, format!("`window` has no option `{name}`"));
-                    let d = match nearest(name, OPTIONS.iter().copied()) {
-                        Some(near) => d.help(format!("did you mean `{near}`?")).replace(near),
-                        None => d.help(format!("its options are {}", list(OPTIONS.iter().copied()))),
-                    };
+                    let d = meant(d, nearest(name, OPTIONS.iter().copied()), || {
+                        format!("its options are {}", list(OPTIONS.iter().copied()))
+                    });
                     self.report(d);
                 }
                 continue;

@@ -54,6 +54,34 @@ fn closes(source: &str, tokens: &[Tok]) -> Vec<usize> {
     closes
 }
 
+/// A comment behind what stands on its line.
+fn behind(comment: &Comment) -> Doc {
+    text(format!("  {}", comment.text))
+}
+
+/// A line or an element begins with this token: comments end the one before or stand above it.
+fn begin_line(first: &Tok, is_first: bool, line: Doc) -> Vec<Doc> {
+    let (own, trailing): (Vec<&Comment>, Vec<&Comment>) = first.comments.iter().partition(|c| c.own_line);
+    let parted = !is_first && own.first().is_some_and(|comment| comment.blank_before);
+    let mut docs: Vec<Doc> = trailing.into_iter().map(behind).collect();
+    docs.push(if parted { Doc::Blank } else { line });
+    docs.extend(own.iter().flat_map(|comment| [text(comment.text.clone()), Doc::Hard]));
+    docs
+}
+
+/// Comments before the bracket that closes a block.
+fn end_block(close: &Tok) -> Vec<Doc> {
+    let mut docs = Vec::new();
+    for comment in &close.comments {
+        let line = if comment.blank_before { Doc::Blank } else { Doc::Hard };
+        match comment.own_line {
+            true => docs.extend([line, text(comment.text.clone())]),
+            false => docs.push(behind(comment)),
+        }
+    }
+    docs
+}
+
 impl Layout<'_> {
     fn text(&self, at: usize) -> &str {
         self.tokens.get(at).map_or("", |t| &self.source[t.span.start..t.span.end])
@@ -108,7 +136,7 @@ impl Layout<'_> {
         for (n, bar) in bars.iter().enumerate() {
             let (trailing, own): (Vec<&Comment>, Vec<&Comment>) =
                 self.tokens[*bar].comments.iter().partition(|c| !c.own_line);
-            stages.extend(trailing.iter().map(|c| text(format!("  {}", c.text))));
+            stages.extend(trailing.into_iter().map(behind));
             for comment in &own {
                 stages.extend([Doc::Hard, text(comment.text.clone())]);
             }
@@ -208,7 +236,7 @@ impl Layout<'_> {
         for comment in &token.comments {
             match comment.own_line {
                 true => docs.extend([Doc::HardIn(INDENT), text(comment.text.clone())]),
-                false => docs.push(text(format!("  {}", comment.text))),
+                false => docs.push(behind(comment)),
             }
         }
         // Never to column 1, where a definition would begin.
@@ -273,24 +301,15 @@ impl Layout<'_> {
         let forced = self.is_forced(open, &elements);
         for (n, element) in elements.iter().enumerate() {
             let first = &self.tokens[element.from];
-            for comment in first.comments.iter().filter(|c| !c.own_line) {
-                inner.push(text(format!("  {}", comment.text)));
-            }
-            inner.push(match (n, forced, first.newlines > 1 && first.comments.is_empty()) {
+            let line = match (n, forced, first.newlines > 1 && first.comments.is_empty()) {
                 (0, true, _) => Doc::Hard,
                 (0, false, _) => edge.clone(),
                 (_, _, true) if forced => Doc::Blank,
                 (_, true, _) => Doc::Hard,
                 (_, false, true) => Doc::LineBlank,
                 _ => Doc::Line,
-            });
-            for (c, comment) in first.comments.iter().filter(|c| c.own_line).enumerate() {
-                if n > 0 && c == 0 && comment.blank_before {
-                    inner.pop();
-                    inner.push(Doc::Blank);
-                }
-                inner.extend([text(comment.text.clone()), Doc::Hard]);
-            }
+            };
+            inner.extend(begin_line(first, n == 0, line));
             inner.extend(self.element(*element, pads[n]));
             match n + 1 < elements.len() {
                 true => inner.push(text(",")),
@@ -299,13 +318,7 @@ impl Layout<'_> {
             }
         }
         let last = &self.tokens[close];
-        for comment in &last.comments {
-            match comment.own_line {
-                true => inner
-                    .extend([if comment.blank_before { Doc::Blank } else { Doc::Hard }, text(comment.text.clone())]),
-                false => inner.push(text(format!("  {}", comment.text))),
-            }
-        }
+        inner.extend(end_block(last));
         let closing = if forced || !last.comments.is_empty() { Doc::Hard } else { edge };
         Doc::Group(vec![text(begin), Doc::Nest(INDENT, inner), closing, text(end)])
     }
@@ -387,28 +400,12 @@ impl Layout<'_> {
             let from = self.tokens.iter().position(|t| t.span.start >= span.start).unwrap_or(range.to);
             let to = self.tokens.iter().position(|t| t.span.start >= span.end).unwrap_or(range.to);
             let first = &self.tokens[from];
-            for comment in first.comments.iter().filter(|c| !c.own_line) {
-                inner.push(text(format!("  {}", comment.text)));
-            }
             let blank = first.newlines > 1 && first.comments.is_empty() && n > 0;
-            inner.push(if blank { Doc::Blank } else { Doc::Hard });
-            for (c, comment) in first.comments.iter().filter(|c| c.own_line).enumerate() {
-                if n > 0 && c == 0 && comment.blank_before {
-                    inner.pop();
-                    inner.push(Doc::Blank);
-                }
-                inner.extend([text(comment.text.clone()), Doc::Hard]);
-            }
+            inner.extend(begin_line(first, n == 0, if blank { Doc::Blank } else { Doc::Hard }));
             inner.extend(self.statement(Range { from, to }, *is_feed));
         }
         let close = self.closes[open];
-        for comment in &self.tokens[close].comments {
-            match comment.own_line {
-                true => inner
-                    .extend([if comment.blank_before { Doc::Blank } else { Doc::Hard }, text(comment.text.clone())]),
-                false => inner.push(text(format!("  {}", comment.text))),
-            }
-        }
+        inner.extend(end_block(&self.tokens[close]));
         docs.push(Doc::Nest(INDENT, inner));
         docs.extend([Doc::Hard, text("}")]);
         docs

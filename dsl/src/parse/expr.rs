@@ -55,7 +55,7 @@ impl Parser<'_> {
     }
 
     /// The operator here, and how many tokens it has.
-    fn operator(&self) -> Option<(Operator, usize)> {
+    pub(super) fn operator(&self) -> Option<(Operator, usize)> {
         let op = match (self.kind_at(self.at)?, self.text()) {
             (Kind::Name, "or") => Operator::Or,
             (Kind::Name, "and") => Operator::And,

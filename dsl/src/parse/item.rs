@@ -81,13 +81,16 @@ impl Parser<'_> {
 
     /// `lett a = …`, `parm n: …`: the keyword that is nearly written here.
     fn misspelt_keyword(&self) -> Option<&'static str> {
+        if RESERVED.contains(&self.text()) {
+            return None;
+        }
         // `tset "…" { … }`, `ues "…"`.
         if self.kind_at(self.at) == Some(Kind::Name) && self.kind_at(self.at + 1) == Some(Kind::String) {
             let word = if self.text_at(self.at + 2) == "{" { "test" } else { "use" };
-            return (self.text() != word).then(|| nearest(self.text(), [word]).map(|_| word)).flatten();
+            return nearest(self.text(), [word]).map(|_| word);
         }
         let two_names = self.kind_at(self.at) == Some(Kind::Name) && self.kind_at(self.at + 1) == Some(Kind::Name);
-        if !two_names || RESERVED.contains(&self.text()) {
+        if !two_names {
             return None;
         }
         let word = match self.text_at(self.at + 2) {

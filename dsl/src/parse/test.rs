@@ -165,21 +165,13 @@ impl Parser<'_> {
 
     /// `== 3`.
     fn comparison(&mut self) -> Option<(Operator, Expr)> {
-        let op = match self.text() {
-            "==" => Operator::Equal,
-            "!=" => Operator::NotEqual,
-            "<" => Operator::Less,
-            "<=" => Operator::LessOrEqual,
-            ">" => Operator::Greater,
-            ">=" => Operator::GreaterOrEqual,
-            "=" => {
-                self.foreign("=", "write `==`", "==");
-                return Some((Operator::Equal, self.expr()));
-            }
-            _ => {
-                self.expected("`==` or another comparison");
-                return None;
-            }
+        if self.is("=") {
+            self.foreign("=", "write `==`", "==");
+            return Some((Operator::Equal, self.expr()));
+        }
+        let Some(op) = self.operator().map(|(op, _)| op).filter(|op| op.is_comparison()) else {
+            self.expected("`==` or another comparison");
+            return None;
         };
         self.bump();
         Some((op, self.value_of("a number")?))

@@ -156,12 +156,7 @@ impl PacketBatch {
             found.map_or_else(|| absent(f.repr, time.len()), |(_, array)| array.clone())
         };
         let fields: Vec<ArrayRef> = self.schema.fields.iter().map(column).collect();
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(time.len()));
-        let rows = match RecordBatch::try_new_with_options(self.arrow.clone(), fields, &options) {
-            Ok(rows) => rows,
-            // Each vector got one value a packet, in the representation that the kind declares.
-            Err(error) => unreachable!("packet batch: {error}"),
-        };
+        let rows = weir_core::columns::record(&self.arrow, fields, time.len());
         self.reserve();
         (rows, Times::Seen { time, seen })
     }

@@ -71,7 +71,7 @@ impl WindowFront {
 pub(super) fn plain(columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
     let field = |(at, c): (usize, &ArrayRef)| ArrowField::new(at.to_string(), c.data_type().clone(), true);
     let schema = ArrowSchema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
-    crate::project::record(&Arc::new(schema), columns, rows)
+    weir_core::columns::record(&Arc::new(schema), columns, rows)
 }
 
 impl Front for WindowFront {

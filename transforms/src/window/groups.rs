@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array};
 use hashbrown::HashTable;
 use weir_core::batch::{BATCH_ROWS, Times};
-use weir_core::columns::arrow_schema;
+use weir_core::columns::{arrow_schema, record};
 use weir_core::component::{Part, Worker};
 use weir_core::eval::Compiled;
 use weir_core::ledger::Counts;
@@ -18,7 +18,6 @@ use weir_spec::{Field, Schema, Type};
 use super::front::plain;
 use super::state::{self, State};
 use super::{key, starts, width};
-use crate::project::record;
 
 /// The account of overflow groups.
 const OVERFLOW: usize = RANGES;
