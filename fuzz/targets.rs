@@ -10,8 +10,14 @@ use weir_spec::Type;
 /// A target by its name, which is its folder in `corpus`.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: &[Target] =
-    &[("capture", capture), ("frame", frame), ("row", row), ("pipeline", pipeline), ("style", style)];
+pub const TARGETS: &[Target] = &[
+    ("capture", capture),
+    ("frame", frame),
+    ("row", row),
+    ("syntax", syntax),
+    ("pipeline", pipeline),
+    ("style", style),
+];
 
 /// A capture file: every step makes progress or asks for more than is there, and the same packets are
 /// found whether it comes whole or in pieces.
@@ -79,6 +85,26 @@ pub fn row(data: &[u8]) {
         let _ = weir_sources::json::cell(Some(&object), &ty);
         let _ = weir_sources::json::cell(weir_sources::json::find(&object, "a.b"), &ty);
     }
+}
+
+/// Any bytes as a text: every byte is in one token, the tokens are in order, and the tree has its spans
+/// in the text. Without the checks behind it, so that ten million inputs are a matter of minutes.
+pub fn syntax(data: &[u8]) {
+    let Ok(source) = weir_dsl::text::decode(data) else { return };
+    let mut end = 0;
+    for token in weir_dsl::lex::lex(source) {
+        assert_eq!(token.span.start, end, "a gap between tokens");
+        assert!(token.span.end > end, "an empty token");
+        end = token.span.end;
+    }
+    assert_eq!(end, source.len(), "text behind the last token");
+    let (file, diagnostics) = weir_dsl::parse::parse(source, &|_| true);
+    for diagnostic in &diagnostics {
+        let span = diagnostic.span();
+        assert!(span.start <= span.end && span.end <= source.len(), "{span:?} of {}", source.len());
+        assert!(source.is_char_boundary(span.start) && source.is_char_boundary(span.end), "{span:?}");
+    }
+    let _ = weir_dsl::tree::print(&file);
 }
 
 /// A pipeline: checked without a panic; every span lies in the text, between characters, in file order;

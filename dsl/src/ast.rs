@@ -312,6 +312,30 @@ pub enum ExprKind {
     Broken,
 }
 
+impl Expr {
+    /// Comparisons in it, joined by `and`, `or` and `not`, that have the same name on both sides.
+    pub fn compared_with_itself(&self) -> Vec<Span> {
+        let (mut found, mut todo) = (Vec::new(), vec![self]);
+        while let Some(expr) = todo.pop() {
+            match &expr.kind {
+                ExprKind::Not(inner) => todo.push(inner),
+                ExprKind::Binary { op: Operator::And | Operator::Or, left, right, .. } => {
+                    todo.extend([left.as_ref(), right.as_ref()])
+                }
+                ExprKind::Binary { op, left, right, .. } if op.is_comparison() => {
+                    if let (ExprKind::Name(a), ExprKind::Name(b)) = (&left.kind, &right.kind)
+                        && a == b
+                    {
+                        found.push(expr.span);
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
 impl Stage {
     pub fn span(&self) -> Span {
         match self {

@@ -149,7 +149,12 @@ impl Loader<'_> {
         let main = Path::new(self.setting.name).parent().unwrap_or(Path::new(""));
         let seen = directory.strip_prefix(main).unwrap_or(directory).to_path_buf();
         self.loaded.file.directories.push((part.start, seen));
+        let before = self.loaded.diagnostics.len();
         let mut items = self.parse(part);
+        if items.is_empty() && self.loaded.diagnostics.len() > before {
+            self.loaded.diagnostics.truncate(before);
+            return self.loaded.diagnostics.push(refuse("it has no definition that can be read".into()));
+        }
         // Only definitions are taken; what a file runs, sets and tests is its own.
         items.retain(|item| !matches!(item, Item::Pipe(_) | Item::Settings { .. } | Item::Test(_)));
         chain.push(used.id);

@@ -46,6 +46,9 @@ pub fn run(args: &DocArgs) -> u8 {
     if let Some(text) = super::explain::text(name) {
         return say(&text);
     }
+    if let Some(text) = column(name) {
+        return say(&text);
+    }
     let names: Vec<String> = pages().into_iter().map(|page| page.name).collect();
     let known = names.iter().map(String::as_str).chain(weir_spec::function::ALL.iter().map(|f| f.name));
     let help = match nearest(name, known) {
@@ -54,6 +57,17 @@ pub fn run(args: &DocArgs) -> u8 {
     };
     anstream::eprintln!("error: there is no page `{name}`; {help}");
     WRONG
+}
+
+/// What a column is, in every kind of stream that has it.
+fn column(name: &str) -> Option<String> {
+    let in_kind = |kind: &&weir_spec::Kind| kind.columns.iter().any(|c| c.name == name);
+    let line = |kind: &weir_spec::Kind| {
+        let column = kind.columns.iter().find(|c| c.name == name)?;
+        Some(format!("{name}, of a {}: {}\n\n{}\n\n", kind.name, column.ty, column.meaning))
+    };
+    let text: String = weir_spec::kinds::ALL.iter().copied().filter(in_kind).filter_map(line).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 fn write(dir: &Path) -> u8 {

@@ -290,6 +290,13 @@ impl<'a> Checker<'a> {
                         false => d.help("no row passes; a pipe is switched off by a param: `where param.on`"),
                     });
                 }
+                for same in condition.compared_with_itself() {
+                    let title = "a value is compared with itself";
+                    self.report(
+                        Diagnostic::new(codes::CONSTANT_WHERE, same, title)
+                            .help("it is the same for every row that has the value; which of the two is another one?"),
+                    );
+                }
                 let never = folded == Some(Value::Bool(false));
                 let made = here.port.and_then(|port| {
                     let outputs = vec![(String::new(), stream.clone())];

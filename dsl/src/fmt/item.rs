@@ -137,13 +137,16 @@ impl Layout<'_> {
             let (trailing, own): (Vec<&Comment>, Vec<&Comment>) =
                 self.tokens[*bar].comments.iter().partition(|c| !c.own_line);
             stages.extend(trailing.into_iter().map(behind));
-            for comment in &own {
-                stages.extend([Doc::Hard, text(comment.text.clone())]);
-            }
             let first = *bar == range.from;
+            for comment in &own {
+                let line = if comment.blank_before && !first { Doc::Blank } else { Doc::Hard };
+                stages.extend([line, text(comment.text.clone())]);
+            }
             let forced = is_broken || !self.tokens[*bar].comments.is_empty();
+            let parted = self.tokens[*bar].newlines > 1 && self.tokens[*bar].comments.is_empty();
             match (first, forced) {
                 (true, _) => {}
+                (false, true) if parted => stages.push(Doc::Blank),
                 (false, true) => stages.push(Doc::Hard),
                 (false, false) => stages.push(Doc::Line),
             }

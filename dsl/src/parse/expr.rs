@@ -21,6 +21,25 @@ fn precedence(op: Operator) -> u8 {
 /// Between `and` and the comparisons stands `not`.
 const NOT: u8 = 3;
 
+/// Operators of other languages that have no counterpart here, and what is written instead. The longest
+/// first.
+const FOREIGN_OPERATORS: &[(&[&str], &str)] = &[
+    (&["=", "~"], "`matches(text, pattern)` tells whether a pattern is found"),
+    (&["!", "~"], "`not matches(text, pattern)` tells whether a pattern is not found"),
+    (&["<", ">"], "two values differ by `!=`"),
+    (&["*", "*"], "there are no powers; `a * a` is a square"),
+    (&[".", "."], "a range is two comparisons: `a >= 1 and a <= 3`"),
+    (&["is", "not"], "two values differ by `!=`; what has no value is found by `a == none`"),
+    (&["is"], "two values are compared by `==`; what has no value is found by `a == none`"),
+    (&["not", "like"], "`not matches(text, pattern)` tells whether a pattern is not found"),
+    (&["like"], "`matches(text, pattern)` tells whether a pattern is found"),
+    (&["~"], "`matches(text, pattern)` tells whether a pattern is found"),
+    (&["%"], "the remainder is `mod(a, b)`"),
+    (&["^"], "there are no powers and no operations on bits"),
+    (&["&"], "conditions are joined by `and`"),
+    (&["?"], "a choice is written `if(condition, then, otherwise)`"),
+];
+
 impl Parser<'_> {
     /// An expression. Always gives one; what is wrong in it is `Broken` and reported.
     pub(super) fn expr(&mut self) -> Expr {
@@ -31,6 +50,10 @@ impl Parser<'_> {
     fn climb(&mut self, above: u8, operators: &mut usize) -> Expr {
         let mut left = self.prefix(above, operators);
         while !self.silent {
+            if self.foreign_operator() {
+                left.kind = ExprKind::Broken;
+                break;
+            }
             let Some((op, width)) = self.operator() else { break };
             if precedence(op) <= above {
                 break;
@@ -81,6 +104,24 @@ impl Parser<'_> {
             _ => return None,
         };
         Some((op, 1))
+    }
+
+    /// Reports an operator that has no counterpart here, and reads over the rest of the expression.
+    fn foreign_operator(&mut self) -> bool {
+        let is_here = |(words, _): &&(&[&str], &str)| {
+            words.iter().enumerate().all(|(n, word)| self.text_at(self.at + n) == *word)
+        };
+        let Some((words, instead)) = FOREIGN_OPERATORS.iter().find(is_here) else { return false };
+        if self.is_column_one(self.at) {
+            return false;
+        }
+        let (start, last) = (self.span(), self.at + words.len() - 1);
+        self.at = last + 1;
+        let span = Span::new(start.start, self.previous_end());
+        let title = format!("there is no operator `{}`", words.join(if words.contains(&"not") { " " } else { "" }));
+        self.report(Diagnostic::new(codes::SYNTAX, span, title).help(*instead));
+        self.silent = true;
+        true
     }
 
     /// Reports operators of other languages, which are understood as meant.
@@ -349,6 +390,13 @@ impl Parser<'_> {
             self.expected("an expression");
             return Expr { kind: ExprKind::Broken, span };
         }
+        if is_code(text) {
+            let right = format!("\"{text}\"");
+            let d = Diagnostic::new(codes::FOREIGN_SPELLING, span, format!("the code `{text}` stands in quotes"));
+            self.report(d.help(format!("write `{right}`")).replace(right));
+            self.bump();
+            return Expr { kind: ExprKind::Literal(Value::Str(text.to_string())), span };
+        }
         self.check_name(text, span);
         self.bump();
         let mut name = text.to_string();
@@ -361,4 +409,10 @@ impl Parser<'_> {
         }
         Expr { kind: ExprKind::Name(name), span: whole }
     }
+}
+
+/// `W0301`: what messages are known by.
+fn is_code(name: &str) -> bool {
+    let digits = name.strip_prefix(['W', 'E']);
+    digits.is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -75,7 +75,10 @@ impl Parser<'_> {
                     continue;
                 }
                 if self.at < self.end && !self.begins_pipe() {
-                    self.unbracketed();
+                    match pipe.stages.last() {
+                        Some(Stage::Where { .. } | Stage::Set { .. } | Stage::Route { .. }) => self.missing_operator(),
+                        _ => self.unbracketed(),
+                    }
                     self.expected("`|` and a stage, or a new definition");
                     pipe.broken = true;
                     self.bump_over();
@@ -116,6 +119,23 @@ impl Parser<'_> {
         let title = format!("the values of `{name}` stand in round brackets");
         let d = Diagnostic::new(codes::SYNTAX, self.span(), title);
         self.report(d.help(format!("write `{name}(…)`")));
+        self.silent = true;
+    }
+
+    /// `where n 5`, `where a == 1 b == 2`: another operand on the line of a complete expression.
+    fn missing_operator(&mut self) {
+        let Some(token) = self.peek() else { return };
+        let same_line = !self.source[self.previous_end()..token.span.start].contains('\n');
+        let help = match token.kind {
+            _ if !same_line || RESERVED.contains(&self.text()) => return,
+            Kind::Name => "conditions are joined by `and` or `or`, stages by `|`",
+            Kind::Number | Kind::String | Kind::Ipv4 => {
+                "values are compared by `==`, `!=`, `<`, `<=`, `>`, `>=` or `in`"
+            }
+            _ => return,
+        };
+        let title = format!("an operator is missing before `{}`", super::shorten(self.text()));
+        self.report(Diagnostic::new(codes::SYNTAX, self.span(), title).help(help));
         self.silent = true;
     }
 
