@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod captures;
 mod conformance;
+mod dogstatsd;
 mod fmt;
 mod functions;
 mod fuzz;

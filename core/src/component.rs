@@ -276,6 +276,21 @@ impl SourceCx {
         self.out.counts().add_dropped(why, n);
     }
 
+    /// Counts what is worth counting beside rows.
+    pub fn note(&mut self, what: &'static str, n: u64) {
+        self.out.counts().add_noted(what, n);
+    }
+
+    /// Tells the user something that is no failure.
+    pub fn warn(&mut self, text: String) {
+        self.out.counts().warn(text);
+    }
+
+    /// Waits for room for what is sent last, after the graph was asked to end.
+    pub async fn ready_to_end(&mut self) {
+        self.out.ready().await;
+    }
+
     /// Says how far event time has come.
     pub fn advance(&mut self, watermark: Time) {
         self.out.advance(watermark);

@@ -49,7 +49,12 @@ pub struct Counts {
     health: Mutex<Option<Health>>,
     /// What its last failed try said.
     trouble: Mutex<Option<String>>,
+    /// What its user should know, once.
+    warnings: Mutex<Vec<String>>,
 }
+
+/// Warnings kept of one component.
+const WARNINGS_MAX: usize = 64;
 
 impl Counts {
     pub fn add_in(&self, rows: usize) {
@@ -82,6 +87,13 @@ impl Counts {
     pub fn set_trouble(&self, why: impl Into<String>) {
         *lock(&self.trouble) = Some(why.into());
     }
+    /// Tells the user something that is no failure.
+    pub fn warn(&self, text: String) {
+        let mut warnings = lock(&self.warnings);
+        if warnings.len() < WARNINGS_MAX {
+            warnings.push(text);
+        }
+    }
     pub fn set_held(&self, rows: usize) {
         self.held.store(rows as u64, Ordering::Relaxed);
     }
@@ -110,6 +122,7 @@ impl Counts {
             dropped: lock(&self.dropped).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             health: *lock(&self.health),
             trouble: lock(&self.trouble).clone(),
+            warnings: lock(&self.warnings).clone(),
             noted: lock(&self.noted).iter().map(|(k, v)| (k.to_string(), *v)).collect(),
         }
     }
@@ -156,6 +169,8 @@ pub struct ComponentLedger {
     /// Of a sink: what its last failed try said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Counted beside rows: values that a computation could not give, evictions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub noted: BTreeMap<String, u64>,

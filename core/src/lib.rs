@@ -3,10 +3,11 @@
 //! Reading order, from data to graph:
 //!
 //! - [`time`], [`clock`]: event time, and the only clock there is;
-//! - [`columns`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
+//! - [`columns`], [`build`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
 //! - [`ledger`], [`edge`], [`out`]: counting, bounded queues, and the verbs by which a batch leaves;
 //! - [`component`]: what a source, a transform and a sink are;
 //! - [`eval`], [`sketch`], [`distinct`]: running expressions, and mergeable state;
+//! - [`host`]: what the host says about its processes;
 //! - [`task`], [`split`], [`graph`]: driving components, and a plan as running tasks.
 //!
 //! Not here: any component, any text of the language.
@@ -15,6 +16,7 @@
 
 pub mod acks;
 pub mod batch;
+pub mod build;
 pub mod clock;
 pub mod columns;
 pub mod community;
@@ -24,6 +26,7 @@ pub mod edge;
 pub mod eval;
 pub mod fault;
 pub mod graph;
+pub mod host;
 pub mod ledger;
 pub mod out;
 pub mod sketch;
@@ -31,6 +34,7 @@ pub mod split;
 pub mod stop;
 pub mod sync;
 pub mod task;
+pub mod text_pattern;
 pub mod time;
 
 pub use acks::{Acks, Origin, Verdict};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder};
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, StructArray};
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Fields};
 
 /// The Agent's relative error, and the smallest value that gets a bin of its own.
@@ -67,6 +68,17 @@ impl Sketch {
 
     pub fn add(&mut self, x: f64) {
         self.add_weighted(x, 1);
+    }
+
+    /// Adds a sample that stands for `weight` values, 1 or more, as the Agent does: the bin and the count
+    /// get the whole part of it, the sum all of it.
+    pub fn add_sampled(&mut self, x: f64, weight: f64) {
+        let before = self.sum;
+        let whole = weight as u64;
+        self.add_weighted(x, whole);
+        if whole > 0 && !x.is_nan() {
+            self.sum = before + x * weight;
+        }
     }
 
     /// Adds `x` as often as `weight` says. What is not a number is left out.
@@ -159,6 +171,17 @@ pub fn fields() -> Fields {
 
 /// A column of sketches.
 pub fn to_array(sketches: &[Sketch]) -> ArrayRef {
+    column(&sketches.iter().collect::<Vec<_>>(), None)
+}
+
+/// A column of sketches that some rows have.
+pub fn optional(sketches: &[Option<Sketch>]) -> ArrayRef {
+    let none = Sketch::default();
+    let each: Vec<&Sketch> = sketches.iter().map(|sketch| sketch.as_ref().unwrap_or(&none)).collect();
+    column(&each, Some(NullBuffer::from_iter(sketches.iter().map(Option::is_some))))
+}
+
+fn column(sketches: &[&Sketch], nulls: Option<NullBuffer>) -> ArrayRef {
     let numbers = |f: fn(&Sketch) -> f64| -> ArrayRef {
         let each = sketches.iter().map(|s| (!s.is_empty()).then(|| f(s)));
         Arc::new(Float64Array::from_iter(each))
@@ -181,7 +204,7 @@ pub fn to_array(sketches: &[Sketch]) -> ArrayRef {
         lists(|(key, _)| i64::from(key)),
         lists(|(_, n)| n as i64),
     ];
-    Arc::new(StructArray::new(fields(), columns, None))
+    Arc::new(StructArray::new(fields(), columns, nulls))
 }
 
 /// The sketch in one row of a sketch column.

@@ -1,16 +1,19 @@
 //! Where rows come from. One module a component, one line each in [`ENTRIES`].
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod dogstatsd;
 pub mod generate;
 pub mod input;
 pub mod json;
 pub mod ndjson;
+pub mod net;
 pub mod packet;
 pub mod pcap;
+pub mod rejected;
 pub mod rows;
 
 use weir_core::Entry;
 
 /// The sources, in the order the reference lists them.
-pub static ENTRIES: &[Entry] = &[pcap::ENTRY, ndjson::ENTRY, generate::ENTRY];
+pub static ENTRIES: &[Entry] = &[pcap::ENTRY, dogstatsd::ENTRY, ndjson::ENTRY, generate::ENTRY];

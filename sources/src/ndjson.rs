@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use async_trait::async_trait;
 use weir_core::acks::Tally;
 use weir_core::batch::{BATCH_ROWS, Times};
-use weir_core::columns::{WordBuilder, absent, arrow_schema, record};
+use weir_core::columns::{arrow_schema, record};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
 use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
-use weir_spec::kinds::rejected::{self, REJECTED};
+use weir_spec::kinds::rejected::REJECTED;
 use weir_spec::memory::Memory;
 use weir_spec::option::{OptionError, OptionType};
 use weir_spec::schema::Delivery;
@@ -18,11 +17,10 @@ use weir_spec::{ComponentSpec, Schema, Shape, Stream, Type};
 
 use crate::input::{Input, Next, Patience, resolve};
 use crate::json::{Cell, cell, column, find};
+use crate::rejected::{self, Bad, REJECTED_ROWS};
 
 /// The longest line that is read.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
-/// Rejected rows that are collected before they are sent.
-const REJECTED_ROWS: usize = 256;
 
 weir_spec::options! {
     pub struct NdjsonOptions {
@@ -87,14 +85,6 @@ struct Rows {
     cells: Vec<Vec<Cell>>,
     time: Vec<i64>,
     seen: Vec<i64>,
-}
-
-/// A line that could not be read: why, in full, and itself.
-struct Bad {
-    reason: &'static str,
-    detail: String,
-    sender: String,
-    data: Vec<u8>,
 }
 
 struct Run<'a> {
@@ -252,7 +242,8 @@ impl Run<'_> {
         self.batches += 1;
         let ticket = Acks::new(self.delivered.clone(), self.batches);
         if !self.bad.is_empty() {
-            let rows = self.rejected_rows(cx.clock().now());
+            let bad = std::mem::take(&mut self.bad);
+            let rows = rejected::rows(&bad, cx.clock().now(), &self.source.rejected);
             let now = vec![self.latest.max(Time(0)).0; rows.num_rows()];
             cx.made(1, rows, Times::InOrder(now.into()), ticket.split());
         }
@@ -270,39 +261,4 @@ impl Run<'_> {
         cx.advance(self.latest);
         true
     }
-
-    fn rejected_rows(&mut self, now: Time) -> RecordBatch {
-        let bad = std::mem::take(&mut self.bad);
-        let words = |f: &dyn Fn(&Bad) -> &str| {
-            let mut words = WordBuilder::default();
-            bad.iter().for_each(|b| words.push(Some(f(b))));
-            words.finish()
-        };
-        let texts =
-            |f: &dyn Fn(&Bad) -> Option<String>| -> ArrayRef { Arc::new(bad.iter().map(f).collect::<StringArray>()) };
-        let column = |field: &weir_spec::Field| match field.name.as_str() {
-            n if n == rejected::TIME.name => {
-                Arc::new(arrow_array::Int64Array::from(vec![now.0; bad.len()])) as ArrayRef
-            }
-            n if n == rejected::REASON.name => words(&|b| b.reason),
-            n if n == rejected::SENDER.name => words(&|b| &b.sender),
-            n if n == rejected::DETAIL.name => texts(&|b| Some(b.detail.clone())),
-            n if n == rejected::DATA.name => texts(&|b| String::from_utf8(b.data.clone()).ok()),
-            n if n == rejected::DATA_BASE64.name => texts(&|b| match std::str::from_utf8(&b.data) {
-                Ok(_) => None,
-                Err(_) => Some(base64(&b.data)),
-            }),
-            _ => absent(field.repr, bad.len()),
-        };
-        record(
-            &arrow_schema(&self.source.rejected),
-            self.source.rejected.fields.iter().map(column).collect(),
-            bad.len(),
-        )
-    }
-}
-
-fn base64(data: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(data)
 }

@@ -1,4 +1,4 @@
-//! Tells when a sink gets into trouble, and when it is out of it again.
+//! Tells what components warn of, when a sink gets into trouble, and when it is out of it again.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,6 +15,8 @@ const EVERY: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub struct News {
     told: BTreeMap<String, Health>,
+    /// Warnings told of each component.
+    warned: BTreeMap<String, usize>,
 }
 
 impl News {
@@ -28,6 +30,13 @@ impl News {
 
     /// Tells what is new.
     pub fn tell(&mut self, ledger: &Ledger) {
+        for component in &ledger.components {
+            let told = self.warned.entry(component.name.clone()).or_default();
+            for warning in &component.warnings[*told..] {
+                terminal::tell(&format!("warning: {warning}"));
+            }
+            *told = component.warnings.len();
+        }
         for sink in &ledger.components {
             let Some(health) = sink.health else { continue };
             let before = self.told.insert(sink.name.clone(), health).unwrap_or(Health::Fine);

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
 pub mod biflow;
 pub mod filter;
 pub mod limit;
@@ -18,6 +19,7 @@ use weir_core::Entry;
 pub static ENTRIES: &[Entry] = &[
     biflow::ENTRY,
     window::ENTRY,
+    aggregate::ENTRY,
     top::ENTRY,
     limit::ENTRY,
     filter::ENTRY,

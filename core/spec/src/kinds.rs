@@ -1,14 +1,26 @@
 //! The declared kinds, one module each, and the enumerations that their columns use.
 
+pub mod check;
 pub mod enums;
+pub mod event;
 pub mod flow;
+pub mod metric;
 pub mod packet;
 pub mod rejected;
+pub mod series;
 
 use crate::kind::Kind;
 
 /// Every kind, in the order the reference lists them.
-pub static ALL: &[&Kind] = &[&packet::PACKET, &flow::FLOW, &rejected::REJECTED];
+pub static ALL: &[&Kind] = &[
+    &packet::PACKET,
+    &flow::FLOW,
+    &metric::METRIC,
+    &series::SERIES,
+    &event::EVENT,
+    &check::CHECK,
+    &rejected::REJECTED,
+];
 
 /// The kind of that name.
 pub fn find(name: &str) -> Option<&'static Kind> {

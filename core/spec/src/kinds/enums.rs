@@ -36,6 +36,41 @@ macro_rules! closed {
 }
 
 closed!(
+    METRIC_KIND,
+    "kind",
+    [
+        COUNTER = "counter",
+        GAUGE = "gauge",
+        SET = "set",
+        HISTOGRAM = "histogram",
+        TIMING = "timing",
+        DISTRIBUTION = "distribution",
+        GAUGE_DELTA = "gauge_delta",
+    ],
+    metric_kind
+);
+
+closed!(SERIES_KIND, "kind", [COUNT = "count", RATE = "rate", GAUGE = "gauge", SKETCH = "sketch",], series_kind);
+
+closed!(
+    CARDINALITY,
+    "cardinality",
+    [NONE = "none", LOW = "low", ORCHESTRATOR = "orchestrator", HIGH = "high",],
+    cardinality
+);
+
+closed!(PRIORITY, "priority", [NORMAL = "normal", LOW = "low",], priority);
+
+closed!(
+    ALERT_TYPE,
+    "alert_type",
+    [INFO = "info", ERROR = "error", WARNING = "warning", SUCCESS = "success",],
+    alert_type
+);
+
+closed!(STATUS, "status", [OK = "ok", WARNING = "warning", CRITICAL = "critical", UNKNOWN = "unknown",], status);
+
+closed!(
     STATE,
     "state",
     [ATTEMPT = "attempt", REFUSED = "refused", ESTABLISHED = "established", CLOSED = "closed", RESET = "reset",],

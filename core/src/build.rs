@@ -1,0 +1,263 @@
+//! Columns built value by value, without a builder object's cost a value.
+
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, ListArray, PrimitiveArray, StringArray, UInt8Array};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field};
+use weir_spec::schema::Repr;
+
+use crate::columns::{WordBuilder, absent};
+
+/// A column of strings, one after the other. What is pushed is UTF-8.
+#[derive(Default)]
+pub struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    /// Empty as long as every row has a value.
+    valid: Vec<bool>,
+}
+
+impl Texts {
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        if !self.valid.is_empty() {
+            self.valid.push(true);
+        }
+        self.ends.push(self.bytes.len() as i32);
+    }
+
+    pub fn push_absent(&mut self) {
+        if self.valid.is_empty() {
+            self.valid.resize(self.ends.len(), true);
+        }
+        self.valid.push(false);
+        self.ends.push(self.bytes.len() as i32);
+    }
+
+    pub fn finish(self) -> StringArray {
+        let nulls = (!self.valid.is_empty()).then(|| NullBuffer::from(self.valid));
+        match StringArray::try_new(offsets(self.ends), Buffer::from_vec(self.bytes), nulls) {
+            Ok(array) => array,
+            // Whoever pushes text has made sure that it is UTF-8.
+            Err(error) => unreachable!("text: {error}"),
+        }
+    }
+}
+
+/// Offsets of Arrow, from where each element ends.
+fn offsets(ends: Vec<i32>) -> OffsetBuffer<i32> {
+    let mut offsets = Vec::with_capacity(ends.len() + 1);
+    offsets.push(0);
+    offsets.extend(ends);
+    OffsetBuffer::new(ScalarBuffer::from(offsets))
+}
+
+/// Several values a row, from where each row ends; a row without any is absent.
+pub fn lists(of: DataType, ends: Vec<i32>, values: ArrayRef) -> ArrayRef {
+    let before = std::iter::once(&0).chain(&ends);
+    let nulls = NullBuffer::from_iter(before.zip(&ends).map(|(before, end)| end > before));
+    let nulls = (nulls.null_count() > 0).then_some(nulls);
+    Arc::new(ListArray::new(Arc::new(Field::new("item", of, true)), offsets(ends), values, nulls))
+}
+
+/// Words of which most rows have none: nothing is built until the first.
+#[derive(Default)]
+pub struct Words {
+    builder: WordBuilder,
+    rows: usize,
+}
+
+impl Words {
+    /// Gives a row its word. Rows come in order.
+    pub fn set(&mut self, row: usize, word: &str) {
+        self.fill(row);
+        self.builder.push(Some(word));
+        self.rows += 1;
+    }
+
+    fn fill(&mut self, to: usize) {
+        (self.rows..to).for_each(|_| self.builder.push(None));
+        self.rows = self.rows.max(to);
+    }
+
+    pub fn finish(mut self, rows: usize) -> ArrayRef {
+        if self.rows == 0 {
+            return absent(Repr::Word, rows);
+        }
+        self.fill(rows);
+        self.builder.finish()
+    }
+}
+
+/// Whole numbers of which most rows have none.
+#[derive(Default)]
+pub struct Numbers {
+    values: Vec<i64>,
+    valid: Vec<bool>,
+}
+
+impl Numbers {
+    /// Gives a row its number. Rows come in order; the last number of a row counts.
+    pub fn set(&mut self, row: usize, value: i64) {
+        self.fill(row);
+        self.values.truncate(row);
+        self.valid.truncate(row);
+        self.values.push(value);
+        self.valid.push(true);
+    }
+
+    fn fill(&mut self, to: usize) {
+        if self.values.len() < to {
+            self.values.resize(to, 0);
+            self.valid.resize(to, false);
+        }
+    }
+
+    pub fn finish(mut self, rows: usize) -> ArrayRef {
+        if self.values.is_empty() {
+            return absent(Repr::I64, rows);
+        }
+        self.fill(rows);
+        Arc::new(Int64Array::new(self.values.into(), Some(NullBuffer::from(self.valid))))
+    }
+
+    /// The same as bytes, for enumerations.
+    pub fn finish_bytes(mut self, rows: usize) -> ArrayRef {
+        if self.values.is_empty() {
+            return absent(Repr::U8, rows);
+        }
+        self.fill(rows);
+        let values: Vec<u8> = self.values.iter().map(|n| *n as u8).collect();
+        Arc::new(UInt8Array::new(values.into(), Some(NullBuffer::from(self.valid))))
+    }
+}
+
+/// A column of tag sets: each set is ended once, and given to as many rows as have it.
+#[derive(Default)]
+pub struct TagSets {
+    keys: Vec<i32>,
+    tags: Texts,
+    /// Where each set ends among the tags.
+    ends: Vec<i32>,
+}
+
+impl TagSets {
+    /// Adds a tag to the set that is being built.
+    pub fn tag(&mut self, tag: &[u8]) {
+        self.tags.push(tag);
+    }
+
+    /// Ends a set.
+    pub fn end_set(&mut self) {
+        self.ends.push(self.tags.len() as i32);
+    }
+
+    /// Whether a set was ended.
+    pub fn has_set(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// Gives a row the set that was ended last.
+    pub fn row(&mut self) {
+        self.keys.push(self.ends.len() as i32 - 1);
+    }
+
+    pub fn finish(self) -> ArrayRef {
+        let item = Arc::new(Field::new("item", DataType::Utf8, true));
+        let sets = ListArray::new(item, offsets(self.ends), Arc::new(self.tags.finish()), None);
+        let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), None);
+        match DictionaryArray::try_new(keys, Arc::new(sets)) {
+            Ok(array) => Arc::new(array),
+            // Every key was given for a set that had been ended.
+            Err(error) => unreachable!("tags: {error}"),
+        }
+    }
+}
+
+/// A view of a column of tag sets.
+pub struct TagView<'a> {
+    keys: &'a PrimitiveArray<Int32Type>,
+    sets: &'a ListArray,
+    tags: &'a StringArray,
+}
+
+impl<'a> TagView<'a> {
+    pub fn new(column: &'a DictionaryArray<Int32Type>) -> Option<TagView<'a>> {
+        let sets: &ListArray = column.values().as_any().downcast_ref()?;
+        let tags: &StringArray = sets.values().as_any().downcast_ref()?;
+        Some(TagView { keys: column.keys(), sets, tags })
+    }
+
+    /// Which set a row has; absent for none.
+    pub fn set(&self, row: usize) -> Option<usize> {
+        (!self.keys.is_null(row)).then(|| self.keys.value(row) as usize)
+    }
+
+    /// How many sets there are.
+    pub fn sets(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// The tags of a set.
+    pub fn tags(&self, set: usize) -> impl Iterator<Item = &'a str> + use<'a> {
+        let offsets = self.sets.value_offsets();
+        let (from, to) = (offsets[set] as usize, offsets[set + 1] as usize);
+        let tags = self.tags;
+        (from..to).map(move |at| tags.value(at))
+    }
+
+    /// The bytes of a set's tags, one after the other, and where each ends.
+    pub fn bytes(&self, set: usize) -> (&'a [u8], &'a [i32]) {
+        let sets = self.sets.value_offsets();
+        let (from, to) = (sets[set] as usize, sets[set + 1] as usize);
+        let ends = &self.tags.value_offsets()[from..=to];
+        let bytes = &self.tags.value_data()[ends[0] as usize..ends[ends.len() - 1] as usize];
+        (bytes, ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_come_out_as_they_were_pushed() {
+        let mut texts = Texts::default();
+        texts.push(b"a");
+        texts.push_absent();
+        texts.push(b"bc");
+        let texts = texts.finish();
+        assert_eq!(texts.iter().collect::<Vec<_>>(), [Some("a"), None, Some("bc")]);
+
+        let mut numbers = Numbers::default();
+        numbers.set(2, 7);
+        numbers.set(2, 8);
+        let numbers = numbers.finish(4);
+        let numbers: &Int64Array = numbers.as_any().downcast_ref().unwrap();
+        assert_eq!(numbers.iter().collect::<Vec<_>>(), [None, None, Some(8), None]);
+
+        let mut sets = TagSets::default();
+        sets.tag(b"a:1");
+        sets.tag(b"b:2");
+        sets.end_set();
+        sets.row();
+        sets.row();
+        sets.end_set();
+        sets.row();
+        let sets = sets.finish();
+        let view = TagView::new(sets.as_any().downcast_ref().unwrap()).unwrap();
+        let tags = |row| view.tags(view.set(row).unwrap()).collect::<Vec<_>>();
+        assert_eq!((tags(0), tags(1), tags(2)), (vec!["a:1", "b:2"], vec!["a:1", "b:2"], vec![]));
+        assert_eq!(view.bytes(0), (&b"a:1b:2"[..], &[0, 3, 6][..]));
+    }
+}

@@ -1,0 +1,3 @@
+//! What the host says about its processes.
+
+pub mod cgroup;

@@ -1,0 +1,137 @@
+//! Containers and pods by the names of their cgroups, in every layout that container runtimes use.
+
+use std::path::Path;
+
+/// What a cgroup's path says about who is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    pub container: Option<String>,
+    /// The pod's uid, with dashes.
+    pub pod: Option<String>,
+}
+
+/// The unit of a process, by `cgroup` of its folder below `proc`. Absent if it cannot be read.
+pub fn of_process(proc: impl AsRef<Path>, pid: i32) -> Option<Unit> {
+    let text = std::fs::read_to_string(proc.as_ref().join(pid.to_string()).join("cgroup")).ok()?;
+    Some(of_file(&text))
+}
+
+/// The unit in the text of a `cgroup` file: of the unified hierarchy first, then of the memory controller,
+/// then of any.
+pub fn of_file(text: &str) -> Unit {
+    let mut lines: Vec<(u8, &str)> = text.lines().filter_map(ranked).collect();
+    lines.sort_by_key(|(rank, _)| *rank);
+    let units = lines.into_iter().map(|(_, path)| of_path(path));
+    units.into_iter().find(|unit| unit.container.is_some() || unit.pod.is_some()).unwrap_or_default()
+}
+
+fn ranked(line: &str) -> Option<(u8, &str)> {
+    let mut parts = line.splitn(3, ':');
+    let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+    let rank = match (number, controllers) {
+        ("0", "") => 0,
+        (_, names) if names.split(',').any(|name| name == "memory") => 1,
+        _ => 2,
+    };
+    Some((rank, path))
+}
+
+/// The unit that a path names. Of nested containers the innermost one counts.
+pub fn of_path(path: &str) -> Unit {
+    let segments = || path.split('/').rev();
+    Unit { container: segments().find_map(container), pod: segments().find_map(pod) }
+}
+
+/// A container's id in one folder's name, behind its runtime's prefix and before `.scope`.
+fn container(segment: &str) -> Option<String> {
+    if segment.ends_with(".mount") || segment.starts_with("crio-conmon-") {
+        return None;
+    }
+    let name = segment.strip_suffix(".scope").unwrap_or(segment);
+    let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let last = name.rsplit_once('-').map_or(name, |(_, last)| last);
+    if is_hex(last, 64) {
+        return Some(last.to_string());
+    }
+    // Amazon ECS: the task's id and a number.
+    if let Some((task, number)) = name.rsplit_once('-')
+        && is_hex(task, 32)
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Some(name.to_string());
+    }
+    // Garden: five groups, the last as short as the others.
+    let groups: Vec<&str> = name.split('-').collect();
+    let is_garden = groups.len() == 5 && is_hex(groups[0], 8) && groups[1..].iter().all(|group| is_hex(group, 4));
+    is_garden.then(|| name.to_string())
+}
+
+/// A pod's uid in one folder's name: `pod<uid>`, behind whatever prefix, with dashes or underscores.
+fn pod(segment: &str) -> Option<String> {
+    let name = segment.strip_suffix(".slice").unwrap_or(segment);
+    let uid = if let Some(uid) = name.strip_prefix("pod") { uid } else { name.rsplit_once("-pod")?.1 };
+    let uid = uid.replace('_', "-");
+    let groups: Vec<usize> = uid.split('-').map(str::len).collect();
+    let is_uid = matches!(groups[..], [8, 4, 4, 4, 12] | [32]);
+    (is_uid && uid.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())).then_some(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
+    const OTHER: &str = "9f1a184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
+    const POD: &str = "810fe89d-da47-410b-8979-9154a40f8183";
+
+    #[test]
+    fn every_layout_is_known() {
+        let pod_ = POD.replace('-', "_");
+        let cases = [
+            (format!("/docker/{ID}"), Some(ID), None),
+            (format!("/system.slice/docker-{ID}.scope"), Some(ID), None),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{pod_}.slice/cri-containerd-{ID}.scope"
+                ),
+                Some(ID),
+                Some(POD),
+            ),
+            (format!("/kubepods/burstable/pod{POD}/{ID}"), Some(ID), Some(POD)),
+            (
+                format!("/kubepods/podfeedfacefeedfacefeedfacefeedface/{ID}"),
+                Some(ID),
+                Some("feedfacefeedfacefeedfacefeedface"),
+            ),
+            (format!("/kubepods/besteffort/pod{POD}/crio-{ID}.scope"), Some(ID), Some(POD)),
+            (format!("/kubepods/besteffort/pod{POD}/crio-conmon-{ID}.scope"), None, Some(POD)),
+            (format!("/docker/{OTHER}/docker/{ID}"), Some(ID), None),
+            (format!("/../../pod{POD}/{ID}"), Some(ID), Some(POD)),
+            (format!("/../cri-containerd-{ID}.scope"), Some(ID), None),
+            (
+                "/ecs/task/432624d2150b349fe35ba397284dea78-4015331240".into(),
+                Some("432624d2150b349fe35ba397284dea78-4015331240"),
+                None,
+            ),
+            ("/garden/34dc0b5e-626f-2c5c-4c51-70e3".into(), Some("34dc0b5e-626f-2c5c-4c51-70e3"), None),
+            (format!("/machine.slice/libpod-{ID}.scope/container"), Some(ID), None),
+            (format!("/system.slice/var-lib-docker-{ID}.mount"), None, None),
+            ("/user.slice/user-1000.slice/session-3.scope".into(), None, None),
+            ("/".into(), None, None),
+        ];
+        for (path, container, pod) in cases {
+            let unit = of_path(&path);
+            assert_eq!((unit.container.as_deref(), unit.pod.as_deref()), (container, pod), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_unified_hierarchy_goes_before_the_others() {
+        let text = format!("12:cpu:/docker/{OTHER}\n5:memory:/docker/{OTHER}\n0::/docker/{ID}\n");
+        assert_eq!(of_file(&text).container.as_deref(), Some(ID));
+        let text = format!("12:cpu:/docker/{OTHER}\n5:memory,x:/docker/{ID}\n0::/\n");
+        assert_eq!(of_file(&text).container.as_deref(), Some(ID));
+        assert_eq!(of_file("garbage\n::\n"), Unit::default());
+    }
+}

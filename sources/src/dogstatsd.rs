@@ -1,0 +1,332 @@
+//! `dogstatsd`: metrics, events and service checks as Datadog's and plain StatsD's clients send them.
+//!
+//! Reading order: [`message`] (one line), [`etsy`] (the same in plain StatsD), [`decode`] (a datagram),
+//! [`rows`] (columns), [`listener`] (sockets), [`origin`] (who a process is).
+
+pub mod decode;
+pub mod etsy;
+pub mod listener;
+pub mod message;
+pub mod number;
+pub mod origin;
+pub mod rows;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use weir_core::batch::Times;
+use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
+use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
+use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC, rejected::REJECTED};
+use weir_spec::memory::Memory;
+use weir_spec::option::{self, OptionError, OptionType};
+use weir_spec::schema::Delivery;
+use weir_spec::{ComponentSpec, Schema, Shape, Stream, Values};
+
+use crate::net::address::Address;
+use crate::net::datagrams::DATAGRAMS_MAX;
+use crate::rejected;
+use decode::{Decoder, Dialect, Payload, Rules};
+use listener::{Listeners, Listening, Setup, Woken};
+use rows::Sender;
+
+/// Where the Agent listens, if nothing is said.
+const LISTEN_DEFAULT: &str = "udp://127.0.0.1:8125";
+/// Listeners of one source.
+const LISTENERS_MAX: usize = 64;
+/// Sockets of one listener by `SO_REUSEPORT`.
+const SOCKETS_MAX: i64 = 64;
+/// The longest datagram there is.
+const MESSAGE_BYTES_MAX: i64 = 64 << 10;
+/// How long rows wait for more of them. It bounds how late a line is in its aggregate.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How often event time is said to move on when nothing comes.
+const TICK: Duration = Duration::from_millis(250);
+
+const METRICS: usize = 0;
+const EVENTS: usize = 1;
+const CHECKS: usize = 2;
+const REJECTED_: usize = 3;
+
+weir_spec::options! {
+    pub struct DogstatsdOptions {
+        /// Lines to read instead of listening (a text with a `|` in it), or a file of them. For tests and replays.
+        lines: Option<String> = (OptionType::Str, positional),
+        /// Where to listen: `udp://127.0.0.1:8125`, `unixgram:///run/dsd.socket`, `unixstream:///run/dsd.stream`.
+        listen: Vec<String> = (OptionType::List(&OptionType::Str), "[\"udp://127.0.0.1:8125\"]"),
+        /// Whose rules lines are read by: the Datadog Agent's, or plain StatsD's.
+        dialect: String = (OptionType::Word(Dialect::WORDS), "dogstatsd"),
+        /// Tags that every message gets, as `key:value`.
+        tags: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
+        /// Asked of the kernel for each socket; `plan` and the log say what it grants.
+        receive_buffer: option::Bytes = (OptionType::Size, "4MiB"),
+        /// The longest datagram or frame that is read whole.
+        message_bytes_max: option::Bytes = (OptionType::Size, "64KiB"),
+        /// Sockets for each UDP address; the kernel divides the senders among them.
+        sockets: i64 = (OptionType::Int { min: 1, max: SOCKETS_MAX }, "1"),
+        /// Connections at once on each `unixstream://`.
+        connections_max: usize = (OptionType::Int { min: 1, max: 65_536 }, "1024"),
+        /// Whether a line needs a line feed behind it.
+        eol_required: bool = (OptionType::Bool, "false"),
+        /// Whether `T` is read: when the client measured.
+        timestamps: bool = (OptionType::Bool, "true"),
+    }
+}
+
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Source(build) };
+
+pub static SPEC: ComponentSpec = ComponentSpec {
+    name: "dogstatsd",
+    summary: "metrics, events and service checks of StatsD clients, over UDP and unix sockets",
+    shape: Shape::Source,
+    options: DogstatsdOptions::SPECS,
+    inputs: Inputs::None,
+    outputs: &[
+        OutputSpec { name: "metrics", doc: "one row a metric line" },
+        OutputSpec { name: "events", doc: "one row an event" },
+        OutputSpec { name: "checks", doc: "one row a service check" },
+        OutputSpec { name: "rejected", doc: "lines that could not be read" },
+    ],
+    drops: &[
+        ReasonSpec { name: "kernel", doc: "datagrams that the kernel dropped because the receive buffer was full" },
+        ReasonSpec { name: "truncated", doc: "datagrams longer than `message_bytes_max`: the line that was cut" },
+        ReasonSpec {
+            name: "too_long",
+            doc: "frames of a stream longer than `message_bytes_max`; they end the connection",
+        },
+        ReasonSpec { name: "cut_off", doc: "frames whose connection ended inside them" },
+        ReasonSpec { name: "unread_metrics", doc: "metrics that nobody reads" },
+        ReasonSpec { name: "unread_events", doc: "events that nobody reads" },
+        ReasonSpec { name: "unread_checks", doc: "service checks that nobody reads" },
+        ReasonSpec { name: "unread_rejected", doc: "bad lines that nobody reads" },
+    ],
+    makes: true,
+    delivers: Delivery::BestEffort,
+    typing: |values, _| {
+        let options = DogstatsdOptions::read(values).map_err(|why| OptionError::new("listen", why))?;
+        addresses(&options)?;
+        if let Some(tag) = options.tags.iter().find(|tag| tag.is_empty() || tag.contains([',', '|', '\n'])) {
+            return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help("a tag is written \"key:value\""));
+        }
+        let bytes = options.message_bytes_max.0;
+        if bytes > MESSAGE_BYTES_MAX {
+            let why = format!("no datagram is longer than {}", weir_spec::units::size(MESSAGE_BYTES_MAX));
+            return Err(OptionError::new("message_bytes_max", why));
+        }
+        let bounded = options.lines.is_some();
+        let stream = |kind| Stream { bounded, ..Stream::of_kind(kind) };
+        Ok(vec![stream(&METRIC), stream(&EVENT), stream(&CHECK), stream(&REJECTED)])
+    },
+    memory: |values| {
+        let sockets = values.get("listen").items().len() as i64 * values.get("sockets").as_i64().unwrap_or(1);
+        let message = values.get("message_bytes_max").as_i64().unwrap_or(MESSAGE_BYTES_MAX);
+        Memory::fixed((message * DATAGRAMS_MAX as i64 + (sockets << 16)).max(0) as u64)
+    },
+    needs,
+    examples: &[
+        "let statsd = dogstatsd(listen: [\"udp://127.0.0.1:8125\", \"unixgram:///var/run/datadog/dsd.socket\"])\nstatsd.metrics | aggregate(10s) | stdout",
+        "let statsd = dogstatsd(\"page.views:1|c|#env:prod\")\nstatsd.metrics | stdout",
+    ],
+    ..ComponentSpec::PLAIN
+};
+
+fn needs(values: &Values) -> Vec<Need> {
+    match values.get("lines").as_str() {
+        Some(lines) if lines.contains('|') => Vec::new(),
+        Some(path) => vec![Need::read(path)],
+        None => {
+            values.get("listen").items().iter().filter_map(|v| v.as_str()).map(|a| Need::Listen(a.into())).collect()
+        }
+    }
+}
+
+/// Where to listen; the error names the option.
+fn addresses(options: &DogstatsdOptions) -> Result<Vec<Address>, OptionError> {
+    let all: Result<Vec<Address>, String> = options.listen.iter().map(|text| Address::parse(text)).collect();
+    let all = all.map_err(|why| OptionError::new("listen", why))?;
+    if all.is_empty() || all.len() > LISTENERS_MAX {
+        let why = format!("there are {} addresses, and from 1 to {LISTENERS_MAX} can be", all.len());
+        return Err(OptionError::new("listen", why).help(format!("write `listen: [\"{LISTEN_DEFAULT}\"]`")));
+    }
+    match all.iter().enumerate().find(|(at, address)| all[..*at].contains(address)) {
+        Some((_, twice)) => Err(OptionError::new("listen", format!("`{twice}` is there twice"))),
+        None => Ok(all),
+    }
+}
+
+fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
+    let options = DogstatsdOptions::read(&cx.values()).map_err(Fault::bug)?;
+    let from = match &options.lines {
+        Some(lines) if lines.contains('|') => From::Lines(lines.clone().into_bytes()),
+        Some(path) => From::File(cx.places.to_read(path)),
+        None => {
+            let addresses = addresses(&options).map_err(|why| Fault::environment(why.message))?;
+            let setup = Setup {
+                sockets: options.sockets.max(1) as usize,
+                receive_buffer_bytes: options.receive_buffer.0.max(0) as usize,
+                message_bytes_max: options.message_bytes_max.0.max(1) as usize,
+                connections_max: options.connections_max,
+            };
+            From::Sockets(Listeners::bind(&addresses, setup)?)
+        }
+    };
+    Ok(Box::new(Dogstatsd { decoder: Decoder::new(Rules::new(&options)), schemas: cx.outputs.clone(), from }))
+}
+
+enum From {
+    Lines(Vec<u8>),
+    File(PathBuf),
+    Sockets(Listeners),
+}
+
+struct Dogstatsd {
+    decoder: Decoder,
+    schemas: Vec<Arc<Schema>>,
+    from: From,
+}
+
+#[async_trait]
+impl Source for Dogstatsd {
+    async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
+        let Dogstatsd { decoder, schemas, from } = *self;
+        let mut run = Run { decoder, schemas, reached: cx.clock().now() };
+        match from {
+            From::Lines(lines) => run.lines(&lines, "lines", cx).await,
+            From::File(path) => {
+                let lines = std::fs::read(&path)
+                    .map_err(|error| Fault::environment(format!("cannot read `{}`: {error}", path.display())))?;
+                run.lines(&lines, &path.display().to_string(), cx).await;
+            }
+            From::Sockets(listeners) => run.sockets(listeners, cx).await?,
+        }
+        Ok(Finish::Flush)
+    }
+}
+
+struct Run {
+    decoder: Decoder,
+    schemas: Vec<Arc<Schema>>,
+    /// How far time has come: it does not go back when the machine's clock does.
+    reached: Time,
+}
+
+impl Run {
+    fn now(&mut self, cx: &SourceCx) -> Time {
+        self.reached = self.reached.max(cx.clock().now());
+        self.reached
+    }
+
+    async fn lines(&mut self, lines: &[u8], name: &str, cx: &mut SourceCx) {
+        let sender = Sender::default();
+        let peer = || name.to_string();
+        for line in lines.split_inclusive(|b| *b == b'\n') {
+            let now = self.now(cx);
+            self.decoder.payload(&Payload { bytes: line, is_truncated: false, sender: &sender, peer: &peer }, now);
+            if self.decoder.is_full() && !self.flush(cx).await {
+                return;
+            }
+        }
+        self.flush(cx).await;
+    }
+
+    /// Until stopped; what the sockets hold then is still read.
+    async fn sockets(&mut self, listeners: Listeners, cx: &mut SourceCx) -> Result<(), Fault> {
+        let stop = cx.stop();
+        let mut listeners = listeners.listen()?;
+        let mut flush_at: Option<tokio::time::Instant> = None;
+        while cx.ready().await {
+            let wait = flush_at.map_or(TICK, |at| at.saturating_duration_since(tokio::time::Instant::now()));
+            let woken = tokio::select! {
+                biased;
+                () = stop.stopped() => break,
+                woken = listeners.woken() => Some(woken),
+                () = tokio::time::sleep(wait) => None,
+            };
+            match woken {
+                Some(woken) => self.take(&mut listeners, woken, cx),
+                None => listeners.look_after(cx),
+            }
+            if self.decoder.is_empty() {
+                let now = self.now(cx);
+                cx.advance(now);
+                continue;
+            }
+            let due = *flush_at.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
+            if self.decoder.is_full() || due <= tokio::time::Instant::now() {
+                flush_at = None;
+                if !self.flush(cx).await {
+                    break;
+                }
+            }
+        }
+        let now = self.now(cx);
+        let decoder = &mut self.decoder;
+        listeners.drain(cx, &mut |payload| {
+            decoder.payload(payload, now);
+            true
+        });
+        listeners.look_after(cx);
+        self.flush_at_end(cx).await;
+        Ok(())
+    }
+
+    /// Reads what woke us, as far as one batch has room.
+    fn take(&mut self, listeners: &mut Listening, woken: Woken, cx: &mut SourceCx) {
+        let now = self.now(cx);
+        let decoder = &mut self.decoder;
+        listeners.take(woken, cx, &mut |payload| {
+            decoder.payload(payload, now);
+            !decoder.is_full()
+        });
+    }
+
+    /// Sends what was read; `false` if nobody wants more.
+    async fn flush(&mut self, cx: &mut SourceCx) -> bool {
+        if !cx.ready().await {
+            return false;
+        }
+        self.send(cx);
+        true
+    }
+
+    /// The same once the graph is to end, when `ready` no longer waits.
+    async fn flush_at_end(&mut self, cx: &mut SourceCx) {
+        if !self.decoder.is_empty() {
+            cx.ready_to_end().await;
+            self.send(cx);
+        }
+    }
+
+    fn send(&mut self, cx: &mut SourceCx) {
+        let now = self.now(cx);
+        let decoder = &mut self.decoder;
+        cx.note("lines", std::mem::take(&mut decoder.lines));
+        let truncated = std::mem::take(&mut decoder.truncated);
+        if truncated > 0 {
+            cx.reject("truncated", truncated);
+        }
+        let mut made = |port, rows: arrow_array::RecordBatch, times: Vec<i64>| {
+            if rows.num_rows() > 0 {
+                cx.made(port, rows, Times::InOrder(times.into()), Acks::none());
+            }
+        };
+        let times = decoder.metrics.times();
+        made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]), times);
+        if !decoder.events.is_empty() {
+            let times = decoder.events.times();
+            made(EVENTS, decoder.events.finish(&self.schemas[EVENTS]), times);
+        }
+        if !decoder.checks.is_empty() {
+            let times = decoder.checks.times();
+            made(CHECKS, decoder.checks.finish(&self.schemas[CHECKS]), times);
+        }
+        if !decoder.rejected.is_empty() {
+            let bad = std::mem::take(&mut decoder.rejected);
+            let rows = rejected::rows(&bad, now, &self.schemas[REJECTED_]);
+            made(REJECTED_, rows, vec![now.0; bad.len()]);
+        }
+        cx.advance(now);
+    }
+}

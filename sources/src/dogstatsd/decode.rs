@@ -1,0 +1,168 @@
+//! Datagrams and frames into messages, and messages into rows.
+
+use weir_core::Time;
+use weir_core::batch::BATCH_ROWS;
+
+use super::message::{self, Message, Metric, Refused, UNTERMINATED};
+use super::rows::{Around, Checks, Events, Metrics, Sender};
+use super::{DogstatsdOptions, etsy};
+use crate::rejected::{Bad, REJECTED_ROWS};
+
+/// Whose rules a line is read by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// The Datadog Agent's.
+    Dogstatsd,
+    /// Etsy's StatsD.
+    Etsy,
+}
+
+impl Dialect {
+    pub const WORDS: &'static [&'static str] = &["dogstatsd", "etsy"];
+}
+
+/// How lines are read, from the options.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub dialect: Dialect,
+    /// Tags that every message gets.
+    pub tags: Vec<String>,
+    /// A line without a line feed behind it is refused.
+    pub eol_required: bool,
+    /// Whether `T` is read.
+    pub timestamps: bool,
+}
+
+impl Rules {
+    pub fn new(options: &DogstatsdOptions) -> Rules {
+        Rules {
+            dialect: if options.dialect == "etsy" { Dialect::Etsy } else { Dialect::Dogstatsd },
+            tags: options.tags.clone(),
+            eol_required: options.eol_required,
+            timestamps: options.timestamps,
+        }
+    }
+}
+
+/// One datagram, or one frame of a stream.
+pub struct Payload<'a> {
+    pub bytes: &'a [u8],
+    /// Whether the kernel cut off its end.
+    pub is_truncated: bool,
+    pub sender: &'a Sender,
+    /// Who sent it, for rejected lines; made only for them.
+    pub peer: &'a dyn Fn() -> String,
+}
+
+/// Messages read and not yet sent on.
+pub struct Decoder {
+    rules: Rules,
+    pub metrics: Metrics,
+    pub events: Events,
+    pub checks: Checks,
+    pub rejected: Vec<Bad>,
+    /// Lines seen since it was last asked; what is empty is none.
+    pub lines: u64,
+    /// Lines that the kernel cut in two, since it was last asked. What is left of one is not read.
+    pub truncated: usize,
+}
+
+impl Decoder {
+    pub fn new(rules: Rules) -> Decoder {
+        Decoder {
+            rules,
+            metrics: Metrics::default(),
+            events: Events::default(),
+            checks: Checks::default(),
+            rejected: Vec::new(),
+            lines: 0,
+            truncated: 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.metrics.is_empty() && self.events.is_empty() && self.checks.is_empty() && self.rejected.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        let rows = [self.metrics.len(), self.events.len(), self.checks.len()];
+        rows.iter().any(|rows| *rows >= BATCH_ROWS) || self.rejected.len() >= REJECTED_ROWS
+    }
+
+    /// Reads every line of a payload. One that is bad takes no other down.
+    pub fn payload(&mut self, payload: &Payload, now: Time) {
+        let is_utf8 = std::str::from_utf8(payload.bytes).is_ok();
+        let mut rest = payload.bytes;
+        while !rest.is_empty() {
+            let (line, is_last) = match memchr::memchr(b'\n', rest) {
+                Some(at) => {
+                    let line = &rest[..at];
+                    rest = &rest[at + 1..];
+                    (line, false)
+                }
+                None => (std::mem::take(&mut rest), true),
+            };
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                continue;
+            }
+            self.lines += 1;
+            if is_last && payload.is_truncated {
+                self.truncated += 1;
+            } else if is_last && self.rules.eol_required {
+                self.refuse(line, UNTERMINATED, payload);
+            } else {
+                let is_utf8 = is_utf8 || std::str::from_utf8(line).is_ok();
+                self.line(line, is_utf8, payload, now);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
+        if self.rules.dialect == Dialect::Etsy {
+            return self.etsy(line, is_utf8, payload, now);
+        }
+        let around = Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8 };
+        let read = match message::parse(line) {
+            Ok(Message::Metric(metric)) => {
+                let timestamp = metric.timestamp.filter(|_| self.rules.timestamps);
+                self.metrics.push(&Metric { timestamp, ..metric }, &around)
+            }
+            Ok(Message::Event(event)) => {
+                // Lengths are of bytes, and clients count characters: an event may be cut inside one.
+                self.events.push(&event, &Around { is_utf8: false, ..around });
+                Ok(())
+            }
+            Ok(Message::Check(check)) => {
+                self.checks.push(&check, &around);
+                Ok(())
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = read {
+            self.refuse(line, why, payload);
+        }
+    }
+
+    fn etsy(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
+        let Decoder { rules, metrics, .. } = self;
+        let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8 };
+        let mut refused = None;
+        for pair in etsy::line(line) {
+            let read = pair.and_then(|metric| metrics.push(&metric, &around));
+            refused = refused.or(read.err());
+        }
+        if let Some(why) = refused {
+            self.refuse(line, why, payload);
+        }
+    }
+
+    fn refuse(&mut self, line: &[u8], why: Refused, payload: &Payload) {
+        self.rejected.push(Bad {
+            reason: why.reason,
+            detail: why.detail.to_string(),
+            sender: (payload.peer)(),
+            data: line.to_vec(),
+        });
+    }
+}

@@ -1,0 +1,614 @@
+//! The sockets of one source: bound before start, read by one task, a batch of datagrams at a time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::io::Interest;
+use tokio::net;
+use weir_core::{Fault, SourceCx};
+use weir_spec::units;
+
+use super::decode::Payload;
+use super::origin::Origins;
+use super::rows::Sender;
+use crate::net::address::Address;
+use crate::net::datagrams::{self, DATAGRAMS_MAX, Datagrams};
+use crate::net::holder::holder;
+
+/// How long a socket that was read empty is left alone: what comes meanwhile is read with one call.
+const PACE: Duration = Duration::from_millis(2);
+/// Calls for one socket before the others have their turn.
+const CALLS_MAX: usize = 16;
+/// How long nobody is let in after a connection could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection may stand still inside a frame.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// As the Agent sets it: everybody may write, nobody else may read.
+const SOCKET_MODE: u32 = 0o722;
+/// The length before each frame of a stream, little-endian.
+const FRAME_HEAD_BYTES: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// For each UDP address.
+    pub sockets: usize,
+    pub receive_buffer_bytes: usize,
+    pub message_bytes_max: usize,
+    /// For each unix stream.
+    pub connections_max: usize,
+}
+
+/// A socket's file: taken away at the end, if it is still ours.
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// What stands at a path that we have just bound.
+    fn of(path: &Path) -> io::Result<SocketFile> {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+        let meta = std::fs::symlink_metadata(path)?;
+        Ok(SocketFile { path: path.to_path_buf(), device: meta.dev(), inode: meta.ino() })
+    }
+
+    fn is_ours(&self) -> bool {
+        let ours = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == (self.device, self.inode);
+        std::fs::symlink_metadata(&self.path).is_ok_and(ours)
+    }
+
+    fn is_gone(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+enum Bound {
+    Udp(Vec<std::net::UdpSocket>, SocketAddr),
+    Unixgram(UnixDatagram, SocketFile),
+    Unixstream(UnixListener, SocketFile),
+}
+
+/// Sockets that are bound and not yet read.
+pub struct Listeners {
+    bound: Vec<Bound>,
+    setup: Setup,
+    /// What a user should know of them.
+    warnings: Vec<String>,
+}
+
+impl Listeners {
+    /// Binds every address, or none; the fault says what is in the way.
+    pub fn bind(addresses: &[Address], setup: Setup) -> Result<Listeners, Fault> {
+        let mut listeners = Listeners { bound: Vec::new(), setup, warnings: Vec::new() };
+        for address in addresses {
+            let bound = match address {
+                Address::Udp(socket) => listeners.udp(*socket)?,
+                Address::Unixgram(path) => {
+                    let (socket, file) = unix(path, address, UnixDatagram::bind)?;
+                    socket.set_nonblocking(true).map_err(|error| fault(address, &error))?;
+                    datagrams::pass_credentials(&socket).map_err(|error| fault(address, &error))?;
+                    listeners.buffer(&socket, address);
+                    Bound::Unixgram(socket, file)
+                }
+                Address::Unixstream(path) => {
+                    let (socket, file) = unix(path, address, UnixListener::bind)?;
+                    socket.set_nonblocking(true).map_err(|error| fault(address, &error))?;
+                    Bound::Unixstream(socket, file)
+                }
+            };
+            listeners.bound.push(bound);
+        }
+        Ok(listeners)
+    }
+
+    fn udp(&mut self, address: SocketAddr) -> Result<Bound, Fault> {
+        let shown = Address::Udp(address);
+        let in_use = |error: io::Error| {
+            let by = holder("udp", address).filter(|_| error.kind() == io::ErrorKind::AddrInUse);
+            let fault = fault(&shown, &error);
+            match by {
+                Some(by) => Fault { message: format!("{}, by {by}", fault.message), ..fault },
+                None => fault,
+            }
+        };
+        let mut sockets = Vec::new();
+        let mut address = address;
+        for _ in 0..self.setup.sockets {
+            let socket = match self.setup.sockets {
+                1 => std::net::UdpSocket::bind(address),
+                _ => datagrams::udp_reusing_port(address),
+            };
+            let socket = socket.map_err(in_use)?;
+            socket.set_nonblocking(true).map_err(|error| fault(&shown, &error))?;
+            // The first one of port 0 finds the port for all.
+            address = socket.local_addr().map_err(|error| fault(&shown, &error))?;
+            self.buffer(&socket, &shown);
+            sockets.push(socket);
+        }
+        Ok(Bound::Udp(sockets, address))
+    }
+
+    /// Sets the receive buffer and says where the kernel grants less.
+    fn buffer(&mut self, socket: &impl AsRawFd, address: &Address) {
+        let wanted = self.setup.receive_buffer_bytes;
+        let granted = datagrams::set_receive_buffer(socket, wanted).unwrap_or(0);
+        // The kernel counts its own overhead in, and doubles what is asked for to make room for it.
+        if granted < wanted.saturating_mul(2) {
+            let (got, asked) = (units::size(granted as i64 / 2), units::size(wanted as i64));
+            self.warnings.push(format!(
+                "`{address}` has a receive buffer of {got}, not of the {asked} asked for: bursts may be dropped; \
+                 `sysctl -w net.core.rmem_max={wanted}` allows it"
+            ));
+        }
+    }
+
+    /// The port of the first UDP address.
+    pub fn udp_port(&self) -> Option<u16> {
+        self.bound.iter().find_map(|bound| match bound {
+            Bound::Udp(_, address) => Some(address.port()),
+            _ => None,
+        })
+    }
+
+    /// Begins to listen; needs the runtime.
+    pub fn listen(self) -> Result<Listening, Fault> {
+        let unregistered = |error: io::Error| Fault::environment(format!("cannot watch a socket: {error}"));
+        let mut listening = Listening {
+            buffers: Datagrams::new(self.setup.message_bytes_max),
+            scratch: vec![0; self.setup.message_bytes_max + FRAME_HEAD_BYTES],
+            setup: self.setup,
+            sockets: HashMap::new(),
+            next: 0,
+            waiting: FuturesUnordered::new(),
+            origins: Origins::default(),
+            warnings: self.warnings,
+        };
+        for bound in self.bound {
+            match bound {
+                Bound::Udp(sockets, _) => {
+                    for socket in sockets {
+                        let socket = net::UdpSocket::from_std(socket).map_err(unregistered)?;
+                        listening.add(Socket::datagrams(Datagram::Udp(socket), None));
+                    }
+                }
+                Bound::Unixgram(socket, file) => {
+                    let socket = net::UnixDatagram::from_std(socket).map_err(unregistered)?;
+                    listening.add(Socket::datagrams(Datagram::Unix(socket), Some(file)));
+                }
+                Bound::Unixstream(socket, file) => {
+                    let socket = net::UnixListener::from_std(socket).map_err(unregistered)?;
+                    listening.add(Socket::listener(socket, file));
+                }
+            }
+        }
+        Ok(listening)
+    }
+}
+
+fn fault(address: &Address, error: &io::Error) -> Fault {
+    let fault = Fault::environment(match error.kind() {
+        io::ErrorKind::AddrInUse => format!("cannot listen on `{address}`: it is in use"),
+        io::ErrorKind::AddrNotAvailable => format!("cannot listen on `{address}`: this host has no such address"),
+        io::ErrorKind::PermissionDenied => format!("cannot listen on `{address}`: this user may not"),
+        io::ErrorKind::NotFound => format!("cannot listen on `{address}`: its directory does not exist"),
+        _ => format!("cannot listen on `{address}`: {error}"),
+    });
+    match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => fault.help("stop who holds it, or write another address in `listen:`"),
+        (io::ErrorKind::NotFound, Address::Unixgram(path) | Address::Unixstream(path)) => {
+            let directory = path.parent().unwrap_or(path).display();
+            fault.help(format!("create it: `mkdir -p {directory}`"))
+        }
+        _ => fault,
+    }
+}
+
+/// Binds a socket to a file: one that nobody listens on any more is replaced, what is no socket is not.
+fn unix<S>(path: &Path, address: &Address, bind: fn(PathBuf) -> io::Result<S>) -> Result<(S, SocketFile), Fault> {
+    if let Ok(meta) = std::fs::symlink_metadata(path) {
+        if !meta.file_type().is_socket() {
+            let fault = Fault::environment(format!("cannot listen on `{address}`: a file that is no socket is there"));
+            return Err(fault.help("move it away, or write another path in `listen:`"));
+        }
+        if is_listened_on(path) {
+            return Err(fault(address, &io::ErrorKind::AddrInUse.into()));
+        }
+        std::fs::remove_file(path).map_err(|error| fault(address, &error))?;
+    }
+    let socket = bind(path.to_path_buf()).map_err(|error| fault(address, &error))?;
+    let file = SocketFile::of(path).map_err(|error| fault(address, &error))?;
+    Ok((socket, file))
+}
+
+/// Whether somebody still has the socket of that file open.
+fn is_listened_on(path: &Path) -> bool {
+    let datagram = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+    match datagram {
+        Ok(()) => true,
+        // A socket of another type: somebody may listen there.
+        Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => UnixStream::connect(path).is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// A socket whose messages keep their bounds.
+enum Datagram {
+    Udp(net::UdpSocket),
+    Unix(net::UnixDatagram),
+}
+
+impl Datagram {
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Datagram::Udp(socket) => socket.readable().await,
+            Datagram::Unix(socket) => socket.readable().await,
+        }
+    }
+
+    fn receive(&self, buffers: &mut Datagrams) -> io::Result<usize> {
+        match self {
+            Datagram::Udp(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
+            Datagram::Unix(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
+        }
+    }
+
+    fn dropped(&self) -> u32 {
+        match self {
+            Datagram::Udp(socket) => datagrams::dropped(socket),
+            Datagram::Unix(socket) => datagrams::dropped(socket),
+        }
+    }
+}
+
+/// A connection of a unix stream.
+struct Connection {
+    stream: Arc<net::UnixStream>,
+    /// Of a frame that is not whole.
+    partial: Vec<u8>,
+    sender: Sender,
+    listener: usize,
+}
+
+enum Socket {
+    Datagrams {
+        socket: Arc<Datagram>,
+        file: Option<SocketFile>,
+        /// What the kernel had dropped when it was last asked.
+        dropped: u32,
+    },
+    Listener {
+        socket: Arc<net::UnixListener>,
+        file: Option<SocketFile>,
+        connections: usize,
+    },
+    Connection(Connection),
+}
+
+impl Socket {
+    fn datagrams(socket: Datagram, file: Option<SocketFile>) -> Socket {
+        Socket::Datagrams { socket: Arc::new(socket), file, dropped: 0 }
+    }
+
+    fn listener(socket: net::UnixListener, file: SocketFile) -> Socket {
+        Socket::Listener { socket: Arc::new(socket), file: Some(file), connections: 0 }
+    }
+
+    fn is_gone(&self) -> bool {
+        match self {
+            Socket::Datagrams { file, .. } | Socket::Listener { file, .. } => {
+                file.as_ref().is_some_and(SocketFile::is_gone)
+            }
+            Socket::Connection(_) => false,
+        }
+    }
+}
+
+/// What happened to a socket.
+pub struct Woken {
+    socket: usize,
+    what: What,
+}
+
+enum What {
+    Readable,
+    Accepted(io::Result<net::UnixStream>),
+    /// A connection stands still inside a frame.
+    Stalled,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Woken> + Send>>;
+
+/// Sockets that are read.
+pub struct Listening {
+    buffers: Datagrams,
+    scratch: Vec<u8>,
+    setup: Setup,
+    sockets: HashMap<usize, Socket>,
+    next: usize,
+    waiting: FuturesUnordered<Waiting>,
+    origins: Origins,
+    warnings: Vec<String>,
+}
+
+/// Takes a payload; `false` when there is no room for another round.
+pub type Take<'a> = dyn FnMut(&Payload) -> bool + Send + 'a;
+
+impl Listening {
+    fn add(&mut self, socket: Socket) {
+        let at = self.next;
+        self.next += 1;
+        self.sockets.insert(at, socket);
+        self.wait(at, Duration::ZERO);
+    }
+
+    /// Waits for a socket again, after a pause.
+    fn wait(&mut self, at: usize, pause: Duration) {
+        let Some(socket) = self.sockets.get(&at) else { return };
+        let pause = async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        };
+        // A descriptor that cannot be waited for any more says so when it is read.
+        let readable = Woken { socket: at, what: What::Readable };
+        self.waiting.push(match socket {
+            Socket::Datagrams { socket, .. } => {
+                let socket = socket.clone();
+                Box::pin(async move {
+                    pause.await;
+                    let _ = socket.readable().await;
+                    readable
+                })
+            }
+            Socket::Listener { socket, .. } => {
+                let socket = socket.clone();
+                Box::pin(async move {
+                    pause.await;
+                    let accepted = socket.accept().await.map(|(stream, _)| stream);
+                    Woken { socket: at, what: What::Accepted(accepted) }
+                })
+            }
+            Socket::Connection(Connection { stream, partial, .. }) => {
+                let (stream, is_inside) = (stream.clone(), !partial.is_empty());
+                Box::pin(async move {
+                    pause.await;
+                    if !is_inside {
+                        let _ = stream.readable().await;
+                        return readable;
+                    }
+                    match tokio::time::timeout(STALL_MAX, stream.readable()).await {
+                        Err(_) => Woken { socket: at, what: What::Stalled },
+                        Ok(_) => readable,
+                    }
+                })
+            }
+        });
+    }
+
+    /// The next socket with something to read. Safe to drop.
+    pub async fn woken(&mut self) -> Woken {
+        match self.waiting.next().await {
+            Some(woken) => woken,
+            // Every socket waits or is just being read, so only without sockets nobody does.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads a socket as far as `take` wants, and waits for it again.
+    pub fn take(&mut self, woken: Woken, cx: &mut SourceCx, take: &mut Take) {
+        let at = woken.socket;
+        let pause = match (woken.what, self.sockets.get(&at)) {
+            (What::Accepted(accepted), _) => Some(self.accepted(at, accepted, cx)),
+            (What::Stalled, _) => None,
+            (What::Readable, Some(Socket::Datagrams { .. })) => Some(self.datagrams(at, cx, take)),
+            (What::Readable, Some(Socket::Connection(_))) => self.frames(at, cx, take),
+            (What::Readable, _) => return,
+        };
+        match pause {
+            Some(pause) => self.wait(at, pause),
+            None => self.close(at, cx),
+        }
+    }
+
+    /// Gives what a datagram socket has; says how long to leave it alone.
+    fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Duration {
+        let Some(Socket::Datagrams { socket, file, .. }) = self.sockets.get(&at) else { return Duration::ZERO };
+        let (socket, path) = (socket.clone(), file.as_ref().map(|file| file.path.display().to_string()));
+        for _ in 0..CALLS_MAX {
+            let received = match socket.receive(&mut self.buffers) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Duration::ZERO,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {
+                    cx.note("receive_errors", 1);
+                    return PACE;
+                }
+            };
+            cx.note("datagrams", received as u64);
+            let mut more = true;
+            let nobody = Sender::default();
+            for datagram in self.buffers.iter() {
+                let of_pid = datagram.pid.map(|pid| self.origins.of(pid));
+                let sender = of_pid.as_deref().unwrap_or(&nobody);
+                let peer = || match (datagram.peer, datagram.pid, &path) {
+                    (Some(peer), _, _) => peer.to_string(),
+                    (None, Some(pid), _) => format!("pid {pid}"),
+                    (None, None, path) => path.clone().unwrap_or_default(),
+                };
+                let payload =
+                    Payload { bytes: datagram.bytes, is_truncated: datagram.is_truncated, sender, peer: &peer };
+                more &= take(&payload);
+            }
+            self.origins.settle();
+            if !more {
+                return Duration::ZERO;
+            }
+            if received < DATAGRAMS_MAX {
+                return PACE;
+            }
+        }
+        Duration::ZERO
+    }
+
+    /// Takes a new connection in.
+    fn accepted(&mut self, at: usize, accepted: io::Result<net::UnixStream>, cx: &mut SourceCx) -> Duration {
+        let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&at) else { return Duration::ZERO };
+        let Ok(stream) = accepted else {
+            // Too many open files, a client that has gone: the next one may be better.
+            cx.note("accept_errors", 1);
+            return ACCEPT_PAUSE;
+        };
+        if *connections >= self.setup.connections_max {
+            cx.note("connections_refused", 1);
+            return Duration::ZERO;
+        }
+        *connections += 1;
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let sender = pid.map(|pid| (*self.origins.of(pid)).clone()).unwrap_or_default();
+        self.origins.settle();
+        let connection = Connection { stream: Arc::new(stream), partial: Vec::new(), sender, listener: at };
+        self.add(Socket::Connection(connection));
+        Duration::ZERO
+    }
+
+    /// Gives the frames that are there; `None` when the connection is to be closed.
+    fn frames(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Option<Duration> {
+        let Listening { sockets, scratch, setup, .. } = self;
+        let Some(Socket::Connection(connection)) = sockets.get_mut(&at) else { return None };
+        for _ in 0..CALLS_MAX {
+            let n = match connection.stream.try_read(scratch) {
+                Ok(0) => return None,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Duration::ZERO),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return None,
+            };
+            connection.partial.extend_from_slice(&scratch[..n]);
+            let mut more = true;
+            let mut start = 0;
+            while let Some((head, rest)) = connection.partial[start..].split_first_chunk::<FRAME_HEAD_BYTES>() {
+                let length = u32::from_le_bytes(*head) as usize;
+                if length > setup.message_bytes_max {
+                    cx.reject("too_long", 1);
+                    // It is dealt with: what is left of it is not cut off as well.
+                    connection.partial.clear();
+                    return None;
+                }
+                let Some(bytes) = rest.get(..length) else { break };
+                cx.note("frames", 1);
+                let peer = || match connection.sender.pid {
+                    Some(pid) => format!("pid {pid}"),
+                    None => "unixstream".to_string(),
+                };
+                let payload = Payload { bytes, is_truncated: false, sender: &connection.sender, peer: &peer };
+                more &= take(&payload);
+                start += FRAME_HEAD_BYTES + length;
+            }
+            connection.partial.drain(..start);
+            if !more {
+                return Some(Duration::ZERO);
+            }
+            if n < scratch.len() {
+                return Some(PACE);
+            }
+        }
+        Some(Duration::ZERO)
+    }
+
+    fn close(&mut self, at: usize, cx: &mut SourceCx) {
+        let Some(Socket::Connection(connection)) = self.sockets.remove(&at) else { return };
+        if !connection.partial.is_empty() {
+            cx.reject("cut_off", 1);
+        }
+        if let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&connection.listener) {
+            *connections -= 1;
+        }
+    }
+
+    /// Counts what the kernel has dropped since it was last asked, and looks after the sockets' files.
+    pub fn look_after(&mut self, cx: &mut SourceCx) {
+        self.warnings.drain(..).for_each(|warning| cx.warn(warning));
+        for socket in self.sockets.values_mut() {
+            if let Socket::Datagrams { socket, dropped, .. } = socket {
+                let now = socket.dropped();
+                let since = now.wrapping_sub(*dropped);
+                *dropped = now;
+                if since > 0 {
+                    cx.reject("kernel", since as usize);
+                }
+            }
+        }
+        let gone: Vec<usize> = self.sockets.iter().filter(|(_, socket)| socket.is_gone()).map(|(at, _)| *at).collect();
+        gone.into_iter().for_each(|at| self.bind_again(at, cx));
+    }
+
+    /// A socket's file was deleted under us: clients that come now find a new one. Those that are
+    /// connected keep the old one, which is read as before.
+    fn bind_again(&mut self, at: usize, cx: &mut SourceCx) {
+        let setup = self.setup;
+        let again = match self.sockets.get_mut(&at) {
+            Some(Socket::Datagrams { file, .. }) => file.take().map(|file| {
+                bind_datagrams(&file.path, &setup).map(|(socket, file)| Socket::datagrams(socket, Some(file)))
+            }),
+            Some(Socket::Listener { file, .. }) => {
+                file.take().map(|file| bind_listener(&file.path).map(|(socket, file)| Socket::listener(socket, file)))
+            }
+            _ => None,
+        };
+        match again {
+            Some(Ok(socket)) => {
+                cx.note("rebound", 1);
+                self.add(socket);
+            }
+            Some(Err(error)) => cx.warn(format!("a socket's file was deleted, and cannot be bound again: {error}")),
+            None => {}
+        }
+    }
+
+    /// Reads what is still there, once, without waiting.
+    pub fn drain(&mut self, cx: &mut SourceCx, take: &mut Take) {
+        let sockets: Vec<usize> = self.sockets.keys().copied().collect();
+        for at in sockets {
+            match self.sockets.get(&at) {
+                Some(Socket::Datagrams { .. }) => drop(self.datagrams(at, cx, take)),
+                Some(Socket::Connection(_)) => drop(self.frames(at, cx, take)),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn bind_datagrams(path: &Path, setup: &Setup) -> io::Result<(Datagram, SocketFile)> {
+    let socket = UnixDatagram::bind(path)?;
+    socket.set_nonblocking(true)?;
+    datagrams::pass_credentials(&socket)?;
+    datagrams::set_receive_buffer(&socket, setup.receive_buffer_bytes)?;
+    let file = SocketFile::of(path)?;
+    Ok((Datagram::Unix(net::UnixDatagram::from_std(socket)?), file))
+}
+
+fn bind_listener(path: &Path) -> io::Result<(net::UnixListener, SocketFile)> {
+    let socket = UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    let file = SocketFile::of(path)?;
+    Ok((net::UnixListener::from_std(socket)?, file))
+}

@@ -1,0 +1,281 @@
+//! One message of the DogStatsD protocol, 1.0 to 1.6, as the Datadog Agent reads it.
+//!
+//! A metric is scanned by hand: it is the hottest code of the program, and `nom` costs twice the time
+//! (docs/design.md). What follows the first two fields may come in any order, may be empty and may be
+//! unknown; the last of a kind wins.
+
+use nom::bytes::complete::{tag, take, take_till, take_till1};
+use nom::combinator::{all_consuming, map_opt, rest, verify};
+use nom::sequence::{preceded, separated_pair, terminated};
+use nom::{IResult, Parser};
+use weir_spec::kinds::enums::{ALERT_TYPE, CARDINALITY, PRIORITY, metric_kind};
+use weir_spec::types::Enumeration;
+
+use super::number::float;
+
+/// Why a message was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// In one word, as the ledger of rejected lines has it.
+    pub reason: &'static str,
+    pub detail: &'static str,
+}
+
+macro_rules! refusals {
+    ($($name:ident = $reason:literal, $detail:literal;)*) => {
+        $( pub const $name: Refused = Refused { reason: $reason, detail: $detail }; )*
+        /// Every way in which a message is refused.
+        pub const REFUSALS: &[Refused] = &[$($name),*];
+    };
+}
+refusals! {
+    NO_TYPE = "no_field_separator", "no `|` and type behind the value";
+    NO_VALUE = "no_value", "no `:` and value behind the name";
+    EMPTY_NAME = "empty_name", "nothing before the `:`";
+    EMPTY_VALUE = "empty_value", "nothing between the `:` and the `|`";
+    BAD_TYPE = "invalid_type", "the type is none of c, g, s, h, ms, d";
+    BAD_VALUE = "invalid_value", "a value is no number";
+    BAD_RATE = "invalid_sample_rate", "what follows `@` is no number";
+    BAD_TIMESTAMP = "invalid_timestamp", "what follows `T` is no time in seconds from 1 on";
+    BAD_EVENT = "invalid_event", "the event is shorter than it says, or its head is no `_e{length,length}:`";
+    EMPTY_TITLE = "empty_title", "the event has no title";
+    BAD_CHECK = "invalid_service_check", "a service check is `_sc|name|status`, with a status from 0 to 3";
+    UNTERMINATED = "unterminated", "the line does not end in a line feed";
+    BAD_LINE = "bad_line", "no `name:value|type`, with `@rate` behind it";
+}
+
+/// Who sent it, as the message says.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Origin<'a> {
+    /// `c:`, as sent.
+    pub local: Option<&'a [u8]>,
+    /// `e:`, as sent.
+    pub external: Option<&'a [u8]>,
+    /// `card:`, as the byte of its column.
+    pub cardinality: Option<u8>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Metric<'a> {
+    pub name: &'a [u8],
+    /// A byte of `kind`.
+    pub kind: u8,
+    /// Numbers with colons between them, or one member of a set.
+    pub values: &'a [u8],
+    pub sample_rate: f64,
+    /// Seconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// Joined by commas, as sent; absent without the field or with nothing in it.
+    pub tags: Option<&'a [u8]>,
+    pub origin: Origin<'a>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Event<'a> {
+    /// With `\n` still in two bytes, as the text.
+    pub title: &'a [u8],
+    pub text: &'a [u8],
+    pub timestamp: Option<i64>,
+    pub priority: u8,
+    pub alert_type: u8,
+    pub aggregation_key: Option<&'a [u8]>,
+    pub source_type: Option<&'a [u8]>,
+    pub host: Option<&'a [u8]>,
+    pub tags: Option<&'a [u8]>,
+    pub origin: Origin<'a>,
+}
+
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Check<'a> {
+    pub name: &'a [u8],
+    pub status: u8,
+    pub message: Option<&'a [u8]>,
+    pub timestamp: Option<i64>,
+    pub host: Option<&'a [u8]>,
+    pub tags: Option<&'a [u8]>,
+    pub origin: Origin<'a>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Message<'a> {
+    Metric(Metric<'a>),
+    Event(Event<'a>),
+    Check(Check<'a>),
+}
+
+/// Reads one line without its end.
+pub fn parse(line: &[u8]) -> Result<Message<'_>, Refused> {
+    match line {
+        [b'_', b'e', b'{', ..] => event(line).map(Message::Event),
+        [b'_', b's', b'c', ..] => check(line).map(Message::Check),
+        // A metric may be called `_e`; what is none was meant as an event.
+        [b'_', b'e', ..] => metric(line).map(Message::Metric).map_err(|_| BAD_EVENT),
+        _ => metric(line).map(Message::Metric),
+    }
+}
+
+/// Cuts at the first `|`: what stands before it, and what follows it.
+fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'|', bytes) {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    }
+}
+
+pub fn metric(line: &[u8]) -> Result<Metric<'_>, Refused> {
+    let (head, rest) = cut(line);
+    let Some(rest) = rest else { return Err(NO_TYPE) };
+    let Some(colon) = memchr::memchr(b':', head) else { return Err(NO_VALUE) };
+    let (name, values) = (&head[..colon], &head[colon + 1..]);
+    if name.is_empty() {
+        return Err(EMPTY_NAME);
+    }
+    if values.is_empty() {
+        return Err(EMPTY_VALUE);
+    }
+    let (kind, fields) = match rest {
+        [b'm', b's', fields @ ..] => (metric_kind::TIMING, fields),
+        [one, fields @ ..] => (kind(*one).ok_or(BAD_TYPE)?, fields),
+        [] => return Err(BAD_TYPE),
+    };
+    let mut metric =
+        Metric { name, kind, values, sample_rate: 1.0, timestamp: None, tags: None, origin: Origin::default() };
+    let mut fields = match fields {
+        [] => None,
+        [b'|', fields @ ..] => Some(fields),
+        _ => return Err(BAD_TYPE),
+    };
+    while let Some(here) = fields {
+        let (field, next) = cut(here);
+        fields = next;
+        match field {
+            [b'#', tags @ ..] => metric.tags = (!tags.is_empty()).then_some(tags),
+            [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or(BAD_RATE)?,
+            [b'T', time @ ..] => metric.timestamp = Some(seconds(time).ok_or(BAD_TIMESTAMP)?),
+            _ => of_origin(field, &mut metric.origin),
+        }
+    }
+    Ok(metric)
+}
+
+fn kind(letter: u8) -> Option<u8> {
+    Some(match letter {
+        b'c' => metric_kind::COUNTER,
+        b'g' => metric_kind::GAUGE,
+        b's' => metric_kind::SET,
+        b'h' => metric_kind::HISTOGRAM,
+        b'd' => metric_kind::DISTRIBUTION,
+        _ => return None,
+    })
+}
+
+/// Whole seconds from 1 on, as far as nanoseconds of them can be held.
+fn seconds(digits: &[u8]) -> Option<i64> {
+    let seconds: i64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (1..=i64::MAX / 1_000_000_000).contains(&seconds).then_some(seconds)
+}
+
+/// `c:`, `e:` or `card:`; whatever else there is, is of a later version and is not read.
+fn of_origin<'a>(field: &'a [u8], origin: &mut Origin<'a>) {
+    match field {
+        [b'c', b':', local @ ..] => origin.local = Some(local),
+        [b'e', b':', external @ ..] => origin.external = Some(external),
+        [b'c', b'a', b'r', b'd', b':', word @ ..] => origin.cardinality = cardinality(word),
+        _ => {}
+    }
+}
+
+pub fn cardinality(word: &[u8]) -> Option<u8> {
+    let word = std::str::from_utf8(word).ok()?;
+    (CARDINALITY.parse)(&word.to_ascii_lowercase())
+}
+
+/// Numbers with colons between them, appended; what is empty between two colons is left out.
+pub fn values(text: &[u8], into: &mut Vec<f64>) -> Result<(), Refused> {
+    let before = into.len();
+    for value in text.split(|b| *b == b':').filter(|v| !v.is_empty()) {
+        let Some(value) = float(value) else {
+            into.truncate(before);
+            return Err(BAD_VALUE);
+        };
+        into.push(value);
+    }
+    if into.len() == before { Err(EMPTY_VALUE) } else { Ok(()) }
+}
+
+/// What stands between two bars, or behind the last one.
+fn field(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    preceded(take(1usize), take_till(|byte| byte == b'|')).parse(input)
+}
+
+/// A number as Go's `Atoi` takes it: a sign and zeros before it are no mistake.
+fn length(input: &[u8]) -> IResult<&[u8], usize> {
+    map_opt(take_till(|byte| byte == b','), |digits| std::str::from_utf8(digits).ok()?.parse().ok()).parse(input)
+}
+
+/// Title, text and what follows. The Agent checks lengths, not the bytes that stand between the parts:
+/// neither the last one of the head nor the one behind the title.
+fn event_parts(line: &[u8]) -> IResult<&[u8], (&[u8], &[u8])> {
+    /// `1,1`
+    const LENGTHS_BYTES_MIN: usize = 3;
+    let (body, head) = terminated(preceded(tag("_e{"), take_till(|byte| byte == b':')), tag(":")).parse(line)?;
+    let lengths = head.split_last().map_or(head, |(_, lengths)| lengths);
+    let (_, (title, text)) = all_consuming(
+        verify(rest, |l: &[u8]| l.len() >= LENGTHS_BYTES_MIN).and_then(separated_pair(length, tag(","), length)),
+    )
+    .parse(lengths)?;
+    (terminated(take(title), take(1usize)), take(text)).parse(body)
+}
+
+fn event(line: &[u8]) -> Result<Event<'_>, Refused> {
+    let (mut input, (title, text)) = event_parts(line).map_err(|_| BAD_EVENT)?;
+    if title.is_empty() {
+        return Err(EMPTY_TITLE);
+    }
+    let mut event = Event { title, text, ..Event::default() };
+    while let Ok((after, field)) = field(input) {
+        input = after;
+        match field {
+            [b'd', b':', time @ ..] => event.timestamp = seconds(time).or(event.timestamp),
+            [b'h', b':', host @ ..] => event.host = Some(host),
+            [b'k', b':', key @ ..] => event.aggregation_key = Some(key),
+            [b's', b':', source @ ..] => event.source_type = Some(source),
+            [b'p', b':', word @ ..] => event.priority = known(&PRIORITY, word).unwrap_or(event.priority),
+            [b't', b':', word @ ..] => event.alert_type = known(&ALERT_TYPE, word).unwrap_or(event.alert_type),
+            [b'#', tags @ ..] => event.tags = (!tags.is_empty()).then_some(tags),
+            _ => of_origin(field, &mut event.origin),
+        }
+    }
+    Ok(event)
+}
+
+/// A word that its enumeration has; another is no reason to lose the event.
+fn known(words: &Enumeration, word: &[u8]) -> Option<u8> {
+    (words.parse)(std::str::from_utf8(word).ok()?)
+}
+
+/// `_sc`, a byte that nobody checks, name and status.
+fn check_parts(line: &[u8]) -> IResult<&[u8], (&[u8], u8)> {
+    let name = preceded((tag("_sc"), take(1usize)), take_till1(|byte| byte == b'|'));
+    let status = map_opt(field, |word| match word {
+        [digit @ b'0'..=b'3'] => Some(digit - b'0'),
+        _ => None,
+    });
+    (name, status).parse(line)
+}
+
+fn check(line: &[u8]) -> Result<Check<'_>, Refused> {
+    let (mut input, (name, status)) = check_parts(line).map_err(|_| BAD_CHECK)?;
+    let mut check = Check { name, status, ..Check::default() };
+    while let Ok((after, field)) = field(input) {
+        input = after;
+        match field {
+            [b'd', b':', time @ ..] => check.timestamp = seconds(time).or(check.timestamp),
+            [b'h', b':', host @ ..] => check.host = Some(host),
+            [b'm', b':', message @ ..] => check.message = Some(message),
+            [b'#', tags @ ..] => check.tags = (!tags.is_empty()).then_some(tags),
+            _ => of_origin(field, &mut check.origin),
+        }
+    }
+    Ok(check)
+}

@@ -1,0 +1,434 @@
+//! Messages as the columns of their kinds.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, DictionaryArray, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array,
+};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+use weir_core::build::{Numbers, TagSets, Texts, Words, lists};
+use weir_core::columns::{absent, arrow_schema, record};
+use weir_spec::kinds::enums::metric_kind;
+use weir_spec::kinds::{check, event, metric};
+use weir_spec::{Field, Schema};
+
+use super::message::{self, Check, Event, Metric, Origin, Refused};
+
+/// What is known of a sender beside what it says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sender {
+    pub pid: Option<i64>,
+    pub container: Option<Arc<str>>,
+    pub pod: Option<Arc<str>>,
+}
+
+/// Text as it is; what is no UTF-8 in it is replaced.
+fn utf8(text: &[u8], is_utf8: bool) -> Cow<'_, [u8]> {
+    if is_utf8 {
+        return Cow::Borrowed(text);
+    }
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+/// Tag sets. One that follows itself, as in a client's datagram, is held once.
+#[derive(Default)]
+struct Tags {
+    sets: TagSets,
+    /// The last set as it was sent, and what was consumed of it.
+    last: Vec<u8>,
+    magic: Magic,
+}
+
+/// What tags say that is not a tag.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Magic {
+    host: Option<String>,
+    pod: Option<String>,
+    cardinality: Option<u8>,
+    is_any: bool,
+}
+
+impl Tags {
+    /// Adds a row's tags: those of its message and those that every message gets. `cardinality` is what
+    /// the message says in a field of its own; then the tag of that name is a tag like others.
+    fn push(&mut self, sent: Option<&[u8]>, always: &[String], cardinality: Option<u8>, is_utf8: bool) -> &Magic {
+        let sent = sent.unwrap_or_default();
+        let repeats = self.sets.has_set() && sent == self.last && !self.magic.is_any;
+        if !repeats {
+            self.set(sent, always, cardinality, is_utf8);
+        }
+        self.sets.row();
+        &self.magic
+    }
+
+    fn set(&mut self, sent: &[u8], always: &[String], cardinality: Option<u8>, is_utf8: bool) {
+        self.last.clear();
+        self.last.extend_from_slice(sent);
+        self.magic = Magic::default();
+        if !sent.is_empty() {
+            let mut start = 0;
+            for comma in memchr::memchr_iter(b',', sent).chain([sent.len()]) {
+                let tag = &sent[start..comma];
+                start = comma + 1;
+                let may_be_magic = matches!(tag.first(), Some(b'h' | b'd'));
+                if !(may_be_magic && self.magic.take(tag, cardinality)) {
+                    self.sets.tag(&utf8(tag, is_utf8));
+                }
+            }
+        }
+        always.iter().for_each(|tag| self.sets.tag(tag.as_bytes()));
+        self.sets.end_set();
+    }
+}
+
+impl Magic {
+    /// Whether a tag was meant for the receiver.
+    fn take(&mut self, tag: &[u8], cardinality: Option<u8>) -> bool {
+        let text = |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).into_owned());
+        let is_taken = if let Some(host) = tag.strip_prefix(b"host:") {
+            self.host = text(host);
+            true
+        } else if let Some(rest) = tag.strip_prefix(b"dd.internal.") {
+            if let Some(pod) = rest.strip_prefix(b"entity_id:") {
+                self.pod = text(pod);
+                true
+            } else if let Some(word) = rest.strip_prefix(b"card:").filter(|_| cardinality.is_none()) {
+                self.cardinality = message::cardinality(word);
+                true
+            } else {
+                rest.starts_with(b"jmx_check_name:")
+            }
+        } else {
+            false
+        };
+        self.is_any |= is_taken;
+        is_taken
+    }
+}
+
+/// The columns that all three kinds have.
+#[derive(Default)]
+struct Common {
+    time: Vec<i64>,
+    timestamp: Numbers,
+    host: Words,
+    tags: Tags,
+    pid: Numbers,
+    container: Words,
+    pod: Words,
+    external: Words,
+    cardinality: Numbers,
+}
+
+/// What is pushed with every message.
+pub struct Around<'a> {
+    pub time: i64,
+    pub sender: &'a Sender,
+    /// Tags that every message gets.
+    pub tags: &'a [String],
+    /// Whether all of the message is UTF-8.
+    pub is_utf8: bool,
+}
+
+impl Common {
+    fn push(
+        &mut self,
+        around: &Around,
+        origin: &Origin,
+        timestamp: Option<i64>,
+        host: Option<&[u8]>,
+        tags: Option<&[u8]>,
+    ) {
+        let row = self.time.len();
+        self.time.push(around.time);
+        if let Some(seconds) = timestamp {
+            self.timestamp.set(row, seconds * 1_000_000_000);
+        }
+        let magic = self.tags.push(tags, around.tags, origin.cardinality, around.is_utf8);
+        let mut pod = None;
+        if magic.is_any {
+            pod = magic.pod.clone();
+            if let Some(host) = magic.host.as_deref().filter(|_| host.is_none()) {
+                self.host.set(row, host);
+            }
+            if let Some(word) = magic.cardinality {
+                self.cardinality.set(row, word.into());
+            }
+        }
+        if let Some(host) = host {
+            self.host.set(row, &String::from_utf8_lossy(host));
+        }
+        self.origin(row, origin, around.sender, pod);
+    }
+
+    fn origin(&mut self, row: usize, origin: &Origin, sender: &Sender, mut pod: Option<String>) {
+        if let Some(pid) = sender.pid {
+            self.pid.set(row, pid);
+        }
+        // The kernel's word goes before the client's.
+        let said = origin.local.and_then(container_of);
+        if let Some(container) = sender.container.as_deref().or(said.as_deref()) {
+            self.container.set(row, container);
+        }
+        if let Some(external) = origin.external {
+            let text = String::from_utf8_lossy(external);
+            pod = pod.or_else(|| pod_of(&text).map(str::to_string));
+            self.external.set(row, &text);
+        }
+        if let Some(pod) = pod.as_deref().or(sender.pod.as_deref()) {
+            self.pod.set(row, pod);
+        }
+        if let Some(word) = origin.cardinality {
+            self.cardinality.set(row, word.into());
+        }
+    }
+
+    /// The column of that name, if it is one of these.
+    fn column(&mut self, field: &Field) -> Option<ArrayRef> {
+        let rows = self.time.len();
+        Some(match field.name.as_str() {
+            "time" => Arc::new(Int64Array::from(self.time.clone())),
+            "timestamp" => std::mem::take(&mut self.timestamp).finish(rows),
+            "host" => std::mem::take(&mut self.host).finish(rows),
+            "tags" => std::mem::take(&mut self.tags).sets.finish(),
+            "origin.pid" => std::mem::take(&mut self.pid).finish(rows),
+            "origin.container" => std::mem::take(&mut self.container).finish(rows),
+            "origin.pod" => std::mem::take(&mut self.pod).finish(rows),
+            "origin.external" => std::mem::take(&mut self.external).finish(rows),
+            "origin.cardinality" => std::mem::take(&mut self.cardinality).finish_bytes(rows),
+            _ => return None,
+        })
+    }
+}
+
+/// The container id in `c:`: bare, behind `cid-` or `ci-`, or in a list beside the inode of its cgroup.
+fn container_of(local: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(local);
+    let id = |part: &str| {
+        let part = part.strip_prefix("cid-").or_else(|| part.strip_prefix("ci-")).unwrap_or(part);
+        (!part.is_empty() && !part.starts_with("in-")).then(|| part.to_string())
+    };
+    text.split(',').find_map(id)
+}
+
+/// The pod's uid in external data.
+fn pod_of(external: &str) -> Option<&str> {
+    external.split(',').find_map(|part| part.strip_prefix("pu-")).filter(|uid| !uid.is_empty())
+}
+
+fn batch(schema: &Schema, rows: usize, mut column: impl FnMut(&Field) -> Option<ArrayRef>) -> RecordBatch {
+    let columns = schema.fields.iter().map(|field| column(field).unwrap_or_else(|| absent(field.repr, rows)));
+    record(&arrow_schema(schema), columns.collect(), rows)
+}
+
+/// Metrics, collected column by column.
+#[derive(Default)]
+pub struct Metrics {
+    common: Common,
+    names: Texts,
+    kinds: Vec<u8>,
+    values: Vec<f64>,
+    value_ends: Vec<i32>,
+    members: Texts,
+    member_ends: Vec<i32>,
+    rates: Vec<f64>,
+}
+
+impl Metrics {
+    pub fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Adds a metric, or nothing at all if one of its values is none.
+    pub fn push(&mut self, metric: &Metric, around: &Around) -> Result<(), Refused> {
+        match metric.kind {
+            metric_kind::SET => self.members.push(&utf8(metric.values, around.is_utf8)),
+            _ => message::values(metric.values, &mut self.values)?,
+        }
+        self.names.push(&utf8(metric.name, around.is_utf8));
+        self.kinds.push(metric.kind);
+        self.value_ends.push(self.values.len() as i32);
+        self.member_ends.push(self.members.len() as i32);
+        self.rates.push(metric.sample_rate);
+        self.common.push(around, &metric.origin, metric.timestamp, None, metric.tags);
+        Ok(())
+    }
+
+    pub fn times(&self) -> Vec<i64> {
+        self.common.time.clone()
+    }
+
+    pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
+        let mut all = std::mem::take(self);
+        let rows = all.len();
+        batch(schema, rows, |field| {
+            if let Some(column) = all.common.column(field) {
+                return Some(column);
+            }
+            Some(match field.name.as_str() {
+                name if name == metric::NAME.name => Arc::new(std::mem::take(&mut all.names).finish()) as ArrayRef,
+                name if name == metric::KIND.name => Arc::new(UInt8Array::from(all.kinds.clone())),
+                name if name == metric::VALUES.name => {
+                    let values = Arc::new(Float64Array::from(std::mem::take(&mut all.values)));
+                    lists(DataType::Float64, std::mem::take(&mut all.value_ends), values)
+                }
+                name if name == metric::MEMBERS.name => {
+                    let members = Arc::new(std::mem::take(&mut all.members).finish());
+                    lists(DataType::Utf8, std::mem::take(&mut all.member_ends), members)
+                }
+                name if name == metric::SAMPLE_RATE.name => {
+                    Arc::new(Float64Array::from(std::mem::take(&mut all.rates)))
+                }
+                name if name == metric::UNIT.name => units(&all.kinds),
+                _ => return None,
+            })
+        })
+    }
+}
+
+/// The one unit that the protocol knows.
+fn units(kinds: &[u8]) -> ArrayRef {
+    let timing = kinds.iter().map(|kind| *kind == metric_kind::TIMING);
+    let nulls = NullBuffer::from_iter(timing);
+    let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(vec![0; kinds.len()]), Some(nulls));
+    match DictionaryArray::try_new(keys, Arc::new(StringArray::from_iter_values(["millisecond"]))) {
+        Ok(array) => Arc::new(array),
+        // The one key is that of the one word.
+        Err(error) => unreachable!("units: {error}"),
+    }
+}
+
+/// `\n` in two bytes is a line feed, in the title and in the text.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memmem::find(rest, br"\n") {
+        out.extend_from_slice(&rest[..at]);
+        out.push(b'\n');
+        rest = &rest[at + 2..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Events, collected column by column.
+#[derive(Default)]
+pub struct Events {
+    common: Common,
+    titles: Texts,
+    texts: Texts,
+    priorities: Vec<u8>,
+    alert_types: Vec<u8>,
+    aggregation_keys: Texts,
+    source_types: Words,
+}
+
+impl Events {
+    pub fn len(&self) -> usize {
+        self.priorities.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.priorities.is_empty()
+    }
+
+    pub fn push(&mut self, event: &Event, around: &Around) {
+        let row = self.len();
+        self.titles.push(&utf8(&unescape(event.title), around.is_utf8));
+        self.texts.push(&utf8(&unescape(event.text), around.is_utf8));
+        self.priorities.push(event.priority);
+        self.alert_types.push(event.alert_type);
+        match event.aggregation_key {
+            Some(key) => self.aggregation_keys.push(&utf8(key, around.is_utf8)),
+            None => self.aggregation_keys.push_absent(),
+        }
+        if let Some(source) = event.source_type {
+            self.source_types.set(row, &String::from_utf8_lossy(source));
+        }
+        self.common.push(around, &event.origin, event.timestamp, event.host, event.tags);
+    }
+
+    pub fn times(&self) -> Vec<i64> {
+        self.common.time.clone()
+    }
+
+    pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
+        let mut all = std::mem::take(self);
+        let rows = all.len();
+        batch(schema, rows, |field| {
+            if let Some(column) = all.common.column(field) {
+                return Some(column);
+            }
+            Some(match field.name.as_str() {
+                name if name == event::TITLE.name => Arc::new(std::mem::take(&mut all.titles).finish()) as ArrayRef,
+                name if name == event::TEXT.name => Arc::new(std::mem::take(&mut all.texts).finish()),
+                name if name == event::PRIORITY_.name => Arc::new(UInt8Array::from(all.priorities.clone())),
+                name if name == event::ALERT_TYPE_.name => Arc::new(UInt8Array::from(all.alert_types.clone())),
+                name if name == event::AGGREGATION_KEY.name => {
+                    Arc::new(std::mem::take(&mut all.aggregation_keys).finish())
+                }
+                name if name == event::SOURCE_TYPE.name => std::mem::take(&mut all.source_types).finish(rows),
+                _ => return None,
+            })
+        })
+    }
+}
+
+/// Service checks, collected column by column.
+#[derive(Default)]
+pub struct Checks {
+    common: Common,
+    names: Texts,
+    statuses: Vec<u8>,
+    messages: Texts,
+}
+
+impl Checks {
+    pub fn len(&self) -> usize {
+        self.statuses.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.statuses.is_empty()
+    }
+
+    pub fn push(&mut self, check: &Check, around: &Around) {
+        self.names.push(&utf8(check.name, around.is_utf8));
+        self.statuses.push(check.status);
+        match check.message {
+            Some(message) => self.messages.push(&utf8(message, around.is_utf8)),
+            None => self.messages.push_absent(),
+        }
+        self.common.push(around, &check.origin, check.timestamp, check.host, check.tags);
+    }
+
+    pub fn times(&self) -> Vec<i64> {
+        self.common.time.clone()
+    }
+
+    pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
+        let mut all = std::mem::take(self);
+        let rows = all.len();
+        batch(schema, rows, |field| {
+            if let Some(column) = all.common.column(field) {
+                return Some(column);
+            }
+            Some(match field.name.as_str() {
+                name if name == check::NAME.name => Arc::new(std::mem::take(&mut all.names).finish()) as ArrayRef,
+                name if name == check::STATUS_.name => Arc::new(UInt8Array::from(all.statuses.clone())),
+                name if name == check::MESSAGE.name => Arc::new(std::mem::take(&mut all.messages).finish()),
+                _ => return None,
+            })
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! DogStatsD against what its own clients and servers say: vectors, framing, recordings of real clients.
+
+mod live;
+mod reference;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use weir_core::Time;
+use weir_sinks::encode::json::NdJson;
+use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
+use weir_sources::dogstatsd::rows::Sender;
+use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
+
+use super::support::root;
+
+/// Vectors whose outcome is another one here, each with its reason.
+const DIFFERENCES: &[(&str, &str)] = &[("d058", "the inode in `c:` is a way to a container, not a column")];
+
+pub fn lines(name: &str) -> Vec<Value> {
+    let path = root().join("tests/dogstatsd").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn rules(vector: &Value, dialect: Dialect) -> Rules {
+    let config = &vector["config"];
+    let tags = config["dogstatsd_tags"].as_array().into_iter().flatten();
+    Rules {
+        dialect,
+        tags: tags.map(|tag| tag.as_str().unwrap().to_string()).collect(),
+        eol_required: config["eol_required"].is_array(),
+        timestamps: config["read_timestamps"] != false,
+    }
+}
+
+fn objects(rows: arrow_array::RecordBatch, kind: &'static weir_spec::Kind) -> Vec<Value> {
+    let encoder = NdJson::new(&std::sync::Arc::new(kind.schema()));
+    let row = |at| {
+        let mut text = bytes::BytesMut::new();
+        encoder.row(&rows, at, &mut text);
+        serde_json::from_slice(&text).unwrap()
+    };
+    (0..rows.num_rows()).map(row).collect()
+}
+
+/// What a payload was read as: one object a message in the form of the vectors.
+fn read(bytes: &[u8], rules: Rules) -> Vec<Value> {
+    let mut decoder = Decoder::new(rules);
+    let (sender, peer) = (Sender::default(), String::new);
+    let payload = Payload { bytes, is_truncated: false, sender: &sender, peer: &peer };
+    decoder.payload(&payload, Time(1_000_000_000));
+    // NaN has no form in JSON, so values are taken from the column.
+    let metrics = decoder.metrics.finish(&METRIC.schema());
+    let values = values(&metrics);
+    let metrics = objects(metrics, &METRIC).into_iter().zip(values).map(|(row, values)| metric(&row, values));
+    let events = objects(decoder.events.finish(&EVENT.schema()), &EVENT).into_iter().map(|row| event(&row));
+    let checks = objects(decoder.checks.finish(&CHECK.schema()), &CHECK).into_iter().map(|row| check(&row));
+    let bad = decoder.rejected.iter().map(|bad| json!({"error": bad.reason}));
+    metrics.chain(events).chain(checks).chain(bad).collect()
+}
+
+fn values(rows: &arrow_array::RecordBatch) -> Vec<Value> {
+    use arrow_array::{Array, Float64Array};
+    let lists = weir_core::columns::get(rows, weir_spec::kinds::metric::VALUES).unwrap();
+    let number = |x: &f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
+    let of = |row: usize| {
+        let list = lists.value(row);
+        let list: &Float64Array = list.as_any().downcast_ref().unwrap();
+        Value::Array(list.values().iter().map(number).collect())
+    };
+    (0..rows.num_rows()).map(of).collect()
+}
+
+fn seconds(row: &Value) -> Value {
+    row["timestamp"]
+        .as_str()
+        .map_or(Value::Null, |text| json!(weir_spec::units::parse_time(text).unwrap() / 1_000_000_000))
+}
+
+fn or<'a>(value: &'a Value, other: &'a Value) -> Value {
+    if value.is_null() { other.clone() } else { value.clone() }
+}
+
+fn metric(row: &Value, values: Value) -> Value {
+    let word = row["kind"].as_str().unwrap();
+    let kind = match word {
+        "counter" => "count",
+        "gauge_delta" => "gauge",
+        other => other,
+    };
+    let mut object = json!({
+        "kind": "metric", "type": kind, "name": row["name"], "rate": row["sample_rate"],
+        "tags": or(&row["tags"], &json!([])), "timestamp": seconds(row),
+    });
+    match kind {
+        "set" => object["set_value"] = row["members"][0].clone(),
+        _ => object["values"] = values,
+    }
+    if word == "gauge_delta" {
+        object["relative"] = json!(true);
+    }
+    for (from, to) in [("/host", "host"), ("/unit", "unit"), ("/origin/pod", "pod_uid")] {
+        if let Some(value) = row.pointer(from) {
+            object[to] = value.clone();
+        }
+    }
+    if let Some(external) = row.pointer("/origin/external").and_then(Value::as_str) {
+        let parts: BTreeMap<&str, &str> = external.split(',').filter_map(|part| part.split_once('-')).collect();
+        object["external_data"] =
+            json!({"init": parts["it"] == "true", "container_name": parts["cn"], "pod_uid": parts["pu"]});
+        object.as_object_mut().unwrap().remove("pod_uid");
+    }
+    object
+}
+
+fn text(row: &Value, name: &str) -> Value {
+    or(&row[name], &json!(""))
+}
+
+fn event(row: &Value) -> Value {
+    let mut object = json!({
+        "kind": "event", "title": row["title"], "text": row["text"], "timestamp": or(&seconds(row), &json!(0)),
+        "priority": row["priority"], "alert_type": row["alert_type"], "aggregation_key": text(row, "aggregation_key"),
+        "source_type": text(row, "source_type"), "hostname": text(row, "host"), "tags": or(&row["tags"], &json!([])),
+    });
+    if let Some(container) = row.pointer("/origin/container") {
+        object["container_id"] = container.clone();
+    }
+    object
+}
+
+fn check(row: &Value) -> Value {
+    json!({
+        "kind": "service_check", "name": row["name"], "status": row["status"], "hostname": text(row, "host"),
+        "timestamp": or(&seconds(row), &json!(0)), "message": text(row, "message"), "tags": or(&row["tags"], &json!([])),
+    })
+}
+
+/// Numbers as floats, so that 1 and 1.0 are alike.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Number(n) => json!(n.as_f64()),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn vectors_are_read_as_they_say() {
+    use base64::Engine;
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for vector in lines("vectors.jsonl") {
+        let dialect = match vector["impl"].as_str().unwrap() {
+            "agent" | "datadog-go" => Dialect::Dogstatsd,
+            "etsy" => Dialect::Etsy,
+            _ => continue,
+        };
+        seen += 1;
+        let bytes = match vector["line_b64"].as_str() {
+            Some(text) => base64::engine::general_purpose::STANDARD.decode(text).unwrap(),
+            None => vector["line"].as_str().unwrap().as_bytes().to_vec(),
+        };
+        let found = read(&bytes, rules(&vector, dialect));
+        let expected = match vector["expect"]["messages"].as_array() {
+            Some(messages) => messages.clone(),
+            None => vec![vector["expect"].clone()],
+        };
+        let error = |value: &Value| value["error"].as_str().map(|error| json!({"error": error}));
+        // What is rejected stands behind what is read.
+        let (bad, good): (Vec<_>, Vec<_>) = expected.iter().partition(|message| error(message).is_some());
+        let expected: Vec<Value> =
+            good.into_iter().cloned().chain(bad.into_iter().filter_map(error)).map(|message| plain(&message)).collect();
+        let mut found: Vec<Value> = found.iter().map(plain).collect();
+        if dialect == Dialect::Etsy {
+            // These vectors do not speak of units.
+            found.iter_mut().filter_map(Value::as_object_mut).for_each(|message| drop(message.remove("unit")));
+        }
+        let id = vector["id"].as_str().unwrap();
+        if expected != found && !DIFFERENCES.iter().any(|(other, _)| *other == id) {
+            wrong.push(format!("{id} {}\n  wanted {expected:?}\n  found  {found:?}", vector["line"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(seen, 79);
+}
+
+#[test]
+fn sketch_keys_are_the_agents() {
+    for row in lines("sketch_keys.jsonl") {
+        let (value, key) = (row["value"].as_f64().unwrap(), row["key"].as_i64().unwrap());
+        assert_eq!(i64::from(weir_core::sketch::key(value)), key, "{value}");
+    }
+}

@@ -1,0 +1,280 @@
+//! The running program: what real clients sent, replayed into its sockets.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::lines;
+use super::reference::Reference;
+use crate::support::{self, Run, weir};
+
+/// Longer than any test: everything falls into one bucket, which is given out at the end.
+const BUCKET: &str = "3650d";
+const BUCKET_SECONDS: f64 = 3650.0 * 86_400.0;
+/// How long the program may take to begin, and to read what was sent.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A running program.
+pub struct Live {
+    child: Child,
+    pub dir: tempfile::TempDir,
+}
+
+/// A port that nobody holds.
+pub fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Live {
+    /// Starts a pipeline; `{dir}` in it is a directory of its own.
+    pub fn start(pipeline: &str) -> Live {
+        Live::start_with(pipeline, |command| command)
+    }
+
+    pub fn start_with(pipeline: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Live {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
+        let mut command = weir();
+        command
+            .args(["run", "-e", &pipeline.replace("{dir}", path), "--ledger"])
+            .arg(dir.path().join("ledger.json"))
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .stdin(Stdio::null());
+        let child = change(&mut command).spawn().unwrap();
+        Live { child, dir }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until a UDP port is bound.
+    pub fn wait_for_port(&mut self, port: u16) {
+        self.wait("the port", || {
+            let bound = UdpSocket::bind(("127.0.0.1", port));
+            bound.is_err()
+        });
+    }
+
+    pub fn wait_for_file(&mut self, path: &Path) {
+        self.wait("the socket", || path.exists());
+    }
+
+    pub fn wait(&mut self, what: &str, mut is_there: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_there() {
+            let why = || std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default();
+            assert!(begun.elapsed() < WAIT_MAX, "waited for {what}: {}", why());
+            if self.child.try_wait().unwrap().is_some() {
+                panic!("it has ended: {}", why());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to end and gives what came.
+    pub fn stop(&mut self) -> Run {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < WAIT_MAX, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let read = |name: &str| std::fs::read(self.path(name)).unwrap_or_default();
+        let output = std::process::Output { status, stdout: read("stdout"), stderr: read("stderr") };
+        support::finish(&output, &self.path("ledger.json"))
+    }
+
+    /// Rows that a `file` sink wrote.
+    pub fn rows(&self, name: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where a recording goes to.
+enum Way {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+    /// By connection.
+    Streams(PathBuf, BTreeMap<u64, UnixStream>),
+}
+
+impl Way {
+    fn send(&mut self, message: &Value) {
+        let text = message["text"].as_str().unwrap_or_default().as_bytes();
+        match self {
+            Way::Udp(socket) => drop(socket.send(text).unwrap()),
+            Way::Unix(socket) => drop(socket.send(text).unwrap()),
+            Way::Streams(path, open) => {
+                let number = message["conn"].as_u64().unwrap();
+                if message["end"].is_null() {
+                    let stream = open.entry(number).or_insert_with(|| UnixStream::connect(path).unwrap());
+                    stream.write_all(&(text.len() as u32).to_le_bytes()).unwrap();
+                    stream.write_all(text).unwrap();
+                } else {
+                    open.remove(&number);
+                }
+            }
+        }
+    }
+}
+
+/// Sends a recording to the program, and compares what comes out with what the rules say.
+fn replay(recording: &str) {
+    let messages: Vec<Value> = lines(&format!("recordings/{recording}.jsonl"));
+    let via = messages[0]["via"].as_str().unwrap();
+    let port = free_port();
+    let listen = match via {
+        "udp" => format!("udp://127.0.0.1:{port}"),
+        "uds" => "unixgram://{dir}/dsd.socket".to_string(),
+        _ => "unixstream://{dir}/dsd.socket".to_string(),
+    };
+    let mut live = Live::start(&format!(
+        r#"let dsd = dogstatsd(listen: ["{listen}"])
+           let series = dsd.metrics | aggregate({BUCKET})
+           series | file("{{dir}}/series")
+           dsd.events | file("{{dir}}/events")
+           dsd.checks | file("{{dir}}/checks")
+           dsd.rejected | file("{{dir}}/rejected")"#
+    ));
+    let path = live.path("dsd.socket");
+    let mut way = match via {
+        "udp" => {
+            live.wait_for_port(port);
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect(("127.0.0.1", port)).unwrap();
+            Way::Udp(socket)
+        }
+        "uds" => {
+            live.wait_for_file(&path);
+            let socket = UnixDatagram::unbound().unwrap();
+            socket.connect(&path).unwrap();
+            Way::Unix(socket)
+        }
+        _ => {
+            live.wait_for_file(&path);
+            Way::Streams(path, BTreeMap::new())
+        }
+    };
+    let mut reference = Reference::new(BUCKET_SECONDS);
+    for message in &messages {
+        way.send(message);
+        reference.packet(message["text"].as_str().unwrap_or_default());
+        if let Way::Udp(_) = way {
+            // The receive buffer of a machine may be small.
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    drop(way);
+    std::thread::sleep(Duration::from_millis(100));
+    let run = live.stop();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let counts = [("rejected", reference.rejected), ("events", reference.events), ("checks", reference.checks)];
+    for (name, count) in counts {
+        assert_eq!(live.rows(name).len(), count, "{recording}: {name}: {:#?}", live.rows(name));
+    }
+    let not_finite = run.count("series", "dropped/not_finite");
+    let wanted = reference.finish();
+    let found: Vec<Value> = live.rows("series").iter().map(plain).collect();
+    assert!(wanted.len() > 10 && (recording.contains("client") || not_finite == 0));
+    compare(recording, wanted, found);
+}
+
+/// A row of the program in the reference's form: a time only where the client gave one.
+fn plain(row: &Value) -> Value {
+    let mut row = row.clone();
+    let object = row.as_object_mut().unwrap();
+    object.remove("interval");
+    object.entry("tags").or_insert_with(|| Value::Array(Vec::new()));
+    let nanos = weir_spec::units::parse_time(object["time"].as_str().unwrap()).unwrap();
+    let bucket = (BUCKET_SECONDS * 1e9) as i64;
+    match nanos % bucket {
+        0 => object.remove("time"),
+        _ => object.insert("time".into(), (nanos / 1_000_000_000).into()),
+    };
+    row
+}
+
+/// Whether two values are the same but for the last digits of fractions.
+fn alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| alike(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn compare(recording: &str, mut wanted: Vec<Value>, mut found: Vec<Value>) {
+    let name = |row: &Value| format!("{} {} {} {} {}", row["name"], row["tags"], row["host"], row["time"], row["kind"]);
+    // Several points of one time stay in their order.
+    wanted.sort_by_key(name);
+    found.sort_by_key(name);
+    let names = |rows: &[Value]| rows.iter().map(name).collect::<Vec<_>>();
+    let (w, f) = (names(&wanted), names(&found));
+    let missing: Vec<_> = w.iter().filter(|name| !f.contains(name)).take(5).collect();
+    let more: Vec<_> = f.iter().filter(|name| !w.contains(name)).take(5).collect();
+    assert!(missing.is_empty() && more.is_empty(), "{recording}: missing {missing:#?}, too many {more:#?}");
+    assert_eq!(wanted.len(), found.len(), "{recording}");
+    for (wanted, found) in wanted.iter().zip(&found) {
+        assert!(alike(wanted, found), "{recording}:\n wanted {wanted}\n found  {found}");
+    }
+}
+
+#[test]
+fn dotnet_runtime_metrics_come_out() {
+    replay("dotnet-runtime-udp");
+    replay("dotnet-runtime-udp-2");
+}
+
+#[test]
+fn go_runtime_metrics_come_out() {
+    replay("go-runtime-udp");
+    replay("go-runtime-uds");
+}
+
+#[test]
+fn what_the_go_client_sends_comes_out() {
+    replay("go-client-udp");
+    replay("go-client-uds");
+    replay("go-client-stream");
+}
+
+#[test]
+fn what_node_clients_send_comes_out() {
+    replay("node-hotshots-udp");
+    replay("node-tracer-udp");
+}

@@ -1,0 +1,550 @@
+//! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
+//!
+//! Reading order: [`context`] (what tells series apart), [`bucket`] (what is kept of an interval),
+//! [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count).
+
+mod bucket;
+mod context;
+mod emit;
+mod filter;
+mod numerics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{Array, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_buffer::ScalarBuffer;
+use weir_core::batch::{Batch, mask};
+use weir_core::build::TagView;
+use weir_core::columns::get;
+use weir_core::ledger::Counts;
+use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
+use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
+use weir_spec::kinds::enums::metric_kind;
+use weir_spec::kinds::metric as kind;
+use weir_spec::kinds::series::SERIES;
+use weir_spec::memory::Memory;
+use weir_spec::option::{Dur, OptionError, OptionType};
+use weir_spec::{ComponentSpec, Shape, Stream};
+
+use bucket::{Bucket, SLOT_BYTES};
+use context::{CONTEXT_BYTES, Contexts, Found, Hash, Id, Parts};
+use emit::{Closing, Numerics, Passed, Points};
+use filter::TagFilter;
+use numerics::{Aggregate, Sample};
+
+/// A context without a value for so long is forgotten; a counter only after it has been zero for long.
+const EXPIRY: i64 = 20_000_000_000;
+/// Text of a context that is reckoned with: a name and its tags.
+const TEXT_BYTES: usize = 256;
+/// A rate below stands for more samples than a `u32` counts, and is a mistake.
+const SAMPLE_RATE_MIN: f64 = 1.0 / u32::MAX as f64;
+
+weir_spec::options! {
+    pub struct AggregateOptions {
+        /// A point of each series comes so often.
+        interval: Dur = (OptionType::Duration, positional, "10s"),
+        /// What of a histogram or timing becomes a series of its own.
+        histogram_aggregates: Vec<String> = (OptionType::List(&OptionType::Word(Aggregate::WORDS)), "[max, median, avg, count]"),
+        /// Which of its percentiles do, from 0 to 1.
+        histogram_percentiles: Vec<f64> = (OptionType::List(&OptionType::Float), "[0.95]"),
+        /// A counter that is silent gives zeros for so long.
+        zero_fill: Option<Dur> = (OptionType::Duration, none, "300s"),
+        /// Keys of tags that tell series apart, as `key` or `metric:key`, with `*` for any part; where one is for a metric, all others go.
+        tags_allow: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
+        /// Keys of tags that do not, in the same form.
+        tags_deny: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
+        /// Contexts at once: names with their tags. Rows of others are dropped until one is forgotten.
+        contexts_max: usize = (OptionType::Int { min: 1, max: 1 << 28 }, "250000"),
+    }
+}
+
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
+
+pub static SPEC: ComponentSpec = ComponentSpec {
+    name: "aggregate",
+    summary: "metrics of clients into one point a series and interval",
+    shape: Shape::Stateful,
+    options: AggregateOptions::SPECS,
+    inputs: Inputs::One(&["metric"]),
+    outputs: &[
+        OutputSpec { name: "", doc: "one row a series and interval" },
+        OutputSpec { name: "late", doc: "rows whose interval was over when they came" },
+    ],
+    drops: &[
+        ReasonSpec { name: "contexts_full", doc: "rows of new contexts when there were `contexts_max`" },
+        ReasonSpec { name: "samples_full", doc: "samples and members for which there was no memory" },
+        ReasonSpec { name: "not_finite", doc: "rows without a value that is finite" },
+        ReasonSpec { name: "sample_rate", doc: "rows whose sample rate is not above zero" },
+        ReasonSpec { name: "timestamped", doc: "rows with a timestamp that are neither counter nor gauge" },
+        ReasonSpec { name: "no_context", doc: "rows without a name or kind" },
+        ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" },
+    ],
+    makes: true,
+    typing: |values, inputs| {
+        let options = AggregateOptions::read(values).map_err(|why| OptionError::new("interval", why))?;
+        TagFilter::parse(&options.tags_allow, &options.tags_deny)
+            .map_err(|(option, why)| OptionError::new(option, why))?;
+        if let Some(part) = options.histogram_percentiles.iter().find(|part| !(0.0..=1.0).contains(*part)) {
+            let why = format!("`{part}` is no percentile: they go from 0 to 1");
+            return Err(OptionError::new("histogram_percentiles", why).help("the 95th is written 0.95"));
+        }
+        let series = |i: &Stream| Stream { delivery: i.delivery, bounded: i.bounded, ..Stream::of_kind(&SERIES) };
+        Ok(inputs.iter().flat_map(|i| [series(i), i.clone()]).collect())
+    },
+    reads: |_, _| Columns::All,
+    memory: |values| {
+        let contexts = values.get("contexts_max").as_i64().unwrap_or(0).max(0) as u64;
+        // Two buckets are open at once while one is being given out.
+        let each = CONTEXT_BYTES + TEXT_BYTES + 2 * SLOT_BYTES;
+        Memory::share(contexts.saturating_mul(each as u64))
+    },
+    examples: &[
+        "let statsd = dogstatsd(listen: [\"udp://127.0.0.1:8125\"])\nstatsd.metrics | aggregate(10s, tags_deny: [\"request_id\"]) | stdout",
+    ],
+    ..ComponentSpec::PLAIN
+};
+
+fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
+    let options = AggregateOptions::read(&cx.values()).map_err(Fault::bug)?;
+    let filter = TagFilter::parse(&options.tags_allow, &options.tags_deny).map_err(|(_, why)| Fault::bug(why))?;
+    let words = options.histogram_aggregates.iter();
+    let numerics = Numerics {
+        interval: options.interval.0,
+        aggregates: words.filter_map(|word| Aggregate::parse(word)).collect(),
+        percents: options.histogram_percentiles.iter().map(|part| numerics::percent(*part)).collect(),
+    };
+    Ok(Box::new(Aggregation {
+        interval: options.interval.0,
+        zero_fill: options.zero_fill.map_or(0, |d| d.0),
+        contexts: Contexts::new(options.contexts_max),
+        filter,
+        points: Points::new(numerics, cx.outputs[0].clone()),
+        buckets: BTreeMap::new(),
+        flushed: None,
+        counted_until: i64::MIN,
+        closing: None,
+        passed: Passed::default(),
+        samples_bytes_max: (cx.state_bytes as usize).max(SAMPLES_BYTES_MIN),
+        input: Time::START,
+        counts: cx.counts.clone(),
+        ids: Vec::new(),
+        sets: Vec::new(),
+        verdicts: Vec::new(),
+    }))
+}
+
+/// Samples are kept at least for so much memory.
+const SAMPLES_BYTES_MIN: usize = 1 << 20;
+
+/// What becomes of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Taken,
+    Dropped(&'static str),
+}
+
+struct Aggregation {
+    interval: i64,
+    zero_fill: i64,
+    contexts: Contexts,
+    filter: TagFilter,
+    points: Points,
+    /// By when they begin.
+    buckets: BTreeMap<i64, Bucket>,
+    /// The end of the last bucket that was given out, once there was one.
+    flushed: Option<i64>,
+    /// When the last value of any counter came.
+    counted_until: i64,
+    /// What is being given out.
+    closing: Option<Closing>,
+    /// Rows with a timestamp of their own, on their way past the buckets.
+    passed: Passed,
+    samples_bytes_max: usize,
+    input: Time,
+    counts: Arc<Counts>,
+    /// Of the batch at hand, and used again: contexts of its rows, hashes of its tag sets, what becomes of
+    /// its rows.
+    ids: Vec<Id>,
+    sets: Vec<Option<Hash>>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Transform for Aggregation {
+    fn on_batch(&mut self, batch: Batch, out: &mut Out) {
+        let Some(batch) = self.in_time(batch, out) else { return };
+        let Some(metrics) = Metrics::new(&batch.rows) else {
+            return out.discard(batch, "no_context");
+        };
+        self.verdicts.clear();
+        self.verdicts.resize(batch.len(), Verdict::Taken);
+        self.find_contexts(&metrics, &batch.time);
+        self.take_in(&metrics, &batch.time);
+        let (first, last) = span(&batch.time);
+        let Some(batch) = self.drop_refused(batch, out) else { return };
+        let (_, acks) = out.absorb(batch);
+        self.hold(acks, first, last);
+    }
+
+    fn on_watermark(&mut self, now: Time) {
+        self.input = self.input.max(now);
+    }
+
+    fn due(&self) -> Option<Time> {
+        if self.closing.is_some() || !self.passed.is_empty() {
+            return Some(self.flushed.map_or(Time::START, Time));
+        }
+        self.next_bucket().map(Time)
+    }
+
+    fn emit(&mut self, out: &mut Out) {
+        if !self.passed.is_empty() {
+            let promised = self.watermark(self.input);
+            return self.points.pass(&mut self.passed, &self.contexts, promised, out);
+        }
+        if self.closing.is_none()
+            && let Some(start) = self.next_bucket()
+        {
+            let bucket = self.buckets.remove(&start).unwrap_or_else(|| Bucket::new(start));
+            self.closing = Some(Closing::new(bucket));
+        }
+        let Some(mut closing) = self.closing.take() else { return };
+        let is_done = self.points.give(&mut closing, &mut self.contexts, self.zero_fill, out);
+        match is_done {
+            false => self.closing = Some(closing),
+            true => self.after(closing.start()),
+        }
+    }
+
+    fn watermark(&self, input: Time) -> Time {
+        if input == Time::END {
+            return input;
+        }
+        Time(input.0.div_euclid(self.interval).saturating_mul(self.interval))
+    }
+}
+
+/// The first and the last time of some rows.
+fn span(times: &[i64]) -> (i64, i64) {
+    let first = times.iter().copied().min().unwrap_or(0);
+    (first, times.iter().copied().max().unwrap_or(first))
+}
+
+/// The columns of metrics that make an aggregate.
+struct Metrics<'a> {
+    names: &'a StringArray,
+    kinds: &'a [u8],
+    values: Option<(&'a ListArray, &'a Float64Array)>,
+    members: Option<(&'a ListArray, &'a StringArray)>,
+    rates: Option<&'a Float64Array>,
+    /// Absent if no row has a time of its own.
+    stamped: Option<&'a Int64Array>,
+    rows: &'a RecordBatch,
+    tags: Option<TagView<'a>>,
+}
+
+impl<'a> Metrics<'a> {
+    fn new(rows: &'a RecordBatch) -> Option<Metrics<'a>> {
+        let kinds = get(rows, kind::KIND)?;
+        let names = get(rows, kind::NAME)?;
+        if kinds.null_count() > 0 || names.null_count() > 0 {
+            return None;
+        }
+        let values = get(rows, kind::VALUES).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
+        let members = get(rows, kind::MEMBERS).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
+        let rates = get(rows, kind::SAMPLE_RATE);
+        let stamped = get(rows, kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
+        let tags = get(rows, kind::TAGS).and_then(TagView::new);
+        Some(Metrics { names, kinds: kinds.values(), values, members, rates, stamped, rows, tags })
+    }
+
+    fn is_stamped(&self, row: usize) -> bool {
+        self.stamped.is_some_and(|stamped| !stamped.is_null(row))
+    }
+
+    fn word(&self, key: weir_spec::kind::Key<weir_spec::kind::repr::Word>, row: usize) -> Option<&'a str> {
+        let words = get(self.rows, key)?;
+        let at = (!words.is_null(row)).then(|| words.keys().value(row) as usize)?;
+        Some(words.values().as_any().downcast_ref::<StringArray>()?.value(at))
+    }
+
+    fn values(&self, row: usize) -> &'a [f64] {
+        let Some((lists, values)) = self.values.filter(|(lists, _)| !lists.is_null(row)) else { return &[] };
+        let offsets = lists.value_offsets();
+        &values.values()[offsets[row] as usize..offsets[row + 1] as usize]
+    }
+
+    fn members(&self, row: usize) -> impl Iterator<Item = &'a str> + use<'a> {
+        let held = self.members.filter(|(lists, _)| !lists.is_null(row));
+        let range = held.map_or(0..0, |(lists, _)| {
+            let offsets = lists.value_offsets();
+            offsets[row] as usize..offsets[row + 1] as usize
+        });
+        range.filter_map(move |at| held.map(|(_, members)| members.value(at)))
+    }
+
+    fn rate(&self, row: usize) -> f64 {
+        self.rates.filter(|rates| !rates.is_null(row)).map_or(1.0, |rates| rates.value(row))
+    }
+}
+
+/// Set in the kind of contexts whose points have times of their own: they are never zero of themselves.
+const STAMPED: u8 = 0x80;
+
+/// What a row's context is of: a relative gauge is a gauge.
+fn context_kind(kind: u8, is_stamped: bool) -> u8 {
+    let kind = if kind == metric_kind::GAUGE_DELTA { metric_kind::GAUGE } else { kind };
+    if is_stamped { kind | STAMPED } else { kind }
+}
+
+/// Whether a counter has been silent for longer than it is zero, in the interval that begins at `start`.
+fn is_silent(seen: i64, zero_fill: i64, start: i64) -> bool {
+    seen.saturating_add(zero_fill) <= start
+}
+
+impl Aggregation {
+    fn bucket_of(&self, time: i64) -> i64 {
+        time.div_euclid(self.interval).saturating_mul(self.interval)
+    }
+
+    /// The rows whose interval is not over; the others leave as late. Whether one is late depends on the
+    /// row alone, not on how rows come in batches.
+    fn in_time(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
+        let is_over = |row: usize| batch.seen[row] >= self.bucket_of(batch.time[row]).saturating_add(self.interval);
+        if !(0..batch.len()).any(is_over) {
+            return Some(batch);
+        }
+        let stamped = get(&batch.rows, kind::TIMESTAMP);
+        let is_late = |row: usize| is_over(row) && stamped.is_none_or(|stamped| stamped.is_null(row));
+        let part: Vec<u32> = (0..batch.len()).map(|row| u32::from(is_late(row))).collect();
+        let mut parts = batch.partition(&part, 2);
+        if let Some(late) = parts.pop().flatten() {
+            out.send(1, late);
+        }
+        parts.pop().flatten()
+    }
+
+    /// The context of every row: a pass of hashes, and one of looking up.
+    fn find_contexts(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
+        let rows = metrics.names.len();
+        self.sets.clear();
+        self.sets.resize(metrics.tags.as_ref().map_or(0, TagView::sets), None);
+        let hashing = &self.contexts.hashing;
+        let no_host = Hash { high: 0, low: 0 };
+        let no_tags = hashing.tags(&[], &[0]);
+        let has_hosts = get(metrics.rows, kind::HOST).is_some_and(|hosts| hosts.null_count() < rows);
+        let mut hashes = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let name = hashing.bytes(metrics.names.value(row).as_bytes());
+            let host = has_hosts.then(|| metrics.word(kind::HOST, row)).flatten();
+            let host = host.map_or(no_host, |host| hashing.bytes(host.as_bytes()));
+            let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
+            let tags = set.map_or(no_tags, |(tags, set)| {
+                *self.sets[set].get_or_insert_with(|| {
+                    let (bytes, ends) = tags.bytes(set);
+                    hashing.tags(bytes, ends)
+                })
+            });
+            let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
+            hashes.push((hashing.join(kind, name, host, tags), host));
+        }
+        self.ids.clear();
+        for (row, (hash, host)) in hashes.into_iter().enumerate() {
+            let bucket = times[row].div_euclid(self.interval) as u32 & (u32::MAX >> 1);
+            let id = match self.contexts.find(hash, bucket) {
+                Found::Context(id) => Some(id),
+                Found::Unknown => self.new_context(metrics, row, hash, host, bucket),
+            };
+            if id.is_none() {
+                self.verdicts[row] = Verdict::Dropped("contexts_full");
+            }
+            self.ids.push(id.unwrap_or(0));
+        }
+    }
+
+    /// A hash that was not seen before: its tags in order, without duplicates and what the filter takes.
+    fn new_context(&mut self, metrics: &Metrics, row: usize, hash: Hash, host: Hash, bucket: u32) -> Option<Id> {
+        let name = metrics.names.value(row);
+        let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
+        let mut tags: Vec<&str> = set.map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
+        if !self.filter.is_empty() {
+            tags.retain(|tag| self.filter.keeps(name, tag));
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        let mut ends = vec![0];
+        ends.extend(tags.iter().scan(0, |end, tag| {
+            *end += tag.len() as i32;
+            Some(*end)
+        }));
+        let hashing = &self.contexts.hashing;
+        let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
+        let canonical =
+            hashing.join(kind, hashing.bytes(name.as_bytes()), host, hashing.tags(tags.concat().as_bytes(), &ends));
+        let host = metrics.word(kind::HOST, row);
+        let unit = metrics.word(kind::UNIT, row);
+        self.contexts.add(hash, canonical, bucket, &Parts { kind, name, host, unit, tags: &tags })
+    }
+
+    /// Every row's values into its bucket.
+    fn take_in(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
+        let numbers = self.contexts.numbers();
+        let mut current: Option<(i64, Bucket)> = None;
+        let mut bytes: usize = self.buckets.values().map(Bucket::bytes).sum();
+        for row in 0..times.len() {
+            if self.verdicts[row] != Verdict::Taken {
+                continue;
+            }
+            if let Some(stamped) = metrics.stamped.filter(|stamped| !stamped.is_null(row)) {
+                self.verdicts[row] = self.pass(metrics, row, stamped.value(row), times[row]);
+                continue;
+            }
+            let start = self.bucket_of(times[row]);
+            if current.as_ref().is_none_or(|(at, _)| *at != start) {
+                if let Some((at, bucket)) = current.take() {
+                    self.buckets.insert(at, bucket);
+                }
+                let mut bucket = self.buckets.remove(&start).unwrap_or_else(|| Bucket::new(start));
+                bucket.reserve(numbers);
+                current = Some((start, bucket));
+            }
+            let Some((_, bucket)) = &mut current else { continue };
+            let room = self.samples_bytes_max.saturating_sub(bytes);
+            let before = bucket.bytes();
+            self.verdicts[row] = fold(bucket, metrics, row, self.ids[row], room, &self.contexts, &self.counts);
+            bytes += bucket.bytes() - before;
+            if self.verdicts[row] == Verdict::Taken {
+                self.contexts.see(self.ids[row], times[row]);
+                if metrics.kinds[row] == metric_kind::COUNTER {
+                    self.counted_until = self.counted_until.max(times[row]);
+                }
+            }
+        }
+        if let Some((at, bucket)) = current {
+            self.buckets.insert(at, bucket);
+        }
+    }
+
+    /// A row with a timestamp of its own passes the buckets, as the Agent lets it: a count as what came in
+    /// ten seconds, without its sample rate.
+    fn pass(&mut self, metrics: &Metrics, row: usize, timestamp: i64, arrived: i64) -> Verdict {
+        let kind = metrics.kinds[row];
+        if !matches!(kind, metric_kind::COUNTER | metric_kind::GAUGE) {
+            return Verdict::Dropped("timestamped");
+        }
+        let finite = metrics.values(row).iter().filter(|value| value.is_finite());
+        let before = self.passed.len();
+        finite.for_each(|value| self.passed.push(self.ids[row], timestamp, *value));
+        self.contexts.see(self.ids[row], arrived);
+        match self.passed.len() > before {
+            true => Verdict::Taken,
+            false => Verdict::Dropped("not_finite"),
+        }
+    }
+
+    /// Counts the rows that were refused, under their reasons. What is left was taken in.
+    fn drop_refused(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
+        let reasons = self.verdicts.iter().filter_map(|verdict| match verdict {
+            Verdict::Dropped(why) => Some(*why),
+            Verdict::Taken => None,
+        });
+        let reasons: std::collections::BTreeSet<&'static str> = reasons.collect();
+        let mut verdicts: Vec<Verdict> = self.verdicts.clone();
+        let mut batch = batch;
+        for why in reasons {
+            let keep: BooleanArray = mask(verdicts.len(), |row| verdicts[row] != Verdict::Dropped(why));
+            batch = out.keep(batch, &keep, why);
+            verdicts.retain(|verdict| *verdict != Verdict::Dropped(why));
+        }
+        if batch.is_empty() {
+            batch.acks.delivered();
+            return None;
+        }
+        Some(batch)
+    }
+
+    /// The acks of a batch go with every bucket that its rows may be in.
+    fn hold(&mut self, acks: Acks, first: i64, last: i64) {
+        let (first, last) = (self.bucket_of(first), self.bucket_of(last));
+        for bucket in self.buckets.range_mut(first..=last).map(|(_, bucket)| bucket) {
+            bucket.acks.join(acks.split());
+        }
+        if !self.passed.is_empty() {
+            self.passed.acks.join(acks.split());
+        }
+        acks.delivered();
+    }
+
+    /// The beginning of the next bucket that is over: one that has values, or one in which counters are
+    /// zero.
+    fn next_bucket(&self) -> Option<i64> {
+        let filled = self.buckets.keys().next().copied();
+        let is_over = |start: i64| self.input == Time::END || start.saturating_add(self.interval) <= self.input.0;
+        // Behind the last value nothing is zero for longer than `zero_fill`.
+        let silent = self
+            .flushed
+            .filter(|start| self.input != Time::END && !is_silent(self.counted_until, self.zero_fill, *start));
+        [filled, silent].into_iter().flatten().min().filter(|start| is_over(*start))
+    }
+
+    fn after(&mut self, start: i64) {
+        let end = start.saturating_add(self.interval);
+        self.flushed = Some(end);
+        let (zero_fill, contexts) = (self.zero_fill, &mut self.contexts);
+        let since = (start.saturating_sub(EXPIRY)).div_euclid(self.interval) as u32 & (u32::MAX >> 1);
+        contexts.expire(since, |context, seen| {
+            let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };
+            seen.saturating_add(silence) <= end
+        });
+    }
+}
+
+/// A row's values into a bucket.
+fn fold(
+    bucket: &mut Bucket,
+    metrics: &Metrics,
+    row: usize,
+    id: Id,
+    room: usize,
+    contexts: &Contexts,
+    counts: &Counts,
+) -> Verdict {
+    let kind = metrics.kinds[row];
+    if kind == metric_kind::SET {
+        let mut any = false;
+        for member in metrics.members(row) {
+            if room < bucket::MEMBER_BYTES {
+                return Verdict::Dropped("samples_full");
+            }
+            bucket.member(id, contexts.hashing.bytes(member.as_bytes()).high);
+            any = true;
+        }
+        return if any { Verdict::Taken } else { Verdict::Dropped("not_finite") };
+    }
+    let rate = metrics.rate(row);
+    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
+    if is_rated && !(rate.is_finite() && rate >= SAMPLE_RATE_MIN) {
+        return Verdict::Dropped("sample_rate");
+    }
+    let values = metrics.values(row);
+    let is_sampled = matches!(kind, metric_kind::HISTOGRAM | metric_kind::TIMING | metric_kind::DISTRIBUTION);
+    if is_sampled && room < values.len() * bucket::SAMPLE_BYTES {
+        return Verdict::Dropped("samples_full");
+    }
+    let mut taken = 0;
+    for value in values.iter().copied().filter(|value| value.is_finite()) {
+        taken += 1;
+        match kind {
+            metric_kind::COUNTER if rate == 1.0 => bucket.count(id, value),
+            metric_kind::COUNTER => bucket.count(id, value / rate),
+            metric_kind::GAUGE => bucket.set(id, value),
+            metric_kind::GAUGE_DELTA => bucket.set(id, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
+            _ => bucket.sample(id, Sample { value, weight: 1.0 / rate }),
+        }
+    }
+    if taken == 0 {
+        return Verdict::Dropped("not_finite");
+    }
+    counts.add_noted("values_not_finite", (values.len() - taken) as u64);
+    Verdict::Taken
+}

@@ -1,0 +1,295 @@
+//! Points as rows: what a closed bucket gives, series by series, a batch at a time.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, UInt8Array};
+use arrow_schema::SchemaRef;
+use weir_core::batch::{BATCH_ROWS, Times};
+use weir_core::build::{TagSets, Texts, Words};
+use weir_core::columns::{absent, arrow_schema, record};
+use weir_core::sketch::{self, Sketch};
+use weir_core::{Acks, Out, Time};
+use weir_spec::Schema;
+use weir_spec::kinds::enums::{metric_kind, series_kind};
+use weir_spec::kinds::series;
+use weir_spec::schema::Repr;
+
+use super::bucket::{Bucket, Samples};
+use super::context::{Context, Contexts, Id};
+use super::numerics::{self, Aggregate, Histogram};
+use super::{STAMPED, is_silent};
+
+/// What is computed of samples.
+pub struct Numerics {
+    /// In nanoseconds.
+    pub interval: i64,
+    pub aggregates: Vec<Aggregate>,
+    pub percents: Vec<i64>,
+}
+
+impl Numerics {
+    fn seconds(&self) -> f64 {
+        self.interval as f64 / 1e9
+    }
+
+    /// Rows that a histogram becomes.
+    fn of_histogram(&self) -> usize {
+        self.aggregates.len() + self.percents.len()
+    }
+}
+
+/// A bucket that is being given out, context by context.
+pub struct Closing {
+    bucket: Bucket,
+    samples: Samples,
+    next: Id,
+}
+
+impl Closing {
+    pub fn new(mut bucket: Bucket) -> Closing {
+        let samples = bucket.close();
+        bucket.acks = std::mem::take(&mut bucket.acks).bundle();
+        Closing { bucket, samples, next: 0 }
+    }
+
+    pub fn start(&self) -> i64 {
+        self.bucket.start
+    }
+}
+
+/// Points that do not wait for a bucket: context, time and value.
+#[derive(Default)]
+pub struct Passed {
+    points: Vec<(Id, i64, f64)>,
+    pub acks: Acks,
+}
+
+impl Passed {
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+    pub fn push(&mut self, id: Id, time: i64, value: f64) {
+        self.points.push((id, time, value));
+    }
+}
+
+/// What a context's point is.
+enum Value {
+    Number(u8, f64),
+    Sketch(Sketch),
+}
+
+/// Builds the rows.
+pub struct Points {
+    numerics: Numerics,
+    schema: Arc<Schema>,
+    arrow: SchemaRef,
+    rows: Rows,
+}
+
+/// One column each.
+#[derive(Default)]
+struct Rows {
+    times: Vec<i64>,
+    names: Texts,
+    name: Vec<u8>,
+    kinds: Vec<u8>,
+    values: Vec<f64>,
+    sketches: Vec<Option<Sketch>>,
+    units: Words,
+    hosts: Words,
+    tags: TagSets,
+}
+
+impl Rows {
+    /// The tags of the rows that follow.
+    fn begin(&mut self, context: &Context) {
+        context.tags().for_each(|tag| self.tags.tag(tag));
+        self.tags.end_set();
+    }
+
+    /// One point; `suffix` goes behind the context's name.
+    fn push(&mut self, context: &Context, suffix: &str, time: i64, value: Value) {
+        let row = self.times.len();
+        self.times.push(time);
+        self.name.clear();
+        self.name.extend_from_slice(context.name());
+        self.name.extend_from_slice(suffix.as_bytes());
+        self.names.push(&self.name);
+        if let Some(unit) = context.unit().filter(|_| suffix != ".count") {
+            self.units.set(row, unit);
+        }
+        if let Some(host) = context.host() {
+            self.hosts.set(row, host);
+        }
+        self.tags.row();
+        match value {
+            Value::Number(kind, value) => {
+                self.kinds.push(kind);
+                self.values.push(value);
+                if !self.sketches.is_empty() {
+                    self.sketches.push(None);
+                }
+            }
+            Value::Sketch(sketch) => {
+                self.kinds.push(series_kind::SKETCH);
+                self.values.push(f64::NAN);
+                self.sketches.resize_with(row, || None);
+                self.sketches.push(Some(sketch));
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.times.len()
+    }
+}
+
+impl Points {
+    pub fn new(numerics: Numerics, schema: Arc<Schema>) -> Points {
+        Points { numerics, arrow: arrow_schema(&schema), schema, rows: Rows::default() }
+    }
+
+    /// Gives at most a batch of a bucket; `true` when it was the last one.
+    pub fn give(&mut self, closing: &mut Closing, contexts: &mut Contexts, zero_fill: i64, out: &mut Out) -> bool {
+        let numbers = contexts.numbers() as Id;
+        while closing.next < numbers {
+            if self.rows.len() + self.numerics.of_histogram().max(1) > BATCH_ROWS {
+                let acks = closing.bucket.acks.split();
+                self.send(Promised::Start, acks, out);
+                return false;
+            }
+            self.context(closing, contexts, zero_fill);
+            closing.next += 1;
+        }
+        let acks = std::mem::take(&mut closing.bucket.acks);
+        match self.rows.len() {
+            // What came was taken in, and is nothing that a point is made of.
+            0 => acks.delivered(),
+            _ => self.send(Promised::Start, acks, out),
+        }
+        true
+    }
+
+    /// The points of the next context.
+    fn context(&mut self, closing: &mut Closing, contexts: &mut Contexts, zero_fill: i64) {
+        let (id, start) = (closing.next, closing.bucket.start);
+        let Some(context) = contexts.get(id) else { return };
+        let seconds = self.numerics.seconds();
+        match context.kind {
+            metric_kind::COUNTER => {
+                let number = closing.bucket.number(id);
+                let silent = || (!is_silent(contexts.seen(id), zero_fill, start)).then_some(0.0);
+                let Some(sum) = number.or_else(silent) else { return };
+                self.rows.begin(context);
+                self.rows.push(context, "", start, Value::Number(series_kind::RATE, sum / seconds));
+            }
+            metric_kind::GAUGE | metric_kind::SET => {
+                let Some(number) = closing.bucket.number(id) else { return };
+                self.rows.begin(context);
+                self.rows.push(context, "", start, Value::Number(series_kind::GAUGE, number));
+                if context.kind == metric_kind::GAUGE {
+                    contexts.set_gauge(id, number);
+                }
+            }
+            metric_kind::DISTRIBUTION => {
+                let samples = closing.samples.of(id);
+                if !samples.is_empty() {
+                    let sketch = numerics::sketch(samples);
+                    self.rows.begin(context);
+                    self.rows.push(context, "", start, Value::Sketch(sketch));
+                }
+            }
+            kind if kind & STAMPED == 0 => {
+                let samples = closing.samples.of(id);
+                if samples.is_empty() || self.numerics.of_histogram() == 0 {
+                    return;
+                }
+                self.rows.begin(context);
+                let histogram = Histogram::new(samples);
+                for aggregate in &self.numerics.aggregates {
+                    let kind = if *aggregate == Aggregate::Count { series_kind::RATE } else { series_kind::GAUGE };
+                    let value = Value::Number(kind, histogram.value(*aggregate, seconds));
+                    self.rows.push(context, &format!(".{}", aggregate.word()), start, value);
+                }
+                for percent in &self.numerics.percents {
+                    let value = Value::Number(series_kind::GAUGE, histogram.percentile(*percent));
+                    self.rows.push(context, &format!(".{percent}percentile"), start, value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives points with times of their own, at most a batch.
+    pub fn pass(&mut self, passed: &mut Passed, contexts: &Contexts, input: Time, out: &mut Out) {
+        let seconds = self.numerics.seconds();
+        let rest = passed.points.split_off(passed.points.len().min(BATCH_ROWS));
+        for (id, time, value) in std::mem::replace(&mut passed.points, rest) {
+            let Some(context) = contexts.get(id) else { continue };
+            self.rows.begin(context);
+            let value = match context.kind & !STAMPED {
+                metric_kind::COUNTER => Value::Number(series_kind::RATE, value / seconds),
+                _ => Value::Number(series_kind::GAUGE, value),
+            };
+            self.rows.push(context, "", time, value);
+        }
+        let acks = match passed.points.is_empty() {
+            true => std::mem::take(&mut passed.acks),
+            false => passed.acks.split(),
+        };
+        match self.rows.len() {
+            0 => acks.delivered(),
+            _ => self.send(Promised::Until(input), acks, out),
+        }
+    }
+
+    fn send(&mut self, promised: Promised, acks: Acks, out: &mut Out) {
+        let mut rows = std::mem::take(&mut self.rows);
+        let times: arrow_buffer::ScalarBuffer<i64> = rows.times.clone().into();
+        let times = match promised {
+            Promised::Start => Times::InOrder(times),
+            Promised::Until(input) => {
+                let seen = times.iter().map(|time| input.0.max(*time)).collect::<Vec<_>>().into();
+                Times::Seen { time: times, seen }
+            }
+        };
+        let batch = self.batch(&mut rows);
+        out.make(0, batch, times, acks);
+    }
+
+    fn batch(&self, rows: &mut Rows) -> RecordBatch {
+        let n = rows.len();
+        let column = |field: &weir_spec::Field| -> ArrayRef {
+            match field.name.as_str() {
+                name if name == series::TIME.name => Arc::new(Int64Array::from(rows.times.clone())),
+                name if name == series::INTERVAL.name => Arc::new(Int64Array::from(vec![self.numerics.interval; n])),
+                name if name == series::NAME.name => Arc::new(std::mem::take(&mut rows.names).finish()),
+                name if name == series::KIND.name => Arc::new(UInt8Array::from(rows.kinds.clone())),
+                name if name == series::VALUE.name => {
+                    let is_number = |row: usize| rows.kinds[row] != series_kind::SKETCH;
+                    let values = (0..n).map(|row| is_number(row).then_some(rows.values[row]));
+                    Arc::new(Float64Array::from_iter(values))
+                }
+                name if name == series::SKETCH_.name && rows.sketches.is_empty() => absent(Repr::Sketch, n),
+                name if name == series::SKETCH_.name => sketch::optional(&rows.sketches),
+                name if name == series::UNIT.name => std::mem::take(&mut rows.units).finish(n),
+                name if name == series::HOST.name => std::mem::take(&mut rows.hosts).finish(n),
+                name if name == series::TAGS.name => std::mem::take(&mut rows.tags).finish(),
+                _ => absent(field.repr, n),
+            }
+        };
+        record(&self.arrow, self.schema.fields.iter().map(column).collect(), n)
+    }
+}
+
+/// How far time had come, as promised downstream, before the rows that are sent.
+enum Promised {
+    /// Not beyond their own time.
+    Start,
+    /// So far: they come when they come.
+    Until(Time),
+}
