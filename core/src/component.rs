@@ -1,8 +1,8 @@
 //! What a source, a transform and a sink are, and how the table of components builds one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -15,7 +15,7 @@ use crate::acks::Acks;
 use crate::batch::{Batch, Times, take_rows};
 use crate::clock::Clock;
 use crate::fault::Fault;
-use crate::ledger::Reason;
+use crate::ledger::{Accounts, Ledger, Reason};
 use crate::out::{Out, Port};
 use crate::stop::Stop;
 use crate::time::Time;
@@ -134,11 +134,25 @@ pub enum Encoded {
     Held,
 }
 
+/// Which of a sink's ways to its far end a payload takes: an endpoint, a topic. Most have one, 0.
+pub type Route = usize;
+
 /// Rows to bytes.
 pub trait Encoder: Send {
-    fn encode(&mut self, rows: &RecordBatch, into: &mut BytesMut) -> Encoded;
+    /// How many routes there are.
+    fn routes(&self) -> usize {
+        1
+    }
+    /// The route of each row, where there are several.
+    fn route(&self, _rows: &RecordBatch) -> Vec<u32> {
+        Vec::new()
+    }
+    /// Appends rows of one route to its payload.
+    fn encode(&mut self, route: Route, rows: &RecordBatch, into: &mut BytesMut) -> Encoded;
     /// Gives what it held back. More may follow.
     fn flush(&mut self, _into: &mut BytesMut) {}
+    /// Ends a payload that is about to be sent.
+    fn close(&mut self, _route: Route, _payload: &mut BytesMut) {}
 }
 
 /// What became of a payload.
@@ -150,8 +164,12 @@ pub enum Outcome {
         rows: Vec<u32>,
         why: Reason,
     },
+    /// More than the far end takes at once. The driver sends it in two halves; a single row is refused.
+    TooLarge,
     /// Not now. The driver waits at least so long and tries again.
     RetryAfter(Duration, Fault),
+    /// The whole payload is refused for good; what comes later may be taken.
+    Refused(Fault),
     /// Never again: what failed and why.
     Down(Fault),
     /// The reader went away and wants no more. Not a failure.
@@ -165,7 +183,7 @@ pub trait Delivery: Send + Sync {
     fn in_flight_max(&self) -> usize {
         1
     }
-    async fn deliver(&self, payload: Bytes) -> Outcome;
+    async fn deliver(&self, route: Route, payload: Bytes) -> Outcome;
     /// After the last payload: makes a file whole, closes a connection.
     async fn finish(&self) -> Result<(), Fault> {
         Ok(())
@@ -179,11 +197,13 @@ pub struct Batching {
     pub bytes_max: usize,
     /// How old the oldest row may get while more is coming.
     pub age_max: Duration,
+    /// How long rows wait for more of them even though nothing is on its way: each payload costs a request.
+    pub linger: Duration,
 }
 
 impl Default for Batching {
     fn default() -> Self {
-        Batching { rows_max: 8192, bytes_max: 256 << 10, age_max: Duration::from_millis(20) }
+        Batching { rows_max: 8192, bytes_max: 256 << 10, age_max: Duration::from_millis(20), linger: Duration::ZERO }
     }
 }
 
@@ -194,11 +214,18 @@ pub struct Retry {
     pub longest: Duration,
     /// After so long the payload is given up, counted as undelivered.
     pub budget: Duration,
+    /// Whether the sink goes on after that, with what came later.
+    pub goes_on: bool,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry { first: Duration::from_millis(100), longest: Duration::from_secs(30), budget: Duration::from_secs(600) }
+        Retry {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(30),
+            budget: Duration::from_secs(600),
+            goes_on: false,
+        }
     }
 }
 
@@ -248,6 +275,7 @@ pub struct SourceCx {
     pub(crate) stop: Stop,
     pub(crate) progress: Arc<Progress>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) accounts: Arc<OnceLock<Accounts>>,
 }
 
 impl SourceCx {
@@ -279,6 +307,11 @@ impl SourceCx {
     /// Counts what is worth counting beside rows.
     pub fn note(&mut self, what: &'static str, n: u64) {
         self.out.counts().add_noted(what, n);
+    }
+
+    /// What every component of the graph did so far.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.accounts.get().map(Accounts::ledger)
     }
 
     /// Tells the user something that is no failure.

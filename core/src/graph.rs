@@ -1,7 +1,7 @@
 //! A plan as running tasks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::ledger::{Accounts, Counts, EdgeName, Ledger};
 use crate::out::{Inline, Out, Reader};
 use crate::split::Split;
 use crate::stop::Stop;
+use crate::sync::lock;
 use crate::task::{Ended, sink, source, transform};
 
 /// A built graph, ready to start.
@@ -32,9 +33,15 @@ pub struct Handle {
     accounts: Accounts,
     pub progress: Arc<Progress>,
     pub stop: Stop,
+    dead: Arc<Mutex<Vec<String>>>,
 }
 
 impl Handle {
+    /// Tasks that have ended with a failure, each with what it said.
+    pub fn dead(&self) -> Vec<String> {
+        lock(&self.dead).clone()
+    }
+
     pub fn ledger(&self) -> Ledger {
         self.accounts.ledger()
     }
@@ -83,6 +90,8 @@ struct Builder<'a> {
     receivers: BTreeMap<usize, Vec<(usize, Receiver)>>,
     progress: Arc<Progress>,
     stop: Stop,
+    /// For sources that tell of the graph itself; there once it is whole.
+    whole: Arc<OnceLock<Accounts>>,
 }
 
 impl Graph {
@@ -102,9 +111,12 @@ impl Graph {
             receivers: BTreeMap::new(),
             progress: Arc::new(Progress::default()),
             stop: Stop::default(),
+            whole: Arc::default(),
         };
         let tasks = builder.tasks()?;
-        let handle = Handle { accounts: builder.accounts, progress: builder.progress, stop: builder.stop };
+        let _ = builder.whole.set(builder.accounts.clone());
+        let handle =
+            Handle { accounts: builder.accounts, progress: builder.progress, stop: builder.stop, dead: Arc::default() };
         let drain = Duration::from_nanos(plan.settings.drain_nanos.max(0) as u64);
         Ok(Graph { tasks, handle, drain })
     }
@@ -138,8 +150,12 @@ impl Graph {
             };
             match ended {
                 None => break,
-                Some(Ok(Ended { faults: more })) => faults.extend(more),
+                Some(Ok(Ended { faults: more })) => {
+                    lock(&self.handle.dead).extend(more.iter().map(ToString::to_string));
+                    faults.extend(more);
+                }
                 Some(Err(error)) => {
+                    lock(&self.handle.dead).push(error.to_string());
                     faults.push(Fault::bug(format!("a task failed: {error}")).of("engine"));
                     stop.stop();
                 }
@@ -233,6 +249,7 @@ impl Builder<'_> {
                     stop: self.stop.clone(),
                     progress: self.progress.clone(),
                     faults: Vec::new(),
+                    accounts: self.whole.clone(),
                 };
                 Ok(Task::Source(name, source, cx))
             }

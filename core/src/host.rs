@@ -1,3 +1,12 @@
-//! What the host says about its processes.
+//! What the host says about itself and its processes.
 
 pub mod cgroup;
+
+/// What the host calls itself.
+pub fn name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_string(),
+        name => name.to_string(),
+    }
+}

@@ -20,6 +20,10 @@ pub mod reason {
     pub const QUEUE_FULL: &str = "queue_full";
     /// The sink gave up.
     pub const UNDELIVERED: &str = "undelivered";
+    /// The far end refuses them for good.
+    pub const REFUSED: &str = "refused";
+    /// One row alone was more than the far end takes at once.
+    pub const TOO_LARGE: &str = "too_large";
     /// The sink's reader went away.
     pub const CLOSED: &str = "closed";
 }

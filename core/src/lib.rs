@@ -29,6 +29,7 @@ pub mod graph;
 pub mod host;
 pub mod ledger;
 pub mod out;
+pub mod secret;
 pub mod sketch;
 pub mod split;
 pub mod stop;

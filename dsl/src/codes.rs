@@ -69,6 +69,7 @@ codes! {
     USED_TWICE = "W0203" "a file is used by two ways";
     PLAIN_SECRET = "W0204" "a secret stands in the text";
     ALLOWED_FOR_NOTHING = "W0205" "an allowed warning is not given";
+    OPEN_LISTENER = "W0206" "others than this host may send to a listener";
     UNREAD_OUTPUT = "W0301" "an output that nobody reads can lose rows";
     LATENESS = "W0302" "the lateness is longer than the window";
     UNKNOWN_OPEN_TAG = "W0303" "a tag is close to a known one, but not it";

@@ -385,6 +385,14 @@ pcap("a.pcap") | biflow | where community_id == api_token | stdout"#,
         right: r#"pcap("a.pcap") | stdout"#,
     },
     Explanation {
+        code: "W0206",
+        text: "Who listens on 0.0.0.0, [::] or an address of the network takes in what anybody sends who reaches it. Where that is meant, `allow` says so.",
+        wrong: r#"let statsd = dogstatsd(listen: ["udp://0.0.0.0:8125"])
+statsd.metrics | aggregate(10s) | stdout"#,
+        right: r#"let statsd = dogstatsd(listen: ["udp://127.0.0.1:8125"])
+statsd.metrics | aggregate(10s) | stdout"#,
+    },
+    Explanation {
         code: "W0301",
         text: "Who writes `lateness` expects late rows. Those that come even later are counted as `unread_late` and gone; `x.late` has them.",
         wrong: r#"pcap("a.pcap") | biflow | window(5m, lateness: 30s) { n = count() } | stdout"#,

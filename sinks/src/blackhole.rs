@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use weir_core::component::{Delivery, Encoded, Encoder, FarEnd, Outcome, SinkBuild};
+use weir_core::component::{Delivery, Encoded, Encoder, FarEnd, Outcome, Route, SinkBuild};
 use weir_core::{Build, Entry};
 use weir_spec::component::OutputSpec;
 use weir_spec::{ComponentSpec, Shape};
@@ -31,14 +31,14 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 struct Nothing;
 
 impl Encoder for Nothing {
-    fn encode(&mut self, _rows: &RecordBatch, _into: &mut BytesMut) -> Encoded {
+    fn encode(&mut self, _: Route, _rows: &RecordBatch, _into: &mut BytesMut) -> Encoded {
         Encoded::All
     }
 }
 
 #[async_trait]
 impl Delivery for Nothing {
-    async fn deliver(&self, _payload: Bytes) -> Outcome {
+    async fn deliver(&self, _: Route, _payload: Bytes) -> Outcome {
         Outcome::Delivered
     }
 }

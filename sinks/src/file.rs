@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, SinkBuild};
+use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
 use weir_core::{Build, BuildCx, Entry, Fault};
 use weir_spec::component::{Columns, Need, OutputSpec};
 use weir_spec::memory::Memory;
@@ -208,7 +208,7 @@ impl FileDelivery {
 
 #[async_trait]
 impl Delivery for FileDelivery {
-    async fn deliver(&self, payload: Bytes) -> Outcome {
+    async fn deliver(&self, _: Route, payload: Bytes) -> Outcome {
         match self.on_target(move |target| target.deliver(&payload)).await {
             Ok(outcome) => outcome,
             Err(fault) => Outcome::Down(fault),

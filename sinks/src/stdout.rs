@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, SinkBuild};
+use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
 use weir_core::{Build, BuildCx, Entry, Fault};
 use weir_spec::component::{Columns, OutputSpec};
 use weir_spec::memory::Memory;
@@ -51,7 +51,7 @@ struct Stdout;
 
 #[async_trait]
 impl Delivery for Stdout {
-    async fn deliver(&self, payload: Bytes) -> Outcome {
+    async fn deliver(&self, _: Route, payload: Bytes) -> Outcome {
         // Writing may block on a slow reader: not where the other tasks run.
         let write = move || {
             terminal::make_way();

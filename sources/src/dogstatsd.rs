@@ -1,10 +1,11 @@
 //! `dogstatsd`: metrics, events and service checks as Datadog's and plain StatsD's clients send them.
 //!
 //! Reading order: [`message`] (one line), [`etsy`] (the same in plain StatsD), [`decode`] (a datagram),
-//! [`rows`] (columns), [`listener`] (sockets), [`origin`] (who a process is).
+//! [`rows`] (columns), [`listener`] (sockets), [`origin`] (who a process is), [`info`] (what tracers ask).
 
 pub mod decode;
 pub mod etsy;
+pub mod info;
 pub mod listener;
 pub mod message;
 pub mod number;
@@ -29,6 +30,7 @@ use crate::net::address::Address;
 use crate::net::datagrams::DATAGRAMS_MAX;
 use crate::rejected;
 use decode::{Decoder, Dialect, Payload, Rules};
+use info::Info;
 use listener::{Listeners, Listening, Setup, Woken};
 use rows::Sender;
 
@@ -56,6 +58,8 @@ weir_spec::options! {
         lines: Option<String> = (OptionType::Str, positional),
         /// Where to listen: `udp://127.0.0.1:8125`, `unixgram:///run/dsd.socket`, `unixstream:///run/dsd.stream`.
         listen: Vec<String> = (OptionType::List(&OptionType::Str), "[\"udp://127.0.0.1:8125\"]"),
+        /// Where tracers ask for `/info`, as `127.0.0.1:8126`; they may send their metrics there, too.
+        info: Option<String> = (OptionType::Str, none, "none"),
         /// Whose rules lines are read by: the Datadog Agent's, or plain StatsD's.
         dialect: String = (OptionType::Word(Dialect::WORDS), "dogstatsd"),
         /// Tags that every message gets, as `key:value`.
@@ -110,6 +114,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         if let Some(tag) = options.tags.iter().find(|tag| tag.is_empty() || tag.contains([',', '|', '\n'])) {
             return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help("a tag is written \"key:value\""));
         }
+        if let Some(info) = &options.info {
+            weir_spec::address::socket(info).map_err(|why| OptionError::new("info", why))?;
+        }
         let bytes = options.message_bytes_max.0;
         if bytes > MESSAGE_BYTES_MAX {
             let why = format!("no datagram is longer than {}", weir_spec::units::size(MESSAGE_BYTES_MAX));
@@ -137,7 +144,9 @@ fn needs(values: &Values) -> Vec<Need> {
         Some(lines) if lines.contains('|') => Vec::new(),
         Some(path) => vec![Need::read(path)],
         None => {
-            values.get("listen").items().iter().filter_map(|v| v.as_str()).map(|a| Need::Listen(a.into())).collect()
+            let listen = values.get("listen").items().iter().filter_map(|v| v.as_str().map(str::to_string));
+            let info = values.get("info").as_str().map(|address| format!("tcp://{address}"));
+            listen.chain(info).map(Need::Listen).collect()
         }
     }
 }
@@ -169,7 +178,9 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
                 message_bytes_max: options.message_bytes_max.0.max(1) as usize,
                 connections_max: options.connections_max,
             };
-            From::Sockets(Listeners::bind(&addresses, setup)?)
+            let listeners = Listeners::bind(&addresses, setup)?;
+            let info = options.info.as_deref().map(|info| Info::bind(info, listeners.udp_port())).transpose()?;
+            From::Sockets(listeners, info)
         }
     };
     Ok(Box::new(Dogstatsd { decoder: Decoder::new(Rules::new(&options)), schemas: cx.outputs.clone(), from }))
@@ -178,7 +189,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
 enum From {
     Lines(Vec<u8>),
     File(PathBuf),
-    Sockets(Listeners),
+    Sockets(Listeners, Option<Info>),
 }
 
 struct Dogstatsd {
@@ -199,10 +210,17 @@ impl Source for Dogstatsd {
                     .map_err(|error| Fault::environment(format!("cannot read `{}`: {error}", path.display())))?;
                 run.lines(&lines, &path.display().to_string(), cx).await;
             }
-            From::Sockets(listeners) => run.sockets(listeners, cx).await?,
+            From::Sockets(listeners, info) => run.sockets(listeners, info, cx).await?,
         }
         Ok(Finish::Flush)
     }
+}
+
+/// What the source waits for.
+enum Event {
+    Woken(Woken),
+    Body(bytes::Bytes),
+    Tick,
 }
 
 struct Run {
@@ -232,8 +250,16 @@ impl Run {
     }
 
     /// Until stopped; what the sockets hold then is still read.
-    async fn sockets(&mut self, listeners: Listeners, cx: &mut SourceCx) -> Result<(), Fault> {
+    async fn sockets(&mut self, listeners: Listeners, info: Option<Info>, cx: &mut SourceCx) -> Result<(), Fault> {
         let stop = cx.stop();
+        // Without `/info` nobody sends by HTTP, and the channel stays open and empty.
+        let (_serving, mut bodies, _nobody) = match info.map(Info::serve).transpose()? {
+            Some((serving, bodies)) => (Some(serving), bodies, None),
+            None => {
+                let (nobody, bodies) = tokio::sync::mpsc::channel(1);
+                (None, bodies, Some(nobody))
+            }
+        };
         let mut listeners = listeners.listen()?;
         let mut flush_at: Option<tokio::time::Instant> = None;
         while cx.ready().await {
@@ -241,12 +267,14 @@ impl Run {
             let woken = tokio::select! {
                 biased;
                 () = stop.stopped() => break,
-                woken = listeners.woken() => Some(woken),
-                () = tokio::time::sleep(wait) => None,
+                woken = listeners.woken() => Event::Woken(woken),
+                Some(body) = bodies.recv() => Event::Body(body),
+                () = tokio::time::sleep(wait) => Event::Tick,
             };
             match woken {
-                Some(woken) => self.take(&mut listeners, woken, cx),
-                None => listeners.look_after(cx),
+                Event::Woken(woken) => self.take(&mut listeners, woken, cx),
+                Event::Body(body) => self.body(&body, cx),
+                Event::Tick => listeners.look_after(cx),
             }
             if self.decoder.is_empty() {
                 let now = self.now(cx);
@@ -262,6 +290,9 @@ impl Run {
             }
         }
         let now = self.now(cx);
+        while let Ok(body) = bodies.try_recv() {
+            self.body(&body, cx);
+        }
         let decoder = &mut self.decoder;
         listeners.drain(cx, &mut |payload| {
             decoder.payload(payload, now);
@@ -270,6 +301,13 @@ impl Run {
         listeners.look_after(cx);
         self.flush_at_end(cx).await;
         Ok(())
+    }
+
+    /// What came by HTTP.
+    fn body(&mut self, body: &[u8], cx: &SourceCx) {
+        let now = self.now(cx);
+        let (sender, peer) = (Sender::default(), || "http".to_string());
+        self.decoder.payload(&Payload { bytes: body, is_truncated: false, sender: &sender, peer: &peer }, now);
     }
 
     /// Reads what woke us, as far as one batch has room.

@@ -8,7 +8,7 @@ use weir_core::batch::{BATCH_ROWS, Times};
 use weir_core::columns::{arrow_schema, record};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
 use weir_spec::component::{Inputs, OutputSpec};
-use weir_spec::kinds;
+use weir_spec::kinds::{self, enums::metric_kind, metric::METRIC};
 use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::{Delivery, Repr};
 use weir_spec::types::Type;
@@ -25,7 +25,7 @@ const HOSTS: u64 = 100;
 weir_spec::options! {
     pub struct GenerateOptions {
         /// What kind of rows to make.
-        kind: String = (OptionType::Word(&["packet", "flow"]), positional, required),
+        kind: String = (OptionType::Word(&["packet", "flow", "metric"]), positional, required),
         /// How many; `none` goes on until stopped.
         rows: Option<u64> = (OptionType::Int { min: 0, max: i64::MAX }, none, "none"),
         /// Event time between one row and the next.
@@ -118,6 +118,9 @@ impl Generate {
     fn cell(&mut self, name: &str, ty: &Type, repr: Repr, time: i64) -> Cell {
         let draw = self.random.u64(..);
         let host = (draw % HOSTS) as u8;
+        if self.options.kind == METRIC.name {
+            return metric_cell(name, time, draw);
+        }
         match (name, ty) {
             ("start", _) => Cell::Int(time - (draw % 1_000_000_000) as i64),
             ("src.ip", _) => Cell::Ip(ipv4([10, 0, 0, host])),
@@ -141,5 +144,26 @@ impl Generate {
             (_, Type::Number { float: false, .. }) => Cell::Absent,
             _ => Cell::Absent,
         }
+    }
+}
+
+/// A metric's cell. Which kind of metric a row is follows from its time, so that its cells agree.
+fn metric_cell(name: &str, time: i64, draw: u64) -> Cell {
+    /// Names of metrics, and values of their one tag that differs.
+    const NAMES: u64 = 50;
+    const PATHS: u64 = 20;
+    let number = (time / 1_000).unsigned_abs() % NAMES;
+    let kind = (number % 6) as i64;
+    let is_set = kind == i64::from(metric_kind::SET);
+    let list = |cell| Cell::List(vec![cell]);
+    match name {
+        "time" => Cell::Int(time),
+        "name" => Cell::Text(format!("app.metric.{number}")),
+        "kind" => Cell::Int(kind),
+        "values" if !is_set => list(Cell::Float((draw % 1000) as f64)),
+        "members" if is_set => list(Cell::Text(format!("user-{}", draw % 1000))),
+        "sample_rate" => Cell::Float(1.0),
+        "tags" => Cell::List(vec![Cell::Text("env:prod".into()), Cell::Text(format!("path:/{}", draw % PATHS))]),
+        _ => Cell::Absent,
     }
 }

@@ -5,6 +5,7 @@
 pub mod dogstatsd;
 pub mod generate;
 pub mod input;
+pub mod internal;
 pub mod json;
 pub mod ndjson;
 pub mod net;
@@ -16,4 +17,4 @@ pub mod rows;
 use weir_core::Entry;
 
 /// The sources, in the order the reference lists them.
-pub static ENTRIES: &[Entry] = &[pcap::ENTRY, dogstatsd::ENTRY, ndjson::ENTRY, generate::ENTRY];
+pub static ENTRIES: &[Entry] = &[pcap::ENTRY, dogstatsd::ENTRY, ndjson::ENTRY, internal::ENTRY, generate::ENTRY];

@@ -13,6 +13,7 @@ use weir_spec::plan::Node;
 
 use super::pipeline::STDIN;
 use super::{FAILED, OK, PipelineArgs, WRONG, health, pipeline, progress};
+use crate::admin;
 use crate::components::ENTRIES;
 
 pub const EXAMPLES: &str = "\
@@ -74,6 +75,14 @@ fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
             Ok(graph) => graph,
             Err(faults) => {
                 tell(&faults);
+                return FAILED;
+            }
+        };
+        let admin = plan.settings.admin.map(|address| admin::serve(address, plan, &graph.handle())).transpose();
+        let _admin = match admin {
+            Ok(admin) => admin,
+            Err(fault) => {
+                tell(&[fault]);
                 return FAILED;
             }
         };

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_core::batch::Times;
-use weir_core::component::{Delivery, FarEnd, Outcome};
+use weir_core::component::{Delivery, FarEnd, Outcome, Route};
 use weir_core::graph::StandIns;
 use weir_core::sync::lock;
 use weir_core::{Acks, Batch, BuildCx, Fault, Finish, Out, Source, SourceCx, Time, Transform};
@@ -190,7 +190,7 @@ struct Memory {
 
 #[async_trait]
 impl Delivery for Memory {
-    async fn deliver(&self, _payload: Bytes) -> Outcome {
+    async fn deliver(&self, _: Route, _payload: Bytes) -> Outcome {
         if self.scene.is_away(&self.sink) {
             return Outcome::RetryAfter(AWAY_WAIT, Fault::environment("the test lets it fail"));
         }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use weir::components::ENTRIES;
 use weir_core::acks::Tally;
-use weir_core::component::{Delivery, FarEnd, Outcome, SinkBuild};
+use weir_core::component::{Delivery, FarEnd, Outcome, Route, SinkBuild};
 use weir_core::{Acks, Batch, Build, BuildCx, Entry, Fault, Finish, Out, Source, SourceCx, Time, Transform};
 use weir_spec::option::OptionType;
 use weir_spec::{ComponentSpec, Shape};
@@ -204,9 +204,24 @@ impl Source for Feed {
 
 fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let Build::Sink(build) = real(cx) else { return Err(Fault::bug("not a sink")) };
-    let real = (build.far_end)(cx)?;
+    // A far end that needs a key or a port of its own is not approached at all.
+    let is_elsewhere = ["http", "datadog", "prometheus"].contains(&cx.node.spec.name);
+    let real = match is_elsewhere {
+        true => FarEnd::new(Arc::new(Taken)),
+        false => (build.far_end)(cx)?,
+    };
     let put = Put { scene: Scene::current(), times: Mutex::new(0), inner: real.delivery.clone() };
     Ok(FarEnd { delivery: Arc::new(put), ..real })
+}
+
+/// Takes everything.
+struct Taken;
+
+#[async_trait]
+impl Delivery for Taken {
+    async fn deliver(&self, _: Route, _: Bytes) -> Outcome {
+        Outcome::Delivered
+    }
 }
 
 struct Put {
@@ -221,7 +236,7 @@ impl Delivery for Put {
         self.inner.in_flight_max()
     }
 
-    async fn deliver(&self, payload: Bytes) -> Outcome {
+    async fn deliver(&self, _: Route, payload: Bytes) -> Outcome {
         let times = {
             let mut times = self.times.lock().unwrap();
             *times += 1;

@@ -276,5 +276,4 @@ fn what_the_go_client_sends_comes_out() {
 #[test]
 fn what_node_clients_send_comes_out() {
     replay("node-hotshots-udp");
-    replay("node-tracer-udp");
 }

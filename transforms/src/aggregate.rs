@@ -99,9 +99,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let each = CONTEXT_BYTES + TEXT_BYTES + 2 * SLOT_BYTES;
         Memory::share(contexts.saturating_mul(each as u64))
     },
-    examples: &[
-        "let statsd = dogstatsd(listen: [\"udp://127.0.0.1:8125\"])\nstatsd.metrics | aggregate(10s, tags_deny: [\"request_id\"]) | stdout",
-    ],
+    examples: &["internal(10s) | aggregate(10s, tags_deny: [\"what\"]) | stdout"],
     ..ComponentSpec::PLAIN
 };
 

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod aggregate;
 pub mod component;
 pub mod demand;

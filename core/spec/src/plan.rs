@@ -25,11 +25,13 @@ pub struct Settings {
     pub workers: usize,
     /// How long a shutdown may take before what is in flight is given up, in nanoseconds.
     pub drain_nanos: i64,
+    /// Where the admin server listens.
+    pub admin: Option<std::net::SocketAddr>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { memory_bytes: memory::MEMORY_DEFAULT_BYTES, workers: 1, drain_nanos: 10_000_000_000 }
+        Settings { memory_bytes: memory::MEMORY_DEFAULT_BYTES, workers: 1, drain_nanos: 10_000_000_000, admin: None }
     }
 }
 

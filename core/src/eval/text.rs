@@ -55,3 +55,9 @@ pub fn int(array: &ArrayRef, i: usize) -> i64 {
     }
     any.downcast_ref::<UInt8Array>().map_or(0, |a| a.value(i).into())
 }
+
+/// The word of a row, absent for none.
+pub fn word(words: &DictionaryArray<Int32Type>, row: usize) -> Option<&str> {
+    let at = (!words.is_null(row)).then(|| words.keys().value(row) as usize)?;
+    Some(words.values().as_any().downcast_ref::<StringArray>()?.value(at))
+}

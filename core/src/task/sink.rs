@@ -1,5 +1,6 @@
 //! Runs a sink: batching, payloads in flight, retry with jitter and a budget, acks, health.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::component::{Delivery, Encoded, Outcome, Retry, SinkParts};
+use crate::component::{Batching, Delivery, Encoded, Outcome, Retry, Route, SinkParts};
 use crate::edge::{Item, Receiver, Stopped};
 use crate::fault::Fault;
 use crate::ledger::{Counts, Health, Reason, reason};
@@ -26,16 +27,62 @@ struct Cargo {
 }
 
 impl Cargo {
+    fn push(&mut self, batch: Batch) {
+        self.rows += batch.len();
+        self.batches.push(batch);
+    }
+
+    /// Two halves, in order.
+    fn halve(self) -> [Cargo; 2] {
+        let first = self.rows / 2;
+        let mut halves = [Cargo::default(), Cargo::default()];
+        for batch in self.batches {
+            let left = first - halves[0].rows;
+            if batch.len() <= left {
+                halves[0].push(batch);
+            } else if left == 0 {
+                halves[1].push(batch);
+            } else {
+                halves[0].push(batch.slice(0, left));
+                halves[1].push(batch.slice(left, batch.len() - left));
+                batch.acks.delivered();
+            }
+        }
+        halves
+    }
+
     fn delivered(self) {
         self.batches.into_iter().for_each(|batch| batch.acks.delivered());
+    }
+}
+
+/// What is encoded, or held by the encoder, and not yet sent, of one route.
+#[derive(Default)]
+struct Pending {
+    cargo: Cargo,
+    payload: BytesMut,
+    is_held: bool,
+    since: Option<Instant>,
+}
+
+impl Pending {
+    fn is_full(&self, batching: &Batching) -> bool {
+        !self.is_held && (self.payload.len() >= batching.bytes_max || self.cargo.rows >= batching.rows_max)
+    }
+
+    fn may_leave(&self) -> bool {
+        !self.is_held && self.cargo.rows > 0
     }
 }
 
 /// A payload's end.
 enum Landed {
     Delivered(Cargo),
+    TooLarge(Route, Cargo),
     Rejected(Cargo, Vec<u32>, Reason),
     Closed(Cargo),
+    /// The time for trying is over, and the sink goes on.
+    GivenUp(Cargo, Fault),
     Down(Cargo, Fault),
 }
 
@@ -45,11 +92,10 @@ struct Driver {
     name: String,
     parts: SinkParts,
     out: Out,
-    /// Encoded, or held by the encoder, and not yet sent.
-    pending: Cargo,
-    payload: BytesMut,
-    encoded: Encoded,
-    since: Option<Instant>,
+    /// By route.
+    pending: Vec<Pending>,
+    /// Halves of what was too large: they go before anything else.
+    halves: VecDeque<(Route, Cargo)>,
     flights: FuturesUnordered<Flight>,
     flying_rows: usize,
     closed: bool,
@@ -64,14 +110,13 @@ enum Event {
 }
 
 pub async fn run(name: String, parts: SinkParts, mut receiver: Receiver, out: Out) -> Ended {
+    let routes = parts.encoder.routes().max(1);
     let mut driver = Driver {
         name,
         parts,
         out,
-        pending: Cargo::default(),
-        payload: BytesMut::new(),
-        encoded: Encoded::All,
-        since: None,
+        pending: (0..routes).map(|_| Pending::default()).collect(),
+        halves: VecDeque::new(),
         flights: FuturesUnordered::new(),
         flying_rows: 0,
         closed: false,
@@ -109,25 +154,29 @@ impl Driver {
 
     /// Whether another payload may fly.
     fn may_fly(&self) -> bool {
-        self.flights.len() < self.parts.far_end.delivery.in_flight_max().max(1)
+        self.flights.len() < self.in_flight_max()
+    }
+
+    fn in_flight_max(&self) -> usize {
+        self.parts.far_end.delivery.in_flight_max().max(1)
     }
 
     fn is_full(&self) -> bool {
         let batching = &self.parts.far_end.batching;
-        self.encoded == Encoded::All
-            && (self.payload.len() >= batching.bytes_max || self.pending.rows >= batching.rows_max)
+        self.pending.iter().any(|pending| pending.is_full(batching))
     }
 
     async fn next(&mut self, receiver: &mut Receiver) -> Event {
-        if self.is_full() && self.may_fly() {
+        if (self.is_full() || !self.halves.is_empty()) && self.may_fly() {
             return Event::Quiet;
         }
         let room = !self.is_full();
-        let waiting = self.encoded == Encoded::All && self.pending.rows > 0 && self.may_fly();
-        let age = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let waiting = self.may_fly() && self.pending.iter().any(Pending::may_leave);
+        let oldest = self.pending.iter().filter_map(|pending| pending.since).min();
+        let age = oldest.map_or(Duration::ZERO, |since| since.elapsed());
         // Downstream is idle: what is here goes as soon as nothing more is queued.
         let patience = match self.flights.is_empty() {
-            true => Duration::ZERO,
+            true => self.parts.far_end.batching.linger.saturating_sub(age),
             false => self.parts.far_end.batching.age_max.saturating_sub(age),
         };
         tokio::select! {
@@ -139,22 +188,53 @@ impl Driver {
     }
 
     fn take(&mut self, batch: Batch) {
-        self.since.get_or_insert_with(Instant::now);
-        self.encoded = self.parts.encoder.encode(&batch.rows, &mut self.payload);
-        self.pending.rows += batch.len();
-        self.pending.batches.push(batch);
+        if self.pending.len() == 1 {
+            self.add(0, batch);
+        } else {
+            let routes = self.parts.encoder.route(&batch.rows);
+            let parts = batch.partition(&routes, self.pending.len());
+            parts.into_iter().enumerate().for_each(|(route, part)| {
+                if let Some(part) = part {
+                    self.add(route, part);
+                }
+            });
+        }
         self.account();
     }
 
-    /// Lets the pending payload fly.
+    fn add(&mut self, route: Route, batch: Batch) {
+        let pending = &mut self.pending[route];
+        pending.since.get_or_insert_with(Instant::now);
+        pending.is_held = self.parts.encoder.encode(route, &batch.rows, &mut pending.payload) == Encoded::Held;
+        pending.cargo.push(batch);
+    }
+
+    /// Lets fly what may.
     fn send(&mut self) {
-        let cargo = std::mem::take(&mut self.pending);
-        let payload = self.payload.split().freeze();
-        self.since = None;
+        while self.may_fly() {
+            let Some((route, cargo)) = self.halves.pop_front() else { break };
+            let mut payload = BytesMut::new();
+            for batch in &cargo.batches {
+                let _ = self.parts.encoder.encode(route, &batch.rows, &mut payload);
+            }
+            self.parts.encoder.flush(&mut payload);
+            self.fly(route, cargo, payload);
+        }
+        for route in 0..self.pending.len() {
+            if self.may_fly() && self.pending[route].may_leave() {
+                let pending = std::mem::take(&mut self.pending[route]);
+                self.fly(route, pending.cargo, pending.payload);
+            }
+        }
+    }
+
+    fn fly(&mut self, route: Route, cargo: Cargo, mut payload: BytesMut) {
+        self.parts.encoder.close(route, &mut payload);
         self.flying_rows += cargo.rows;
         let delivery = self.parts.far_end.delivery.clone();
         let counts = self.out.counts().clone();
-        self.flights.push(Box::pin(fly(delivery, self.parts.far_end.retry, payload, cargo, counts)));
+        let retry = self.parts.far_end.retry;
+        self.flights.push(Box::pin(fly(delivery, retry, route, payload.freeze(), cargo, counts)));
     }
 
     async fn land(&mut self, landed: Landed) {
@@ -166,12 +246,22 @@ impl Driver {
                 self.out.counts().add_out(cargo.rows);
                 cargo.delivered();
             }
+            Landed::TooLarge(_, cargo) if cargo.rows <= 1 => self.reject(cargo, &[0], reason::TOO_LARGE.into()).await,
+            Landed::TooLarge(route, cargo) => {
+                self.flying_rows -= cargo.rows;
+                cargo.halve().into_iter().rev().for_each(|half| self.halves.push_front((route, half)));
+            }
             Landed::Rejected(cargo, rows, why) => self.reject(cargo, &rows, why).await,
             Landed::Closed(cargo) => {
                 self.closed = true;
                 self.flying_rows -= cargo.rows;
                 self.out.counts().add_dropped(reason::CLOSED, cargo.rows);
                 cargo.delivered();
+            }
+            Landed::GivenUp(cargo, fault) => {
+                self.flying_rows -= cargo.rows;
+                self.out.counts().add_dropped(reason::UNDELIVERED, cargo.rows);
+                self.out.counts().warn(fault.message);
             }
             Landed::Down(cargo, fault) => {
                 self.closed = true;
@@ -211,11 +301,17 @@ impl Driver {
 
     /// Sends everything and waits until it has landed.
     async fn flush(&mut self) {
-        self.parts.encoder.flush(&mut self.payload);
-        self.encoded = Encoded::All;
+        // Only an encoder with one route holds anything back.
+        self.parts.encoder.flush(&mut self.pending[0].payload);
+        self.pending.iter_mut().for_each(|pending| pending.is_held = false);
+        let text = std::mem::take(&mut self.pending[0]);
+        if text.cargo.rows == 0 && !text.payload.is_empty() {
+            self.fly(0, text.cargo, text.payload);
+        } else {
+            self.pending[0] = text;
+        }
         loop {
-            let more = self.pending.rows > 0 || !self.payload.is_empty();
-            if more && self.may_fly() && !self.closed {
+            if !self.closed {
                 self.send();
             }
             match self.flights.next().await {
@@ -229,11 +325,13 @@ impl Driver {
         while let Some(landed) = self.flights.next().await {
             self.land(landed).await;
         }
-        let left = std::mem::take(&mut self.pending);
         let why = if self.faults.is_empty() { reason::CLOSED } else { reason::UNDELIVERED };
-        self.out.counts().add_dropped(why, left.rows);
-        if why == reason::CLOSED {
-            left.delivered();
+        let halves = std::mem::take(&mut self.halves).into_iter().map(|(_, cargo)| cargo);
+        for left in std::mem::take(&mut self.pending).into_iter().map(|pending| pending.cargo).chain(halves) {
+            self.out.counts().add_dropped(why, left.rows);
+            if why == reason::CLOSED {
+                left.delivered();
+            }
         }
         if !self.closed
             && let Err(fault) = self.parts.far_end.delivery.finish().await
@@ -247,7 +345,9 @@ impl Driver {
     }
 
     fn account(&mut self) {
-        let held = self.pending.rows + self.flying_rows;
+        let pending: usize = self.pending.iter().map(|pending| pending.cargo.rows).sum();
+        let halves: usize = self.halves.iter().map(|(_, cargo)| cargo.rows).sum();
+        let held = pending + halves + self.flying_rows;
         self.out.check(&self.name, held);
     }
 }
@@ -261,13 +361,26 @@ async fn quiet(patience: Duration) {
     }
 }
 
-async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: Cargo, counts: Arc<Counts>) -> Landed {
+async fn fly(
+    delivery: Arc<dyn Delivery>,
+    retry: Retry,
+    route: Route,
+    payload: Bytes,
+    cargo: Cargo,
+    counts: Arc<Counts>,
+) -> Landed {
     let started = Instant::now();
     let mut wait = retry.first;
     loop {
-        let (at_least, fault) = match delivery.deliver(payload.clone()).await {
+        let (at_least, fault) = match delivery.deliver(route, payload.clone()).await {
             Outcome::Delivered => return Landed::Delivered(cargo),
             Outcome::Rejected { rows, why } => return Landed::Rejected(cargo, rows, why),
+            Outcome::Refused(fault) => {
+                counts.set_trouble(&fault.message);
+                let rows = (0..cargo.rows as u32).collect();
+                return Landed::Rejected(cargo, rows, reason::REFUSED.into());
+            }
+            Outcome::TooLarge => return Landed::TooLarge(route, cargo),
             Outcome::Closed => return Landed::Closed(cargo),
             Outcome::Down(fault) => return Landed::Down(cargo, fault),
             Outcome::RetryAfter(at_least, fault) => (at_least, fault),
@@ -278,7 +391,8 @@ async fn fly(delivery: Arc<dyn Delivery>, retry: Retry, payload: Bytes, cargo: C
         if started.elapsed() >= retry.budget {
             let spent = weir_spec::units::duration(retry.budget.as_nanos() as i64);
             let message = format!("gave up after trying for {spent}: {}", fault.message);
-            return Landed::Down(cargo, Fault { message, ..fault });
+            let fault = Fault { message, ..fault };
+            return if retry.goes_on { Landed::GivenUp(cargo, fault) } else { Landed::Down(cargo, fault) };
         }
         // Half fixed, half random: retries of many sinks do not fall on one moment.
         let jittered = wait.mul_f64(0.5 + fastrand::f64() / 2.0);

@@ -16,6 +16,7 @@ const SETTINGS: &[(&str, OptionType)] = &[
     ("memory", OptionType::Size),
     ("workers", OptionType::Int { min: 1, max: 64 }),
     ("drain", OptionType::Duration),
+    ("admin", OptionType::Str),
     ("allow", OptionType::List(&OptionType::Str)),
     ("language", OptionType::Int { min: 1, max: 1 }),
 ];
@@ -190,13 +191,30 @@ impl Checker<'_> {
             return self.report(d);
         };
         let Some(value) = self.option_constant(setting, *ty, false, &arg.value) else { return };
-        let Settings { memory_bytes, workers, drain_nanos } = &mut self.settings;
+        let Settings { memory_bytes, workers, drain_nanos, admin } = &mut self.settings;
         match (*setting, &value) {
+            ("admin", Value::Str(text)) => match weir_spec::address::socket(text) {
+                Ok(address) => {
+                    *admin = Some(address);
+                    self.open_listener(&format!("tcp://{address}"), arg.value.span);
+                }
+                Err(why) => self.report(Diagnostic::new(codes::OPTION_VALUE, arg.value.span, why)),
+            },
             ("memory", Value::Size(n)) => *memory_bytes = *n as u64,
             ("workers", Value::Int(n)) => *workers = *n as usize,
             ("drain", Value::Duration(n)) => *drain_nanos = *n,
             ("allow", value) => self.allow(value, arg.value.span, None),
             _ => {}
+        }
+    }
+
+    /// What others than this host may reach is said.
+    pub(super) fn open_listener(&mut self, listener: &str, span: Span) {
+        if weir_spec::address::is_open(listener) {
+            let d = Diagnostic::new(codes::OPEN_LISTENER, span, format!("`{listener}` is open to the network"));
+            self.report(d.help(
+                "anyone who reaches this host can send to it; listen on 127.0.0.1, or say `allow: [\"W0206\"]` here",
+            ));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_spec::component::Inputs;
+use weir_spec::component::{Inputs, Need};
 use weir_spec::expr::{Expr as Typed, Node as TypedNode};
 use weir_spec::function::Function;
 use weir_spec::option::with_defaults;
@@ -498,6 +498,11 @@ impl<'a> Checker<'a> {
             Some(h) => h.port.map(|p| vec![p]),
         };
         let dead = here.as_ref().is_some_and(|h| h.dead);
+        for need in (spec.needs)(&values) {
+            if let Need::Listen(listener) = need {
+                self.open_listener(&listener, option_place(call, "listen"));
+            }
+        }
         let stream = outputs.first().map(|(_, s)| s.clone());
         let made = ports.and_then(|ports| {
             self.add(spec.name, Planned::Options(values), ports, outputs, common, call.span, name, last, dead)

@@ -9,7 +9,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use bytes::{BufMut, BytesMut};
-use weir_core::component::{Encoded, Encoder};
+use weir_core::component::{Encoded, Encoder, Route};
 use weir_core::eval::text::{int, text};
 use weir_spec::types::{Type, Unit};
 use weir_spec::{Schema, units};
@@ -82,7 +82,7 @@ fn place(members: &mut Vec<(String, Shape)>, name: &str, at: usize) {
 }
 
 impl Encoder for NdJson {
-    fn encode(&mut self, rows: &RecordBatch, into: &mut BytesMut) -> Encoded {
+    fn encode(&mut self, _: Route, rows: &RecordBatch, into: &mut BytesMut) -> Encoded {
         for row in 0..rows.num_rows() {
             self.row(rows, row, into);
             into.put_u8(b'\n');
@@ -222,7 +222,7 @@ mod tests {
         ];
         let rows = RecordBatch::try_new(weir_core::columns::arrow_schema(&schema), columns).unwrap();
         let mut out = BytesMut::new();
-        NdJson::new(&schema).encode(&rows, &mut out);
+        NdJson::new(&schema).encode(0, &rows, &mut out);
         insta::assert_snapshot!(String::from_utf8_lossy(&out), @r#"
         {"src":{"port":443,"name":"a\"b"},"rtt":0.0015,"at":"1970-01-01T00:00:00.000000000Z"}
         {"src":{"port":1}}

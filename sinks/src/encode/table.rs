@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
 use bytes::{BufMut, BytesMut};
 use unicode_width::UnicodeWidthStr;
-use weir_core::component::{Encoded, Encoder};
+use weir_core::component::{Encoded, Encoder, Route};
 use weir_core::eval::text::{int, text};
 use weir_spec::types::{Type, Unit};
 use weir_spec::{Schema, units};
@@ -79,7 +79,7 @@ impl Table {
 }
 
 impl Encoder for Table {
-    fn encode(&mut self, rows: &RecordBatch, into: &mut BytesMut) -> Encoded {
+    fn encode(&mut self, _: Route, rows: &RecordBatch, into: &mut BytesMut) -> Encoded {
         for row in 0..rows.num_rows() {
             let cell = |(at, f): (usize, &weir_spec::Field)| cell(rows.column(at), &f.ty, row);
             self.held.push(self.schema.fields.iter().enumerate().map(cell).collect());
@@ -165,7 +165,7 @@ mod tests {
         let rows = RecordBatch::try_new(weir_core::columns::arrow_schema(&schema), columns).unwrap();
         let mut table = Table::new(&schema, false, true);
         let mut out = BytesMut::new();
-        assert_eq!(table.encode(&rows, &mut out), Encoded::Held);
+        assert_eq!(table.encode(0, &rows, &mut out), Encoded::Held);
         table.flush(&mut out);
         insta::assert_snapshot!(String::from_utf8_lossy(&out), @r"
         service     bytes      rtt

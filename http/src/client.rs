@@ -1,0 +1,213 @@
+//! One client: connections are used again, TLS by rustls with the system's roots, proxies as the
+//! environment names them (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower_service::Service;
+
+/// How long a connection may take to stand.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How long a connection that nobody uses is kept.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// What is read of an answer: more than any message for people.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The longest that an answer may ask to be left alone.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// How long the other side asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The beginning of its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Its body as one short line, for messages.
+    pub fn line(&self) -> String {
+        const CHARACTERS_MAX: usize = 200;
+        let text = String::from_utf8_lossy(&self.body);
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(CHARACTERS_MAX).collect();
+        line.trim().to_string()
+    }
+}
+
+/// Sends requests. Cloning gives another hand on the same connections.
+#[derive(Clone)]
+pub struct Client {
+    pool: Pool<Connector, Full<Bytes>>,
+    /// For a whole request and its answer.
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client; the error says why there is no TLS on this host.
+    pub fn new(timeout: Duration) -> Result<Client, String> {
+        let connector = Connector::new(Matcher::from_env())?;
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .build(connector);
+        Ok(Client { pool, timeout })
+    }
+
+    /// Sends one request. The error says, in words, why there was no answer.
+    pub async fn send(&self, method: Method, url: &Uri, headers: HeaderMap, body: Bytes) -> Result<Answer, String> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = url.clone();
+        *request.headers_mut() = headers;
+        let asked = async {
+            let response = self.pool.request(request).await.map_err(|error| reason(&error))?;
+            let status = response.status();
+            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| seconds(value.to_str().ok()?));
+            Ok(Answer { status, retry_after, body: beginning(response.into_body()).await })
+        };
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs())),
+        }
+    }
+}
+
+/// A number of seconds; a date is not worth a parser, and asks for the usual wait.
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: u64 = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+/// The beginning of a body. What breaks off is as long as it is.
+async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
+    let mut bytes = BytesMut::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Some(data) = frame.data_ref() {
+            bytes.extend_from_slice(&data[..data.len().min(ANSWER_BYTES_MAX - bytes.len())]);
+        }
+        if bytes.len() == ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    bytes.freeze()
+}
+
+/// The innermost cause, which is the one that a person can do something about.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Connects, through a proxy where the environment names one for the destination.
+#[derive(Clone)]
+struct Connector {
+    direct: HttpsConnector<HttpConnector>,
+    proxies: Arc<Matcher>,
+    http: HttpConnector,
+}
+
+impl Connector {
+    fn new(proxies: Matcher) -> Result<Connector, String> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(CONNECT_MAX));
+        http.set_nodelay(true);
+        let direct = secured(http.clone())?;
+        Ok(Connector { direct, proxies: Arc::new(proxies), http })
+    }
+}
+
+fn secured<C>(connector: C) -> Result<HttpsConnector<C>, String> {
+    let builder = HttpsConnectorBuilder::new().with_native_roots();
+    let builder = builder.map_err(|error| format!("the system's certificates cannot be read: {error}"))?;
+    Ok(builder.https_or_http().enable_http1().wrap_connector(connector))
+}
+
+type Stream = Pin<Box<dyn Io>>;
+
+/// What a connection can do.
+trait Io: Read + Write + Connection + Send {}
+impl<T: Read + Write + Connection + Send> Io for T {}
+
+/// A connection, direct or to a proxy.
+struct Connected_ {
+    stream: Stream,
+    /// Whether requests on it name their destination, because a proxy reads them.
+    is_proxied: bool,
+}
+
+impl Service<Uri> for Connector {
+    type Response = Connected_;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Connected_, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let Some(proxy) = self.proxies.intercept(&to) else {
+            let connecting = self.direct.call(to);
+            return Box::pin(async move { Ok(Connected_ { stream: Box::pin(connecting.await?), is_proxied: false }) });
+        };
+        let mut http = self.http.clone();
+        if to.scheme_str() == Some("https") {
+            return Box::pin(async move {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                let mut secured = secured(tunnel)?;
+                Ok(Connected_ { stream: Box::pin(secured.call(to).await?), is_proxied: false })
+            });
+        }
+        Box::pin(async move {
+            let stream = http.call(proxy.uri().clone()).await?;
+            Ok(Connected_ { stream: Box::pin(stream), is_proxied: true })
+        })
+    }
+}
+
+impl Connection for Connected_ {
+    fn connected(&self) -> Connected {
+        self.stream.connected().proxy(self.is_proxied)
+    }
+}
+
+impl Read for Connected_ {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        self.stream.as_mut().poll_read(cx, into)
+    }
+}
+
+impl Write for Connected_ {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, from)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}

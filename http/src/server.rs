@@ -1,0 +1,139 @@
+//! A small server: whole requests in, whole answers out. For `/info`, `/metrics`, `/health`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// Connections at once; more wait.
+const CONNECTIONS_MAX: usize = 256;
+/// What a request may carry.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// How long a request's head may take, and how long a connection may say nothing.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long nobody is let in after a connection could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is asked.
+pub struct Asked {
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What is said.
+pub struct Said {
+    pub status: StatusCode,
+    pub content_type: &'static str,
+    pub body: Bytes,
+}
+
+impl Said {
+    pub fn json(body: impl Into<Bytes>) -> Said {
+        Said { status: StatusCode::OK, content_type: "application/json", body: body.into() }
+    }
+
+    pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Said {
+        Said { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    pub fn not_found() -> Said {
+        Said::text(StatusCode::NOT_FOUND, "not found\n")
+    }
+
+    /// The path is there, but not for this method.
+    pub fn not_allowed() -> Said {
+        Said::text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+    }
+}
+
+/// Answers requests.
+#[async_trait]
+pub trait Answers: Send + Sync + 'static {
+    async fn answer(&self, asked: Asked) -> Said;
+}
+
+/// A listening socket that nobody reads yet.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A server that answers until it is dropped.
+pub struct Serving(JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Begins to answer; needs the runtime.
+pub fn serve(listener: TcpListener, answers: Arc<dyn Answers>) -> io::Result<Serving> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    Ok(Serving(tokio::spawn(accept(listener, answers))))
+}
+
+async fn accept(listener: tokio::net::TcpListener, answers: Arc<dyn Answers>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Connections end with the server: each is a task of this set.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let answers = answers.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| one(answers.clone(), request));
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+            // A client that breaks off is no news.
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn one(
+    answers: Arc<dyn Answers>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    let (head, body) = request.into_parts();
+    let said = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => {
+            let asked = Asked {
+                method: head.method,
+                path: head.uri.path().to_string(),
+                query: head.uri.query().unwrap_or_default().to_string(),
+                headers: head.headers,
+                body: body.to_bytes(),
+            };
+            answers.answer(asked).await
+        }
+        Err(_) => Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off\n"),
+    };
+    let mut response = Response::new(Full::new(said.body));
+    *response.status_mut() = said.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(said.content_type));
+    if said.status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,138 @@
+//! `prometheus`: series for scraping, in the classic text form and as OpenMetrics.
+//!
+//! Reading order: [`names`] (what a series is called here), [`registry`] (what is exposed), [`text`] (how).
+
+mod names;
+mod registry;
+mod text;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use weir_core::component::{Batching, Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
+use weir_core::sync::lock;
+use weir_core::{Build, BuildCx, Clock, Entry, Fault};
+use weir_http::server::{self, Answers, Asked, Said, Serving};
+use weir_http::{Method, StatusCode, header};
+use weir_spec::component::{Columns, Inputs, Need, OutputSpec, ReasonSpec};
+use weir_spec::memory::Memory;
+use weir_spec::option::{Dur, OptionError, OptionType};
+use weir_spec::{ComponentSpec, Shape, schema};
+
+use crate::encode::json::NdJson;
+use registry::{Point, Registry};
+use text::Form;
+
+/// Memory of one series: its labels, its value, its place.
+const SERIES_BYTES: u64 = 600;
+
+weir_spec::options! {
+    pub struct PrometheusOptions {
+        /// Where it is scraped, at `/metrics`.
+        listen: String = (OptionType::Str, positional, required),
+        /// A series that got no point for so long is not exposed any more.
+        stale: Dur = (OptionType::Duration, "5m"),
+        /// Series exposed at once; points of others are refused.
+        series_max: usize = (OptionType::Int { min: 1, max: 1 << 24 }, "100000"),
+    }
+}
+
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Sink(SinkBuild { encoder, far_end }) };
+
+pub static SPEC: ComponentSpec = ComponentSpec {
+    name: "prometheus",
+    summary: "series for scraping by Prometheus",
+    shape: Shape::Sink,
+    options: PrometheusOptions::SPECS,
+    inputs: Inputs::One(&["series"]),
+    outputs: &[OutputSpec { name: "rejected", doc: "points that are not exposed" }],
+    drops: &[ReasonSpec {
+        name: "refused",
+        doc: "points of a name that is exposed with another type, or beyond `series_max`",
+    }],
+    delivers: schema::Delivery::BestEffort,
+    typing: |values, inputs| {
+        let listen = values.get("listen").as_str().unwrap_or_default();
+        weir_spec::address::socket(listen).map_err(|why| OptionError::new("listen", why))?;
+        Ok(inputs.to_vec())
+    },
+    reads: |_, _| Columns::All,
+    memory: |values| {
+        Memory::fixed((4 << 20) + values.get("series_max").as_i64().unwrap_or(0).max(0) as u64 * SERIES_BYTES)
+    },
+    needs: |values| values.get("listen").as_str().map(|a| Need::Listen(format!("tcp://{a}"))).into_iter().collect(),
+    examples: &["internal(10s) | aggregate(10s) | prometheus(\"127.0.0.1:9125\")"],
+    ..ComponentSpec::PLAIN
+};
+
+fn encoder(cx: &BuildCx) -> Result<Box<dyn Encoder>, Fault> {
+    Ok(Box::new(NdJson::new(&cx.inputs[0])))
+}
+
+fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
+    let options = PrometheusOptions::read(&cx.values()).map_err(Fault::bug)?;
+    let address = weir_spec::address::socket(&options.listen).map_err(Fault::bug)?;
+    let registry = Arc::new(Mutex::new(Registry::new(options.stale.0, options.series_max)));
+    let listener = server::bind(address).map_err(|error| cannot_listen(address, &error))?;
+    let serving = server::serve(listener, Arc::new(Scrape { registry: registry.clone() }))
+        .map_err(|error| cannot_listen(address, &error))?;
+    let mut far_end = FarEnd::new(Arc::new(Exposed { registry, _serving: serving }));
+    far_end.batching = Batching::default();
+    Ok(far_end)
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Fault {
+    let why = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "it is in use".to_string(),
+        std::io::ErrorKind::PermissionDenied => "this user may not".to_string(),
+        _ => error.to_string(),
+    };
+    Fault::environment(format!("cannot listen on `{address}`: {why}")).help("write another address in `listen:`")
+}
+
+struct Exposed {
+    registry: Arc<Mutex<Registry>>,
+    _serving: Serving,
+}
+
+#[async_trait]
+impl Delivery for Exposed {
+    async fn deliver(&self, _: Route, payload: Bytes) -> Outcome {
+        let now = Clock::Real.now().0;
+        let mut registry = lock(&self.registry);
+        let lines = payload.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let refused: Vec<u32> = lines
+            .enumerate()
+            .filter(|(_, line)| !Point::read(line).is_some_and(|point| registry.put(&point, now)))
+            .map(|(row, _)| row as u32)
+            .collect();
+        match refused.is_empty() {
+            true => Outcome::Delivered,
+            false => Outcome::Rejected { rows: refused, why: weir_core::ledger::reason::REFUSED.into() },
+        }
+    }
+}
+
+struct Scrape {
+    registry: Arc<Mutex<Registry>>,
+}
+
+#[async_trait]
+impl Answers for Scrape {
+    async fn answer(&self, asked: Asked) -> Said {
+        if asked.path != "/metrics" {
+            return Said::not_found();
+        }
+        if !matches!(asked.method, Method::GET | Method::HEAD) {
+            return Said::not_allowed();
+        }
+        let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let form = if accept.contains("application/openmetrics-text") { Form::OpenMetrics } else { Form::Classic };
+        let mut registry = lock(&self.registry);
+        registry.expire(Clock::Real.now().0);
+        let body = text::write(&registry, form);
+        Said { status: StatusCode::OK, content_type: form.content_type(), body: body.into() }
+    }
+}

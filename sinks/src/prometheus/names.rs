@@ -1,0 +1,83 @@
+//! Names and labels as Prometheus takes them.
+
+use std::collections::BTreeMap;
+
+/// A metric's name: letters, digits, `_` and `:`; anything else becomes `_`.
+pub fn metric(name: &str) -> String {
+    plain(name, true)
+}
+
+/// A label's name: without `:`, and not of the reserved form `__x`.
+pub fn label(name: &str) -> String {
+    let name = plain(name, false);
+    match name.strip_prefix("__") {
+        Some(rest) => format!("_{}", rest.trim_start_matches('_')),
+        None => name,
+    }
+}
+
+fn plain(name: &str, colon: bool) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (c == ':' && colon);
+    let mut plain: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
+    if plain.is_empty() || plain.starts_with(|c: char| c.is_ascii_digit()) {
+        plain.insert(0, '_');
+    }
+    plain
+}
+
+/// Tags as labels. A tag without value is `true`; values of one key are joined, as Datadog has several
+/// and Prometheus one.
+pub fn labels<'a>(tags: impl Iterator<Item = &'a str>) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = BTreeMap::new();
+    for tag in tags {
+        let (key, value) = match tag.split_once(':') {
+            Some((key, value)) if !value.is_empty() => (key, value),
+            _ => (tag.trim_end_matches(':'), "true"),
+        };
+        match labels.get_mut(&label(key)) {
+            Some(values) if values.split(',').any(|v| v == value) => {}
+            Some(values) => {
+                values.push(',');
+                values.push_str(value);
+            }
+            None => drop(labels.insert(label(key), value.to_string())),
+        }
+    }
+    labels
+}
+
+/// A label's value between quotes.
+pub fn escape(value: &str, into: &mut String) {
+    for c in value.chars() {
+        match c {
+            '\\' => into.push_str("\\\\"),
+            '"' => into.push_str("\\\""),
+            '\n' => into.push_str("\\n"),
+            c => into.push(c),
+        }
+    }
+}
+
+/// A unit as it stands at the end of a name: in the plural, as OpenMetrics writes it.
+pub fn unit(unit: &str) -> String {
+    let unit = plain(unit, false);
+    if unit.ends_with('s') { unit } else { unit + "s" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_what_prometheus_takes() {
+        assert_eq!(metric("runtime.dotnet.gc.size"), "runtime_dotnet_gc_size");
+        assert_eq!(metric("9lives"), "_9lives");
+        assert_eq!(metric("名前"), "__");
+        assert_eq!(label("kube:pod"), "kube_pod");
+        assert_eq!(label("__name__"), "_name__");
+        let all = labels(["env:prod", "env:test", "bare", "empty:", "url:a:b"].into_iter());
+        let all: Vec<_> = all.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(all, ["bare=true", "empty=true", "env=prod,test", "url=a:b"]);
+        assert_eq!(unit("millisecond"), "milliseconds");
+    }
+}

@@ -1,0 +1,191 @@
+//! What is exposed: families of one type each, with their series.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use weir_core::sketch;
+
+use super::names;
+
+/// Bounds of a histogram's buckets: 1, 2 and 5 of each power of ten.
+const MANTISSAS: [f64; 3] = [1.0, 2.0, 5.0];
+const POWERS: std::ops::RangeInclusive<i32> = -9..=12;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One point, read from its row.
+pub struct Point {
+    name: String,
+    unit: Option<String>,
+    labels: BTreeMap<String, String>,
+    value: Measure,
+}
+
+enum Measure {
+    /// How much came in the interval.
+    Added(f64),
+    Last(f64),
+    Sketch {
+        count: u64,
+        sum: f64,
+        bins: Vec<(i64, u64)>,
+    },
+}
+
+impl Point {
+    /// Reads a row of `series`.
+    pub fn read(line: &[u8]) -> Option<Point> {
+        let row: Value = serde_json::from_slice(line).ok()?;
+        let number = |name: &str| row[name].as_f64();
+        let value = match row["kind"].as_str()? {
+            "gauge" => Measure::Last(number("value")?),
+            "count" => Measure::Added(number("value")?),
+            "rate" => Measure::Added(number("value")? * number("interval").unwrap_or(1.0)),
+            _ => {
+                let sketch = row.get("sketch")?;
+                let list = |name: &str| sketch[name].as_array().map(Vec::as_slice).unwrap_or_default();
+                let bins = list("keys").iter().zip(list("counts"));
+                Measure::Sketch {
+                    count: sketch["count"].as_u64()?,
+                    sum: sketch["sum"].as_f64()?,
+                    bins: bins.filter_map(|(key, n)| Some((key.as_i64()?, n.as_u64()?))).collect(),
+                }
+            }
+        };
+        let tags = row["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut labels = names::labels(tags.iter().filter_map(Value::as_str));
+        if let Some(host) = row["host"].as_str().filter(|host| !host.is_empty()) {
+            labels.entry("host".into()).or_insert_with(|| host.to_string());
+        }
+        let unit = row["unit"].as_str().map(names::unit);
+        Some(Point { name: row["name"].as_str()?.to_string(), unit, labels, value })
+    }
+}
+
+/// Counts below each bound, by the number of the bound.
+#[derive(Clone, Debug, Default)]
+pub struct Histogram {
+    pub count: u64,
+    pub sum: f64,
+    /// How many values lie in each bucket, not below its bound.
+    buckets: BTreeMap<usize, u64>,
+}
+
+impl Histogram {
+    /// Bounds that values have come near, with how many were at or below each.
+    pub fn cumulative(&self) -> Vec<(f64, u64)> {
+        let bounds = bounds();
+        let (Some(first), Some(last)) = (self.buckets.keys().next(), self.buckets.keys().next_back()) else {
+            return Vec::new();
+        };
+        let mut sum = 0;
+        let each = (*first..=*last).filter(|at| *at < bounds.len()).map(|at| {
+            sum += self.buckets.get(&at).copied().unwrap_or(0);
+            (bounds[at], sum)
+        });
+        each.collect()
+    }
+}
+
+fn bounds() -> Vec<f64> {
+    let scaled = |power: i32| MANTISSAS.map(|mantissa| format!("{mantissa}e{power}").parse().unwrap_or(mantissa));
+    std::iter::once(0.0).chain(POWERS.flat_map(scaled)).collect()
+}
+
+#[derive(Clone, Debug)]
+pub enum State {
+    Number(f64),
+    Histogram(Histogram),
+}
+
+pub struct Series {
+    pub state: State,
+    /// When its last point came.
+    updated: i64,
+}
+
+pub struct Family {
+    pub ty: Type,
+    pub unit: Option<String>,
+    /// What it was called before its name was made to fit.
+    pub meaning: String,
+    pub series: BTreeMap<BTreeMap<String, String>, Series>,
+}
+
+pub struct Registry {
+    pub families: BTreeMap<String, Family>,
+    stale: i64,
+    series: usize,
+    series_max: usize,
+    bounds: Vec<f64>,
+}
+
+impl Registry {
+    pub fn new(stale: i64, series_max: usize) -> Registry {
+        Registry { families: BTreeMap::new(), stale, series: 0, series_max, bounds: bounds() }
+    }
+
+    /// Takes a point in; `false` if its name is exposed with another type, or there is no room.
+    pub fn put(&mut self, point: &Point, now: i64) -> bool {
+        let ty = match point.value {
+            Measure::Added(_) => Type::Counter,
+            Measure::Last(_) => Type::Gauge,
+            Measure::Sketch { .. } => Type::Histogram,
+        };
+        let mut name = names::metric(&point.name);
+        if let Some(unit) = &point.unit
+            && !name.ends_with(unit.as_str())
+        {
+            name = format!("{name}_{unit}");
+        }
+        let room = self.series < self.series_max;
+        let family = self.families.entry(name).or_insert_with(|| Family {
+            ty,
+            unit: point.unit.clone(),
+            meaning: point.name.clone(),
+            series: BTreeMap::new(),
+        });
+        if family.ty != ty || (!room && !family.series.contains_key(&point.labels)) {
+            return false;
+        }
+        let before = family.series.len();
+        let series = family.series.entry(point.labels.clone()).or_insert_with(|| Series {
+            state: match ty {
+                Type::Histogram => State::Histogram(Histogram::default()),
+                _ => State::Number(0.0),
+            },
+            updated: now,
+        });
+        series.updated = now;
+        match (&mut series.state, &point.value) {
+            (State::Number(sum), Measure::Added(more)) => *sum += more.max(0.0),
+            (State::Number(last), Measure::Last(value)) => *last = *value,
+            (State::Histogram(histogram), Measure::Sketch { count, sum, bins }) => {
+                histogram.count += count;
+                histogram.sum += sum;
+                for (key, n) in bins {
+                    let value = sketch::value((*key).clamp(-32_767, 32_767) as i16);
+                    let bucket = self.bounds.partition_point(|bound| *bound < value);
+                    *histogram.buckets.entry(bucket).or_default() += n;
+                }
+            }
+            _ => {}
+        }
+        self.series += family.series.len() - before;
+        true
+    }
+
+    /// Takes out what got no point for long.
+    pub fn expire(&mut self, now: i64) {
+        for family in self.families.values_mut() {
+            family.series.retain(|_, series| now.saturating_sub(series.updated) <= self.stale);
+        }
+        self.families.retain(|_, family| !family.series.is_empty());
+        self.series = self.families.values().map(|family| family.series.len()).sum();
+    }
+}

@@ -1,0 +1,108 @@
+//! The exposition: Prometheus' text form 0.0.4, and OpenMetrics 1.0.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::names::escape;
+use super::registry::{Family, Registry, State, Type};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    Classic,
+    OpenMetrics,
+}
+
+impl Form {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Form::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Form::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// Everything that is exposed.
+pub fn write(registry: &Registry, form: Form) -> String {
+    let mut out = String::new();
+    for (name, family) in &registry.families {
+        self::family(name, family, form, &mut out);
+    }
+    if form == Form::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
+    out
+}
+
+fn family(name: &str, family: &Family, form: Form, out: &mut String) {
+    let word = match family.ty {
+        Type::Counter => "counter",
+        Type::Gauge => "gauge",
+        Type::Histogram => "histogram",
+    };
+    // A counter's samples end in `_total`, its family does so in the classic form only.
+    let total = if family.ty == Type::Counter && !name.ends_with("_total") { "_total" } else { "" };
+    let (called, sample) = match form {
+        Form::Classic => (format!("{name}{total}"), format!("{name}{total}")),
+        Form::OpenMetrics => {
+            let called = if family.ty == Type::Counter { name.trim_end_matches("_total") } else { name };
+            (called.to_string(), format!("{name}{total}"))
+        }
+    };
+    let mut help = String::new();
+    family.meaning.chars().for_each(|c| match c {
+        '\\' => help.push_str("\\\\"),
+        '\n' => help.push_str("\\n"),
+        '"' if form == Form::OpenMetrics => help.push_str("\\\""),
+        c => help.push(c),
+    });
+    let _ = writeln!(out, "# HELP {called} {help}");
+    let _ = writeln!(out, "# TYPE {called} {word}");
+    if let Some(unit) = family.unit.as_ref().filter(|unit| form == Form::OpenMetrics && called.ends_with(unit.as_str()))
+    {
+        let _ = writeln!(out, "# UNIT {called} {unit}");
+    }
+    for (labels, series) in &family.series {
+        match &series.state {
+            State::Number(value) => line(&sample, labels, None, *value, out),
+            State::Histogram(histogram) => {
+                let bucket = format!("{sample}_bucket");
+                for (bound, count) in histogram.cumulative() {
+                    line(&bucket, labels, Some(&number(bound)), count as f64, out);
+                }
+                line(&bucket, labels, Some("+Inf"), histogram.count as f64, out);
+                line(&format!("{sample}_sum"), labels, None, histogram.sum, out);
+                line(&format!("{sample}_count"), labels, None, histogram.count as f64, out);
+            }
+        }
+    }
+}
+
+fn line(name: &str, labels: &BTreeMap<String, String>, bound: Option<&str>, value: f64, out: &mut String) {
+    out.push_str(name);
+    let mut open = false;
+    let bound = bound.map(|bound| ("le", bound));
+    // Only a histogram's buckets have bounds, and a tag of that name must not be a second one.
+    let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let labels = labels.filter(|(name, _)| bound.is_none() || *name != "le");
+    for (name, value) in labels.chain(bound) {
+        out.push(if open { ',' } else { '{' });
+        open = true;
+        out.push_str(name);
+        out.push_str("=\"");
+        escape(value, out);
+        out.push('"');
+    }
+    if open {
+        out.push('}');
+    }
+    let _ = writeln!(out, " {}", number(value));
+}
+
+fn number(value: f64) -> String {
+    match value {
+        f64::INFINITY => "+Inf".into(),
+        f64::NEG_INFINITY => "-Inf".into(),
+        value if value.is_nan() => "NaN".into(),
+        value => value.to_string(),
+    }
+}

@@ -1,0 +1,213 @@
+//! The admin server: what a running pipeline says about itself.
+//!
+//! `/health` (is every task alive and moving), `/ready` (do sinks reach their far ends), `/metrics`
+//! (Prometheus), `/ledger`, `/graph`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use weir_core::Fault;
+use weir_core::graph::Handle;
+use weir_core::ledger::{Health, Ledger};
+use weir_core::sync::lock;
+use weir_http::server::{self, Answers, Asked, Said, Serving};
+use weir_http::{Method, StatusCode};
+use weir_spec::Plan;
+
+/// A queue that nobody takes from for so long belongs to a task that is stuck.
+const STUCK: Duration = Duration::from_secs(60);
+/// How often the queues are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A server that answers until it is dropped.
+pub struct Admin {
+    _serving: Serving,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// Begins to answer for a graph.
+pub fn serve(address: SocketAddr, plan: &Plan, handle: &Handle) -> Result<Admin, Fault> {
+    let fail = |error: std::io::Error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "it is in use".to_string(),
+            _ => error.to_string(),
+        };
+        Fault { node: "settings".into(), ..Fault::environment(format!("cannot listen on `{address}`: {why}")) }
+            .help("stop who holds it, or write another address in `settings(admin: …)`")
+    };
+    let listener = server::bind(address).map_err(fail)?;
+    let desk = Arc::new(Desk { handle: handle.clone(), graph: graph(plan), moved: Mutex::default() });
+    let watching = tokio::spawn(watch(desk.clone()));
+    Ok(Admin { _serving: server::serve(listener, desk).map_err(fail)?, watching })
+}
+
+/// The plan as nodes and edges.
+fn graph(plan: &Plan) -> Value {
+    let nodes = plan.nodes.iter().map(|node| {
+        let outputs = node.outputs.iter().map(|output| {
+            json!({ "name": output.name, "kind": output.stream.row.name(), "columns": output.stream.schema.names().collect::<Vec<_>>() })
+        });
+        json!({ "name": node.name, "component": node.spec.name, "outputs": outputs.collect::<Vec<_>>() })
+    });
+    let edges = plan.nodes.iter().flat_map(|node| {
+        node.inputs.iter().map(|from| {
+            let upstream = &plan.nodes[from.node];
+            json!({ "from": upstream.name, "output": upstream.outputs[from.output].name, "to": node.name })
+        })
+    });
+    json!({ "nodes": nodes.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>() })
+}
+
+/// How far each queue had come, and since when.
+type Moved = BTreeMap<(String, String, String), (u64, Instant)>;
+
+struct Desk {
+    handle: Handle,
+    graph: Value,
+    moved: Mutex<Moved>,
+}
+
+async fn watch(desk: Arc<Desk>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        desk.look(&desk.handle.ledger());
+    }
+}
+
+impl Desk {
+    /// Notes which queues have moved.
+    fn look(&self, ledger: &Ledger) {
+        let mut moved = lock(&self.moved);
+        for edge in &ledger.edges {
+            let key = (edge.from.clone(), edge.output.clone(), edge.to.clone());
+            let taken = edge.sent - edge.queued;
+            let place = moved.entry(key).or_insert((taken, Instant::now()));
+            if place.0 != taken || edge.queued == 0 {
+                *place = (taken, Instant::now());
+            }
+        }
+    }
+
+    /// Nodes whose queue has stood still for long, and that wait for nobody behind them: a sink that tries
+    /// again is not stuck, and who waits for it is not either.
+    fn stuck(&self, ledger: &Ledger) -> Vec<String> {
+        let moved = lock(&self.moved);
+        let still: Vec<&(String, String, String)> =
+            moved.iter().filter(|(_, (_, since))| since.elapsed() >= STUCK).map(|(key, _)| key).collect();
+        let tries = |name: &str| {
+            let component = ledger.components.iter().find(|component| component.name == name);
+            component.is_some_and(|component| component.health == Some(Health::Retrying))
+        };
+        let waits = |name: &str| tries(name) || still.iter().any(|(from, _, _)| from == name);
+        let mut stuck: Vec<String> = still.iter().map(|(_, _, to)| to.clone()).filter(|to| !waits(to)).collect();
+        stuck.dedup();
+        stuck
+    }
+
+    fn health(&self) -> Said {
+        let ledger = self.handle.ledger();
+        self.look(&ledger);
+        let (stuck, dead) = (self.stuck(&ledger), self.handle.dead());
+        let is_well = stuck.is_empty() && dead.is_empty();
+        answer(is_well, json!({ "healthy": is_well, "stuck": stuck, "dead": dead }))
+    }
+
+    fn ready(&self) -> Said {
+        let ledger = self.handle.ledger();
+        let away = ledger.components.iter().filter(|c| !matches!(c.health, None | Some(Health::Fine)));
+        let away: BTreeMap<&str, &str> =
+            away.map(|c| (c.name.as_str(), c.trouble.as_deref().unwrap_or("it is down"))).collect();
+        // Listeners are bound before anything is answered.
+        answer(away.is_empty(), json!({ "ready": away.is_empty(), "away": away }))
+    }
+}
+
+fn answer(is_well: bool, body: Value) -> Said {
+    let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Said { status, ..Said::json(body.to_string()) }
+}
+
+#[async_trait]
+impl Answers for Desk {
+    async fn answer(&self, asked: Asked) -> Said {
+        let is_known = matches!(asked.path.as_str(), "/" | "/health" | "/ready" | "/metrics" | "/ledger" | "/graph");
+        if is_known && !matches!(asked.method, Method::GET | Method::HEAD) {
+            return Said::not_allowed();
+        }
+        match asked.path.as_str() {
+            "/health" => self.health(),
+            "/ready" => self.ready(),
+            "/ledger" => Said::json(serde_json::to_string(&self.handle.ledger()).unwrap_or_default()),
+            "/graph" => Said::json(self.graph.to_string()),
+            "/metrics" => Said {
+                content_type: "text/plain; version=0.0.4; charset=utf-8",
+                ..Said::text(StatusCode::OK, metrics(&self.handle.ledger()))
+            },
+            "/" => Said::text(StatusCode::OK, "weir: /health /ready /metrics /ledger /graph\n"),
+            _ => Said::not_found(),
+        }
+    }
+}
+
+/// The ledger in Prometheus' text form.
+pub fn metrics(ledger: &Ledger) -> String {
+    let mut out = String::new();
+    let mut family = |name: &str, ty: &str, help: &str, lines: Vec<(String, u64)>| {
+        if lines.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {ty}");
+        for (labels, value) in lines {
+            let _ = writeln!(out, "{name}{{{labels}}} {value}");
+        }
+    };
+    let components = &ledger.components;
+    let of = |component: &weir_core::ledger::ComponentLedger| {
+        format!("component=\"{}\",component_type=\"{}\"", component.name, component.component)
+    };
+    type Count = fn(&weir_core::ledger::ComponentLedger) -> u64;
+    let counters: [(&str, &str, Count); 4] = [
+        ("weir_component_in_total", "Rows that came in.", |c| c.input),
+        ("weir_component_made_total", "Rows that it made.", |c| c.made),
+        ("weir_component_out_total", "Rows that it passed on or delivered.", |c| c.out),
+        ("weir_component_absorbed_total", "Rows that it took into its state.", |c| c.absorbed),
+    ];
+    for (name, help, count) in counters {
+        family(name, "counter", help, components.iter().map(|c| (of(c), count(c))).collect());
+    }
+    family(
+        "weir_component_held",
+        "gauge",
+        "Rows that wait or are on their way.",
+        components.iter().map(|c| (of(c), c.held)).collect(),
+    );
+    let by = |key: &str, counts: fn(&weir_core::ledger::ComponentLedger) -> &BTreeMap<String, u64>| {
+        let each = components.iter().flat_map(|c| counts(c).iter().map(move |(word, n)| (c, word, *n)));
+        each.map(|(c, word, n)| (format!("{},{key}=\"{word}\"", of(c)), n)).collect::<Vec<_>>()
+    };
+    family("weir_component_dropped_total", "counter", "Rows that it dropped, by reason.", by("reason", |c| &c.dropped));
+    family("weir_component_noted_total", "counter", "What is counted beside rows.", by("what", |c| &c.noted));
+    let queued = ledger
+        .edges
+        .iter()
+        .map(|edge| (format!("from=\"{}\",output=\"{}\",to=\"{}\"", edge.from, edge.output, edge.to), edge.queued));
+    family("weir_edge_queued", "gauge", "Rows that wait in a queue.", queued.collect());
+    family(
+        "weir_ledger_balanced",
+        "gauge",
+        "Whether every row is accounted for.",
+        vec![(String::new(), u64::from(ledger.balanced))],
+    );
+    out.replace("{} ", " ")
+}
