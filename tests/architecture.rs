@@ -9,10 +9,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("weir-spec", &[]),
     ("weir-core", &["weir-spec"]),
     ("weir-dsl", &["weir-spec"]),
-    ("weir-sources", &["weir-core", "weir-spec"]),
+    ("weir-http", &[]),
+    ("weir-sources", &["weir-core", "weir-http", "weir-spec"]),
     ("weir-transforms", &["weir-core", "weir-spec"]),
-    ("weir-sinks", &["weir-core", "weir-spec"]),
-    ("weir", &["weir-core", "weir-dsl", "weir-sinks", "weir-sources", "weir-spec", "weir-transforms"]),
+    ("weir-sinks", &["weir-core", "weir-http", "weir-spec"]),
+    ("weir", &["weir-core", "weir-dsl", "weir-http", "weir-sinks", "weir-sources", "weir-spec", "weir-transforms"]),
     ("weir-benches", &["weir-core", "weir-dsl", "weir-sinks", "weir-sources", "weir-spec", "weir-transforms", "weir"]),
 ];
 const PACKAGES_MAX: usize = 350;

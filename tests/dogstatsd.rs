@@ -1,6 +1,6 @@
 //! DogStatsD against what its own clients and servers say: vectors, framing, recordings of real clients.
 
-mod live;
+pub mod live;
 mod reference;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ mod dogstatsd;
 mod fmt;
 mod functions;
 mod fuzz;
+mod http;
 mod messages;
 mod mutation;
 mod pipelines;

@@ -56,14 +56,6 @@ impl Live {
         self.dir.path().join(name)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
     /// Waits until a UDP port is bound.
     pub fn wait_for_port(&mut self, port: u16) {
         self.wait("the port", || {
@@ -276,4 +268,208 @@ fn what_the_go_client_sends_comes_out() {
 #[test]
 fn what_node_clients_send_comes_out() {
     replay("node-hotshots-udp");
+}
+
+fn udp(port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    socket
+}
+
+/// Whatever is sent is read, or counted as dropped by the kernel; and every line that was read is a row or
+/// a rejected one.
+#[test]
+fn every_datagram_and_every_line_is_accounted_for() {
+    const DATAGRAMS: u64 = 60_000;
+    let port = free_port();
+    let mut live = Live::start(&format!(
+        r#"let dsd = dogstatsd(listen: ["udp://127.0.0.1:{port}"], receive_buffer: 4KiB)
+           let series = dsd.metrics | aggregate({BUCKET})
+           series | blackhole"#
+    ));
+    live.wait_for_port(port);
+    let socket = udp(port);
+    for n in 0..DATAGRAMS {
+        let bad = if n % 10 == 0 { "bad:x|c\n" } else { "" };
+        socket.send(format!("flood.hits:1|c|#n:{}\n{bad}flood.load:{n}|g", n % 100).as_bytes()).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let run = live.stop();
+    let (read, lost) = (run.count("dsd", "noted/datagrams"), run.count("dsd", "dropped/kernel"));
+    assert_eq!(read + lost, DATAGRAMS, "read {read}, dropped {lost}");
+    assert!(lost > 0, "a buffer of 4 KiB was never full");
+    let (lines, made) = (run.count("dsd", "noted/lines"), run.count("dsd", "made"));
+    assert_eq!(lines, made);
+    let rejected = run.count("dsd", "dropped/unread_rejected");
+    assert_eq!(run.count("series", "in") + rejected, lines);
+    assert!(rejected > 0);
+}
+
+/// At a rate that it can bear nothing is lost, and sums are exact.
+#[test]
+fn sums_are_exact_where_nothing_is_lost() {
+    const DATAGRAMS: u64 = 5_000;
+    let mut live = Live::start(&format!(
+        r#"let dsd = dogstatsd(listen: ["unixgram://{{dir}}/dsd.socket"])
+           let series = dsd.metrics | aggregate({BUCKET})
+           series | file("{{dir}}/series")"#
+    ));
+    let path = live.path("dsd.socket");
+    live.wait_for_file(&path);
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.connect(&path).unwrap();
+    for n in 0..DATAGRAMS {
+        socket.send(format!("hits:{n}|c\nhits:1:2:3|c|@0.5\nusers:{}|s", n % 777).as_bytes()).unwrap();
+    }
+    let run = live.stop();
+    assert_eq!(run.count("dsd", "noted/datagrams"), DATAGRAMS);
+    assert_eq!(run.count("dsd", "noted/lines"), 3 * DATAGRAMS);
+    let rows = live.rows("series");
+    let value = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap()["value"].as_f64().unwrap();
+    let sum = (DATAGRAMS * (DATAGRAMS - 1) / 2 + 12 * DATAGRAMS) as f64;
+    assert_eq!(value("hits"), sum / BUCKET_SECONDS);
+    assert_eq!(value("users"), 777.0);
+}
+
+#[test]
+fn unix_senders_are_known_by_their_pid() {
+    let mut live = Live::start(
+        r#"let dsd = dogstatsd(listen: ["unixgram://{dir}/gram", "unixstream://{dir}/stream"])
+           dsd.metrics | file("{dir}/metrics")"#,
+    );
+    let (gram, stream) = (live.path("gram"), live.path("stream"));
+    live.wait_for_file(&gram);
+    live.wait_for_file(&stream);
+    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777;
+    assert_eq!((mode(&gram), mode(&stream)), (0o722, 0o722));
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.send_to(b"a:1|c", &gram).unwrap();
+    let mut connection = UnixStream::connect(&stream).unwrap();
+    connection.write_all(b"\x05\0\0\0b:1|c").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    live.stop();
+    let rows = live.rows("metrics");
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row["origin"]["pid"] == std::process::id()), "{rows:?}");
+    assert!(!gram.exists() && !stream.exists(), "it leaves its sockets behind");
+}
+
+#[test]
+fn a_socket_that_was_deleted_comes_back() {
+    let mut live = Live::start(
+        r#"let dsd = dogstatsd(listen: ["unixgram://{dir}/gram"])
+           dsd.metrics | file("{dir}/metrics")"#,
+    );
+    let path = live.path("gram");
+    live.wait_for_file(&path);
+    let before = UnixDatagram::unbound().unwrap();
+    before.connect(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    live.wait_for_file(&path);
+    let after = UnixDatagram::unbound().unwrap();
+    after.connect(&path).unwrap();
+    before.send(b"before:1|c").unwrap();
+    after.send(b"after:1|c").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let run = live.stop();
+    assert_eq!(run.count("dsd", "noted/rebound"), 1);
+    assert_eq!(live.rows("metrics").len(), 2);
+}
+
+/// What cannot be listened on is a clear error, and a stale socket is none.
+#[test]
+fn sockets_that_are_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let _held = UnixDatagram::bind(dir.path().join("held")).unwrap();
+    drop(UnixDatagram::bind(dir.path().join("stale")).unwrap());
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let held = port.local_addr().unwrap();
+    let run = |listen: &str| {
+        let pipeline = format!("let dsd = dogstatsd(listen: [\"{listen}\"])\ndsd.metrics | limit(1) | blackhole");
+        support::text(&weir().args(["run", "-e", &pipeline]).output().unwrap())
+    };
+    let of = std::process::id();
+    for (listen, why) in [
+        (format!("unixgram://{}", at("file")), "a file that is no socket is there".to_string()),
+        (format!("unixgram://{}", at("held")), "it is in use".to_string()),
+        (format!("unixgram://{}/x/y", at("none")), "its directory does not exist".to_string()),
+        (format!("udp://{held}"), format!("it is in use, by it-")),
+        (format!("udp://{held}"), format!("(pid {of})")),
+        ("udp://192.0.2.1:8125".to_string(), "this host has no such address".to_string()),
+    ] {
+        let (code, _, stderr) = run(&listen);
+        assert!(code == 1 && stderr.contains(&why), "{listen}: {code} {stderr}");
+    }
+    let mut live =
+        Live::start(&format!("let dsd = dogstatsd(listen: [\"unixgram://{}\"])\ndsd.metrics | blackhole", at("stale")));
+    let socket = UnixDatagram::unbound().unwrap();
+    live.wait("the stale socket's successor", || socket.send_to(b"a:1|c", at("stale")).is_ok());
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(live.stop().count("dsd", "made"), 1);
+}
+
+/// What is too long, cut off or garbage is counted under its own reason, and nothing else is lost.
+#[test]
+fn bad_bytes_cost_only_themselves() {
+    let port = free_port();
+    let mut live = Live::start(&format!(
+        r#"let dsd = dogstatsd(
+             listen: ["udp://127.0.0.1:{port}", "unixstream://{{dir}}/stream"],
+             message_bytes_max: 1KiB,
+           )
+           dsd.metrics | file("{{dir}}/metrics")
+           dsd.rejected | file("{{dir}}/rejected")"#
+    ));
+    live.wait_for_port(port);
+    let path = live.path("stream");
+    live.wait_for_file(&path);
+    let socket = udp(port);
+    let line = "long.line:1|c|#tag:value\n";
+    socket.send(line.repeat(60).as_bytes()).unwrap();
+    socket.send(&[0xff; 300]).unwrap();
+    socket.send("odd.n\u{e4}me:1|c|#\u{57ce}:\u{5317}".as_bytes()).unwrap();
+    socket.send(b"not.utf8.\xff:2|c|#bad:\xfe\xfe").unwrap();
+    socket.send(b"fine:1|c").unwrap();
+    for bytes in [&b"\xff\xff\xff\xffabc"[..], b"\x05\0\0\0a:1|c\x09\0\0\0b:1", b"\x05\0"] {
+        UnixStream::connect(&path).unwrap().write_all(bytes).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let run = live.stop();
+    assert_eq!(run.count("dsd", "dropped/truncated"), 1);
+    assert_eq!(run.count("dsd", "dropped/too_long"), 1);
+    assert_eq!(run.count("dsd", "dropped/cut_off"), 2);
+    let rows = live.rows("metrics");
+    let named = |name: &str| rows.iter().filter(|row| row["name"] == name).count();
+    assert_eq!(named("long.line"), 1024 / line.len());
+    assert_eq!((named("odd.n\u{e4}me"), named("not.utf8.\u{fffd}"), named("fine"), named("a")), (1, 1, 1, 1));
+    let rejected = live.rows("rejected");
+    assert_eq!(rejected.len(), 1);
+    assert!(
+        rejected[0]["data_base64"].is_string() && rejected[0]["sender"].as_str().unwrap().starts_with("127.0.0.1:")
+    );
+}
+
+/// Frames of a stream as the Agent's tests have them; a longer frame than its 8 KiB is none too long here.
+#[test]
+fn frames_are_read_as_the_agent_reads_them() {
+    for case in lines("framing.jsonl").iter().filter(|case| case["transport"] == "uds_stream") {
+        let mut live = Live::start(
+            r#"let dsd = dogstatsd(listen: ["unixstream://{dir}/stream"])
+               dsd.metrics | file("{dir}/metrics")"#,
+        );
+        let path = live.path("stream");
+        live.wait_for_file(&path);
+        let hex = case["bytes_hex"].as_str().unwrap();
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        UnixStream::connect(&path).unwrap().write_all(&bytes).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        live.stop();
+        let packets = case["expect"]["packets"].as_array().into_iter().flatten();
+        let told: usize = packets.map(|packet| packet.as_str().unwrap().lines().count()).sum();
+        let wanted = case["expect"]["messages_ok"].as_u64().unwrap_or(told as u64);
+        assert_eq!(live.rows("metrics").len() as u64, wanted, "{}", case["id"]);
+    }
 }

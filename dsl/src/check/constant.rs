@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use weir_spec::expr::{Arithmetic, Comparison, Expr, Node};
+use weir_spec::function::Function;
 use weir_spec::{Value, value::Cidr};
 
 /// The value of an expression without columns; `None` if it has columns or cannot be worked out.
@@ -44,8 +45,34 @@ pub(super) fn fold(expr: &Expr) -> Option<Value> {
             };
             Some(Value::number(result, &expr.ty))
         }
-        Node::Column(_) | Node::Tag { .. } | Node::Call(..) => None,
+        Node::Call(spec, args) => call(spec.function, args),
+        Node::Column(_) | Node::Tag { .. } => None,
     }
+}
+
+/// The functions with which options are put together from params and the environment.
+fn call(function: Function, args: &[Expr]) -> Option<Value> {
+    match (function, args) {
+        (Function::If, [condition, then, otherwise]) => fold(if truth(condition)? { then } else { otherwise }),
+        (Function::Format, [pattern, values @ ..]) => {
+            let mut parts = fold(pattern)?.as_str()?.split("{}").map(str::to_string).collect::<Vec<_>>().into_iter();
+            let mut text = parts.next()?;
+            for (part, value) in parts.zip(values) {
+                text += &plain(&fold(value)?);
+                text += &part;
+            }
+            Some(Value::Str(text))
+        }
+        (Function::Lower, [text]) => Some(Value::Str(fold(text)?.as_str()?.to_lowercase())),
+        (Function::Upper, [text]) => Some(Value::Str(fold(text)?.as_str()?.to_uppercase())),
+        (Function::Trim, [text]) => Some(Value::Str(fold(text)?.as_str()?.trim().to_string())),
+        _ => None,
+    }
+}
+
+/// A value as text, a text without its quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 fn truth(expr: &Expr) -> Option<bool> {

@@ -212,13 +212,13 @@ impl<'a> Checker<'a> {
             return None;
         }
         let stream = found.stream;
-        let plan = self.feed_plan(pipe, &stream)?;
+        let plan = self.feed_plan(pipe, target, &stream)?;
         let output = target.output.as_ref().map_or(String::new(), |o| o.text.clone());
         Some(StepKind::Feed { feed: target.name.text.clone(), output, plan })
     }
 
     /// The pipe of a feed as a plan of its own that ends in a capture.
-    fn feed_plan(&mut self, pipe: &'a Pipe, wanted: &Stream) -> Option<Plan> {
+    fn feed_plan(&mut self, pipe: &'a Pipe, target: &StreamName, wanted: &Stream) -> Option<Plan> {
         if let Head::Stream(stream) = &pipe.head {
             let d = Diagnostic::new(codes::BAD_TEST, stream.span(), "what is fed begins with a source or with `rows`");
             self.report(d.help("write `rows [ { … } ]`, or `ndjson(\"fixtures/rows.ndjson\")`"));
@@ -232,7 +232,7 @@ impl<'a> Checker<'a> {
         let built = self.pipe(pipe, Some(&name));
         self.under.wanted = None;
         let plan = match built {
-            Built::Stream(outputs) => self.fed_type(pipe, &outputs, wanted).and_then(|port| {
+            Built::Stream(outputs) => self.fed_type(pipe, &outputs, target, wanted).and_then(|port| {
                 self.push(
                     "capture",
                     &testing::CAPTURE,
@@ -259,8 +259,10 @@ impl<'a> Checker<'a> {
     }
 
     /// The output of a fed pipe, if it gives what it stands for.
-    fn fed_type(&mut self, pipe: &Pipe, outputs: &Outputs, wanted: &Stream) -> Option<Port> {
-        let at = outputs.outputs.iter().position(|(name, _)| name.is_empty());
+    fn fed_type(&mut self, pipe: &Pipe, outputs: &Outputs, target: &StreamName, wanted: &Stream) -> Option<Port> {
+        let named = |wanted: &str| outputs.outputs.iter().position(|(name, _)| name == wanted);
+        // Of several outputs the one of the same name is meant.
+        let at = target.output.as_ref().and_then(|output| named(&output.text)).or_else(|| named(""));
         let Some(at) = at.filter(|_| !outputs.is_sink) else {
             self.report(Diagnostic::new(codes::BAD_TEST, pipe.span, "this gives no stream that could be fed"));
             return None;

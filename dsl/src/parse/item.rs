@@ -151,7 +151,7 @@ impl Parser<'_> {
             Some(Kind::Operator) => matches!(self.text(), "[" | "-" | "("),
             Some(Kind::Name) => match self.text() {
                 "not" | "true" | "false" | "none" => true,
-                "env" | "secret" => self.text_at(self.at + 1) == "(",
+                "env" | "secret" | "if" | "format" => self.text_at(self.at + 1) == "(",
                 "param" => self.text_at(self.at + 1) == ".",
                 _ => false,
             },

@@ -11,6 +11,9 @@ use super::names;
 const MANTISSAS: [f64; 3] = [1.0, 2.0, 5.0];
 const POWERS: std::ops::RangeInclusive<i32> = -9..=12;
 
+/// How far a sketch's bin reaches below the value that stands for it.
+const BIN_HALF: f64 = 1.0 / 128.0;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Type {
     Counter,
@@ -170,7 +173,9 @@ impl Registry {
                 histogram.sum += sum;
                 for (key, n) in bins {
                     let value = sketch::value((*key).clamp(-32_767, 32_767) as i16);
-                    let bucket = self.bounds.partition_point(|bound| *bound < value);
+                    // A bin around a bound counts as below it: values are round numbers more often than not.
+                    let lowest = value - value.abs() * BIN_HALF;
+                    let bucket = self.bounds.partition_point(|bound| *bound < lowest);
                     *histogram.buckets.entry(bucket).or_default() += n;
                 }
             }

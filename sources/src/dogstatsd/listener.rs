@@ -234,6 +234,10 @@ fn unix<S>(path: &Path, address: &Address, bind: fn(PathBuf) -> io::Result<S>) -
         }
         std::fs::remove_file(path).map_err(|error| fault(address, &error))?;
     }
+    // The Agent's package makes its directory, weir has none that would.
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+        let _ = std::fs::create_dir(directory);
+    }
     let socket = bind(path.to_path_buf()).map_err(|error| fault(address, &error))?;
     let file = SocketFile::of(path).map_err(|error| fault(address, &error))?;
     Ok((socket, file))
