@@ -20,6 +20,15 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// Room for as much as another has.
+    pub fn like(other: &Texts) -> Texts {
+        Texts {
+            bytes: Vec::with_capacity(other.bytes.len()),
+            ends: Vec::with_capacity(other.ends.len() + 1),
+            valid: Vec::new(),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -55,11 +64,9 @@ impl Texts {
 }
 
 /// Offsets of Arrow, from where each element ends.
-fn offsets(ends: Vec<i32>) -> OffsetBuffer<i32> {
-    let mut offsets = Vec::with_capacity(ends.len() + 1);
-    offsets.push(0);
-    offsets.extend(ends);
-    OffsetBuffer::new(ScalarBuffer::from(offsets))
+fn offsets(mut ends: Vec<i32>) -> OffsetBuffer<i32> {
+    ends.insert(0, 0);
+    OffsetBuffer::new(ScalarBuffer::from(ends))
 }
 
 /// Several values a row, from where each row ends; a row without any is absent.
@@ -152,6 +159,15 @@ pub struct TagSets {
 }
 
 impl TagSets {
+    /// Room for as much as another has.
+    pub fn like(other: &TagSets) -> TagSets {
+        TagSets {
+            keys: Vec::with_capacity(other.keys.len()),
+            tags: Texts::like(&other.tags),
+            ends: Vec::with_capacity(other.ends.len() + 1),
+        }
+    }
+
     /// Adds a tag to the set that is being built.
     pub fn tag(&mut self, tag: &[u8]) {
         self.tags.push(tag);

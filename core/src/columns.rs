@@ -103,7 +103,7 @@ pub struct WordBuilder {
     keys: Vec<i32>,
     valid: Vec<bool>,
     words: Vec<Arc<str>>,
-    index: std::collections::HashMap<Arc<str>, i32>,
+    index: std::collections::HashMap<Arc<str>, i32, foldhash::fast::RandomState>,
 }
 
 impl WordBuilder {

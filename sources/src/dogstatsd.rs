@@ -175,6 +175,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
             let setup = Setup {
                 sockets: options.sockets.max(1) as usize,
                 receive_buffer_bytes: options.receive_buffer.0.max(0) as usize,
+                granted_bytes: usize::MAX,
                 message_bytes_max: options.message_bytes_max.0.max(1) as usize,
                 connections_max: options.connections_max,
             };

@@ -12,11 +12,15 @@ mod numerics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{Array, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
+};
 use arrow_buffer::ScalarBuffer;
 use weir_core::batch::{Batch, mask};
 use weir_core::build::TagView;
 use weir_core::columns::get;
+use weir_core::eval::text::word;
 use weir_core::ledger::Counts;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
@@ -237,7 +241,8 @@ struct Metrics<'a> {
     rates: Option<&'a Float64Array>,
     /// Absent if no row has a time of its own.
     stamped: Option<&'a Int64Array>,
-    rows: &'a RecordBatch,
+    hosts: Option<&'a DictionaryArray<Int32Type>>,
+    units: Option<&'a DictionaryArray<Int32Type>>,
     tags: Option<TagView<'a>>,
 }
 
@@ -253,17 +258,13 @@ impl<'a> Metrics<'a> {
         let rates = get(rows, kind::SAMPLE_RATE);
         let stamped = get(rows, kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
         let tags = get(rows, kind::TAGS).and_then(TagView::new);
-        Some(Metrics { names, kinds: kinds.values(), values, members, rates, stamped, rows, tags })
+        let hosts = get(rows, kind::HOST).filter(|hosts| hosts.null_count() < hosts.len());
+        let units = get(rows, kind::UNIT);
+        Some(Metrics { names, kinds: kinds.values(), values, members, rates, stamped, hosts, units, tags })
     }
 
     fn is_stamped(&self, row: usize) -> bool {
         self.stamped.is_some_and(|stamped| !stamped.is_null(row))
-    }
-
-    fn word(&self, key: weir_spec::kind::Key<weir_spec::kind::repr::Word>, row: usize) -> Option<&'a str> {
-        let words = get(self.rows, key)?;
-        let at = (!words.is_null(row)).then(|| words.keys().value(row) as usize)?;
-        Some(words.values().as_any().downcast_ref::<StringArray>()?.value(at))
     }
 
     fn values(&self, row: usize) -> &'a [f64] {
@@ -330,12 +331,14 @@ impl Aggregation {
         let hashing = &self.contexts.hashing;
         let no_host = Hash { high: 0, low: 0 };
         let no_tags = hashing.tags(&[], &[0]);
-        let has_hosts = get(metrics.rows, kind::HOST).is_some_and(|hosts| hosts.null_count() < rows);
+        let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
+        let named: Vec<Hash> =
+            named.into_iter().flatten().map(|host| hashing.bytes(host.unwrap_or("").as_bytes())).collect();
         let mut hashes = Vec::with_capacity(rows);
         for row in 0..rows {
             let name = hashing.bytes(metrics.names.value(row).as_bytes());
-            let host = has_hosts.then(|| metrics.word(kind::HOST, row)).flatten();
-            let host = host.map_or(no_host, |host| hashing.bytes(host.as_bytes()));
+            let host = metrics.hosts.filter(|hosts| !hosts.is_null(row));
+            let host = host.map_or(no_host, |hosts| named[hosts.keys().value(row) as usize]);
             let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
             let tags = set.map_or(no_tags, |(tags, set)| {
                 *self.sets[set].get_or_insert_with(|| {
@@ -351,7 +354,7 @@ impl Aggregation {
             let bucket = times[row].div_euclid(self.interval) as u32 & (u32::MAX >> 1);
             let id = match self.contexts.find(hash, bucket) {
                 Found::Context(id) => Some(id),
-                Found::Unknown => self.new_context(metrics, row, hash, host, bucket),
+                Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
             };
             if id.is_none() {
                 self.verdicts[row] = Verdict::Dropped("contexts_full");
@@ -361,7 +364,7 @@ impl Aggregation {
     }
 
     /// A hash that was not seen before: its tags in order, without duplicates and what the filter takes.
-    fn new_context(&mut self, metrics: &Metrics, row: usize, hash: Hash, host: Hash, bucket: u32) -> Option<Id> {
+    fn new_context(&mut self, metrics: &Metrics, row: usize, hash: Hash, host: Hash, at: (i64, u32)) -> Option<Id> {
         let name = metrics.names.value(row);
         let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
         let mut tags: Vec<&str> = set.map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
@@ -379,9 +382,9 @@ impl Aggregation {
         let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
         let canonical =
             hashing.join(kind, hashing.bytes(name.as_bytes()), host, hashing.tags(tags.concat().as_bytes(), &ends));
-        let host = metrics.word(kind::HOST, row);
-        let unit = metrics.word(kind::UNIT, row);
-        self.contexts.add(hash, canonical, bucket, &Parts { kind, name, host, unit, tags: &tags })
+        let host = metrics.hosts.and_then(|hosts| word(hosts, row));
+        let unit = metrics.units.and_then(|units| word(units, row));
+        self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags })
     }
 
     /// Every row's values into its bucket.
@@ -409,10 +412,10 @@ impl Aggregation {
             let Some((_, bucket)) = &mut current else { continue };
             let room = self.samples_bytes_max.saturating_sub(bytes);
             let before = bucket.bytes();
-            self.verdicts[row] = fold(bucket, metrics, row, self.ids[row], room, &self.contexts, &self.counts);
+            self.verdicts[row] =
+                fold(bucket, metrics, row, (self.ids[row], times[row]), room, &self.contexts, &self.counts);
             bytes += bucket.bytes() - before;
             if self.verdicts[row] == Verdict::Taken {
-                self.contexts.see(self.ids[row], times[row]);
                 if metrics.kinds[row] == metric_kind::COUNTER {
                     self.counted_until = self.counted_until.max(times[row]);
                 }
@@ -488,11 +491,12 @@ impl Aggregation {
     fn after(&mut self, start: i64) {
         let end = start.saturating_add(self.interval);
         self.flushed = Some(end);
-        let (zero_fill, contexts) = (self.zero_fill, &mut self.contexts);
+        let (zero_fill, contexts, buckets) = (self.zero_fill, &mut self.contexts, &self.buckets);
+        let is_open = |id: Id| buckets.values().any(|bucket| bucket.seen(id).is_some());
         let since = (start.saturating_sub(EXPIRY)).div_euclid(self.interval) as u32 & (u32::MAX >> 1);
-        contexts.expire(since, |context, seen| {
+        contexts.expire(since, |id, context, seen| {
             let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };
-            seen.saturating_add(silence) <= end
+            seen.saturating_add(silence) <= end && !is_open(id)
         });
     }
 }
@@ -502,7 +506,7 @@ fn fold(
     bucket: &mut Bucket,
     metrics: &Metrics,
     row: usize,
-    id: Id,
+    (id, time): (Id, i64),
     room: usize,
     contexts: &Contexts,
     counts: &Counts,
@@ -514,7 +518,7 @@ fn fold(
             if room < bucket::MEMBER_BYTES {
                 return Verdict::Dropped("samples_full");
             }
-            bucket.member(id, contexts.hashing.bytes(member.as_bytes()).high);
+            bucket.member(id, time, contexts.hashing.bytes(member.as_bytes()).high);
             any = true;
         }
         return if any { Verdict::Taken } else { Verdict::Dropped("not_finite") };
@@ -533,11 +537,11 @@ fn fold(
     for value in values.iter().copied().filter(|value| value.is_finite()) {
         taken += 1;
         match kind {
-            metric_kind::COUNTER if rate == 1.0 => bucket.count(id, value),
-            metric_kind::COUNTER => bucket.count(id, value / rate),
-            metric_kind::GAUGE => bucket.set(id, value),
-            metric_kind::GAUGE_DELTA => bucket.set(id, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
-            _ => bucket.sample(id, Sample { value, weight: 1.0 / rate }),
+            metric_kind::COUNTER if rate == 1.0 => bucket.count(id, time, value),
+            metric_kind::COUNTER => bucket.count(id, time, value / rate),
+            metric_kind::GAUGE => bucket.set(id, time, value),
+            metric_kind::GAUGE_DELTA => bucket.set(id, time, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
+            _ => bucket.sample(id, time, Sample { value, weight: 1.0 / rate }),
         }
     }
     if taken == 0 {

@@ -26,7 +26,13 @@ use crate::net::datagrams::{self, DATAGRAMS_MAX, Datagrams};
 use crate::net::holder::holder;
 
 /// How long a socket that was read empty is left alone: what comes meanwhile is read with one call.
-const PACE: Duration = Duration::from_millis(2);
+const PACE: Duration = Duration::from_millis(10);
+/// The same where that much would fill a good part of its buffer.
+const PACE_SHORT: Duration = Duration::from_millis(1);
+/// What a datagram takes of a receive buffer, with the kernel's overhead.
+const DATAGRAM_BYTES: usize = 2304;
+/// Of a buffer, what may fill up in one pause: one part in this many.
+const PAUSE_PART: usize = 8;
 /// Calls for one socket before the others have their turn.
 const CALLS_MAX: usize = 16;
 /// How long nobody is let in after a connection could not be.
@@ -43,6 +49,8 @@ pub struct Setup {
     /// For each UDP address.
     pub sockets: usize,
     pub receive_buffer_bytes: usize,
+    /// What the kernel gave the socket with the smallest one.
+    pub granted_bytes: usize,
     pub message_bytes_max: usize,
     /// For each unix stream.
     pub connections_max: usize,
@@ -151,6 +159,7 @@ impl Listeners {
     fn buffer(&mut self, socket: &impl AsRawFd, address: &Address) {
         let wanted = self.setup.receive_buffer_bytes;
         let granted = datagrams::set_receive_buffer(socket, wanted).unwrap_or(0);
+        self.setup.granted_bytes = self.setup.granted_bytes.min(granted);
         // The kernel counts its own overhead in, and doubles what is asked for to make room for it.
         if granted < wanted.saturating_mul(2) {
             let (got, asked) = (units::size(granted as i64 / 2), units::size(wanted as i64));
@@ -437,6 +446,8 @@ impl Listening {
     fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Duration {
         let Some(Socket::Datagrams { socket, file, .. }) = self.sockets.get(&at) else { return Duration::ZERO };
         let (socket, path) = (socket.clone(), file.as_ref().map(|file| file.path.display().to_string()));
+        let mut taken = 0;
+        let calm = self.setup.granted_bytes / DATAGRAM_BYTES / PAUSE_PART;
         for _ in 0..CALLS_MAX {
             let received = match socket.receive(&mut self.buffers) {
                 Ok(n) => n,
@@ -466,8 +477,9 @@ impl Listening {
             if !more {
                 return Duration::ZERO;
             }
+            taken += received;
             if received < DATAGRAMS_MAX {
-                return PACE;
+                return if taken <= calm { PACE } else { PACE_SHORT };
             }
         }
         Duration::ZERO

@@ -1,6 +1,7 @@
 //! Messages as the columns of their kinds.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
@@ -45,11 +46,11 @@ struct Tags {
     magic: Magic,
 }
 
-/// What tags say that is not a tag.
+/// What tags say that is not a tag. Text is told by where it stands among the tags.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Magic {
-    host: Option<String>,
-    pod: Option<String>,
+    host: Option<Range<usize>>,
+    pod: Option<Range<usize>>,
     cardinality: Option<u8>,
     is_any: bool,
 }
@@ -74,10 +75,10 @@ impl Tags {
         if !sent.is_empty() {
             let mut start = 0;
             for comma in memchr::memchr_iter(b',', sent).chain([sent.len()]) {
-                let tag = &sent[start..comma];
+                let (tag, tag_start) = (&sent[start..comma], start);
                 start = comma + 1;
                 let may_be_magic = matches!(tag.first(), Some(b'h' | b'd'));
-                if !(may_be_magic && self.magic.take(tag, cardinality)) {
+                if !(may_be_magic && self.magic.take(tag, tag_start, cardinality)) {
                     self.sets.tag(&utf8(tag, is_utf8));
                 }
             }
@@ -88,15 +89,15 @@ impl Tags {
 }
 
 impl Magic {
-    /// Whether a tag was meant for the receiver.
-    fn take(&mut self, tag: &[u8], cardinality: Option<u8>) -> bool {
-        let text = |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).into_owned());
-        let is_taken = if let Some(host) = tag.strip_prefix(b"host:") {
-            self.host = text(host);
+    /// Whether a tag, which begins at `start`, was meant for the receiver.
+    fn take(&mut self, tag: &[u8], start: usize, cardinality: Option<u8>) -> bool {
+        let behind = |prefix: usize| Some(start + prefix..start + tag.len());
+        let is_taken = if tag.starts_with(b"host:") {
+            self.host = behind(5);
             true
         } else if let Some(rest) = tag.strip_prefix(b"dd.internal.") {
-            if let Some(pod) = rest.strip_prefix(b"entity_id:") {
-                self.pod = text(pod);
+            if rest.starts_with(b"entity_id:") {
+                self.pod = behind(22);
                 true
             } else if let Some(word) = rest.strip_prefix(b"card:").filter(|_| cardinality.is_none()) {
                 self.cardinality = message::cardinality(word);
@@ -153,9 +154,10 @@ impl Common {
         let magic = self.tags.push(tags, around.tags, origin.cardinality, around.is_utf8);
         let mut pod = None;
         if magic.is_any {
-            pod = magic.pod.clone();
-            if let Some(host) = magic.host.as_deref().filter(|_| host.is_none()) {
-                self.host.set(row, host);
+            let text = |range: &Range<usize>| String::from_utf8_lossy(&tags.unwrap_or_default()[range.clone()]);
+            pod = magic.pod.as_ref().map(|range| text(range).into_owned());
+            if let Some(range) = magic.host.as_ref().filter(|_| host.is_none()) {
+                self.host.set(row, &text(range));
             }
             if let Some(word) = magic.cardinality {
                 self.cardinality.set(row, word.into());
@@ -268,8 +270,26 @@ impl Metrics {
         self.common.time.clone()
     }
 
+    /// Room for as much again: growing step by step costs a copy each.
+    fn like(other: &Metrics) -> Metrics {
+        let rows = other.len();
+        let mut more = Metrics {
+            names: Texts::like(&other.names),
+            kinds: Vec::with_capacity(rows),
+            values: Vec::with_capacity(other.values.len()),
+            value_ends: Vec::with_capacity(rows),
+            member_ends: Vec::with_capacity(rows),
+            rates: Vec::with_capacity(rows),
+            ..Metrics::default()
+        };
+        more.common.time.reserve(rows);
+        more.common.tags.sets = TagSets::like(&other.common.tags.sets);
+        more
+    }
+
     pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
-        let mut all = std::mem::take(self);
+        let next = Metrics::like(self);
+        let mut all = std::mem::replace(self, next);
         let rows = all.len();
         batch(schema, rows, |field| {
             if let Some(column) = all.common.column(field) {

@@ -18,7 +18,18 @@ struct Log {
 pub const SAMPLE_BYTES: usize = size_of::<Id>() + size_of::<Sample>();
 pub const MEMBER_BYTES: usize = size_of::<Member>() * 8 / 7;
 /// Bytes of each context in each open bucket.
-pub const SLOT_BYTES: usize = 8 + 1;
+pub const SLOT_BYTES: usize = size_of::<Slot>();
+
+/// What one context has in the interval, in one place: each is a line of the cache.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The sum of a counter, the last value of a gauge, the members of a set.
+    number: f64,
+    /// When the last value came; [`NEVER`] if none did.
+    seen: i64,
+}
+
+const NEVER: i64 = i64::MIN;
 
 struct Member {
     id: Id,
@@ -28,23 +39,15 @@ struct Member {
 pub struct Bucket {
     pub start: i64,
     pub acks: Acks,
-    /// By context: the sum of a counter, the last value of a gauge, the members of a set.
-    numbers: Vec<f64>,
-    is_there: Vec<bool>,
+    /// By context.
+    slots: Vec<Slot>,
     log: Log,
     members: HashTable<Member>,
 }
 
 impl Bucket {
     pub fn new(start: i64) -> Bucket {
-        Bucket {
-            start,
-            acks: Acks::none(),
-            numbers: Vec::new(),
-            is_there: Vec::new(),
-            log: Log::default(),
-            members: HashTable::new(),
-        }
+        Bucket { start, acks: Acks::none(), slots: Vec::new(), log: Log::default(), members: HashTable::new() }
     }
 
     /// Bytes that grow with the samples.
@@ -54,45 +57,50 @@ impl Bucket {
 
     /// Makes room for contexts up to this number.
     pub fn reserve(&mut self, numbers: usize) {
-        if self.numbers.len() < numbers {
-            self.numbers.resize(numbers, 0.0);
-            self.is_there.resize(numbers, false);
+        if self.slots.len() < numbers {
+            self.slots.resize(numbers, Slot { number: 0.0, seen: NEVER });
         }
     }
 
-    fn at(&mut self, id: Id) -> &mut f64 {
-        self.reserve(id as usize + 1);
-        self.is_there[id as usize] = true;
-        &mut self.numbers[id as usize]
+    fn at(&mut self, id: Id, time: i64) -> &mut f64 {
+        let slot = &mut self.slots[id as usize];
+        slot.seen = slot.seen.max(time);
+        &mut slot.number
     }
 
-    pub fn count(&mut self, id: Id, value: f64) {
-        *self.at(id) += value;
+    pub fn count(&mut self, id: Id, time: i64, value: f64) {
+        *self.at(id, time) += value;
     }
 
-    pub fn set(&mut self, id: Id, value: f64) {
-        *self.at(id) = value;
+    pub fn set(&mut self, id: Id, time: i64, value: f64) {
+        *self.at(id, time) = value;
     }
 
-    pub fn sample(&mut self, id: Id, sample: Sample) {
+    pub fn sample(&mut self, id: Id, time: i64, sample: Sample) {
+        self.at(id, time);
         self.log.ids.push(id);
         self.log.samples.push(sample);
     }
 
-    pub fn member(&mut self, id: Id, hash: u64) {
+    pub fn member(&mut self, id: Id, time: i64, hash: u64) {
+        self.at(id, time);
         let of = |member: &Member| member.hash ^ u64::from(member.id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let member = Member { id, hash };
         let entry = self.members.entry(of(&member), |m| m.id == id && m.hash == hash, of);
         if let Entry::Vacant(vacant) = entry {
             vacant.insert(member);
-            *self.at(id) += 1.0;
+            *self.at(id, time) += 1.0;
         }
     }
 
     /// The number of a context, if one came.
     pub fn number(&self, id: Id) -> Option<f64> {
-        let is_there = self.is_there.get(id as usize).copied().unwrap_or(false);
-        is_there.then(|| self.numbers[id as usize])
+        self.slots.get(id as usize).filter(|slot| slot.seen != NEVER).map(|slot| slot.number)
+    }
+
+    /// When the last value of a context came.
+    pub fn seen(&self, id: Id) -> Option<i64> {
+        self.slots.get(id as usize).map(|slot| slot.seen).filter(|seen| *seen != NEVER)
     }
 
     /// Puts the samples in the order of their contexts; those of one context stay in order of arrival.

@@ -242,11 +242,11 @@ impl Contexts {
 
     /// The context of a hash that is new; absent if there is no room for another. `canonical` is the hash
     /// of the same tags in order.
-    pub fn add(&mut self, hash: Hash, canonical: Hash, bucket: u32, parts: &Parts) -> Option<Id> {
+    pub fn add(&mut self, hash: Hash, canonical: Hash, (time, bucket): (i64, u32), parts: &Parts) -> Option<Id> {
         let id = match self.find(canonical, bucket) {
             Found::Context(id) => id,
             Found::Unknown => {
-                let id = self.create(parts)?;
+                let id = self.create(time, parts)?;
                 self.name(canonical, id, CANONICAL);
                 id
             }
@@ -257,7 +257,7 @@ impl Contexts {
         Some(id)
     }
 
-    fn create(&mut self, parts: &Parts) -> Option<Id> {
+    fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
         if self.alive >= self.max {
             return None;
         }
@@ -266,13 +266,13 @@ impl Contexts {
         match self.free.pop() {
             Some(id) => {
                 self.contexts[id as usize] = context;
-                self.seen[id as usize] = i64::MIN;
+                self.seen[id as usize] = time;
                 self.gauges[id as usize] = 0.0;
                 Some(id)
             }
             None => {
                 self.contexts.push(context);
-                self.seen.push(i64::MIN);
+                self.seen.push(time);
                 self.gauges.push(0.0);
                 Some(self.contexts.len() as Id - 1)
             }
@@ -287,9 +287,9 @@ impl Contexts {
     }
 
     /// Forgets contexts that `is_over` says so of, and hashes that were not used since that bucket.
-    pub fn expire(&mut self, since: u32, is_over: impl Fn(&Context, i64) -> bool) {
+    pub fn expire(&mut self, since: u32, is_over: impl Fn(Id, &Context, i64) -> bool) {
         for (at, slot) in self.contexts.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|context| is_over(context, self.seen[at])) {
+            if slot.as_ref().is_some_and(|context| is_over(at as Id, context, self.seen[at])) {
                 *slot = None;
                 self.alive -= 1;
                 self.free.push(at as Id);

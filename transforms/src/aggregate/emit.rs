@@ -177,6 +177,9 @@ impl Points {
     /// The points of the next context.
     fn context(&mut self, closing: &mut Closing, contexts: &mut Contexts, zero_fill: i64) {
         let (id, start) = (closing.next, closing.bucket.start);
+        if let Some(seen) = closing.bucket.seen(id) {
+            contexts.see(id, seen);
+        }
         let Some(context) = contexts.get(id) else { return };
         let seconds = self.numerics.seconds();
         match context.kind {
