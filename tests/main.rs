@@ -6,6 +6,7 @@
 mod architecture;
 mod bad_input;
 mod captures;
+mod clients;
 mod conformance;
 mod dogstatsd;
 mod fmt;

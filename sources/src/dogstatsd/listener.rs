@@ -479,7 +479,13 @@ impl Listening {
             }
             taken += received;
             if received < DATAGRAMS_MAX {
-                return if taken <= calm { PACE } else { PACE_SHORT };
+                return match &*socket {
+                    // A unix socket queues ten datagrams (`net.unix.max_dgram_qlen`), whatever its buffer:
+                    // a pause would turn senders away.
+                    Datagram::Unix(_) => Duration::ZERO,
+                    Datagram::Udp(_) if taken <= calm => PACE,
+                    Datagram::Udp(_) => PACE_SHORT,
+                };
             }
         }
         Duration::ZERO
