@@ -14,6 +14,7 @@ pub const TARGETS: &[Target] = &[
     ("capture", capture),
     ("frame", frame),
     ("row", row),
+    ("statsd", statsd),
     ("syntax", syntax),
     ("pipeline", pipeline),
     ("style", style),
@@ -84,6 +85,36 @@ pub fn row(data: &[u8]) {
     for ty in types {
         let _ = weir_sources::json::cell(Some(&object), &ty);
         let _ = weir_sources::json::cell(weir_sources::json::find(&object, "a.b"), &ty);
+    }
+}
+
+/// A datagram: every line is a message or a refused one, the columns hold together, and nothing depends
+/// on whether its lines came in one datagram or in many.
+pub fn statsd(data: &[u8]) {
+    use weir_core::Time;
+    use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
+    use weir_sources::dogstatsd::rows::Sender;
+    use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
+    let (sender, peer) = (Sender::default(), String::new);
+    for dialect in [Dialect::Dogstatsd, Dialect::Etsy] {
+        let rules = Rules { dialect, tags: vec!["always:1".into()], eol_required: false, timestamps: true };
+        let mut read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
+            let mut decoder = Decoder::new(rules.clone());
+            for bytes in payloads {
+                decoder.payload(&Payload { bytes, is_truncated, sender: &sender, peer: &peer }, Time(1));
+            }
+            let metrics = decoder.metrics.finish(&METRIC.schema());
+            let events = decoder.events.finish(&EVENT.schema());
+            let checks = decoder.checks.finish(&CHECK.schema());
+            let rows = metrics.num_rows() + events.num_rows() + checks.num_rows() + decoder.rejected.len();
+            if dialect == Dialect::Dogstatsd {
+                assert_eq!(rows + decoder.truncated, decoder.lines as usize, "lines and messages");
+            }
+            (metrics, events, checks, decoder.rejected.len())
+        };
+        let whole = read(&mut std::iter::once(data), false);
+        assert!(whole == read(&mut data.split_inclusive(|b| *b == b'\n'), false), "in datagrams of one line");
+        read(&mut std::iter::once(data), true);
     }
 }
 

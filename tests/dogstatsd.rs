@@ -194,3 +194,61 @@ fn sketch_keys_are_the_agents() {
         assert_eq!(i64::from(weir_core::sketch::key(value)), key, "{value}");
     }
 }
+
+mod properties {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::support;
+
+    /// A line of one of few contexts, with its tags in an order of its own.
+    fn line() -> impl Strategy<Value = (usize, String)> {
+        let tags = prop::sample::subsequence(vec!["a:1", "b:2", "c:3", "host:h"], 0..4).prop_shuffle();
+        (0usize..6, 0u32..50, prop::sample::select(vec!["", "|@0.5", "|@0.1"]), tags).prop_map(
+            |(context, value, rate, tags)| {
+                let kind = ["c", "g", "ms", "d", "h", "s"][context];
+                let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
+                (context, format!("m{context}:{value}|{kind}{rate}{tags}"))
+            },
+        )
+    }
+
+    fn series(lines: &[String]) -> BTreeSet<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines");
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let run = support::run(&format!(
+            "let d = dogstatsd(\"{}\")\nd.metrics | aggregate(3650d) | stdout(ndjson)",
+            path.display()
+        ));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let rows: Vec<String> = run.stdout.lines().map(str::to_string).collect();
+        let all: BTreeSet<String> = rows.iter().cloned().collect();
+        assert_eq!(rows.len(), all.len(), "a series came twice");
+        all
+    }
+
+    /// A line with its tags in order, as another client would send it.
+    fn in_order(line: &str) -> String {
+        let Some((head, tags)) = line.split_once("|#") else { return line.to_string() };
+        let mut tags: Vec<&str> = tags.split(',').collect();
+        tags.sort_unstable();
+        format!("{head}|#{}", tags.join(","))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Neither the order of tags nor how contexts are mixed changes what comes out.
+        #[test]
+        fn aggregates_do_not_depend_on_order(lines in prop::collection::vec(line(), 1..60)) {
+            let mixed: Vec<String> = lines.iter().map(|(_, line)| line.clone()).collect();
+            let mut apart = lines.clone();
+            // Stable: the lines of one context stay in their order, which gauges depend on.
+            apart.sort_by_key(|(context, _)| *context);
+            let apart: Vec<String> = apart.iter().map(|(_, line)| in_order(line)).collect();
+            prop_assert_eq!(series(&mixed), series(&apart));
+        }
+    }
+}
