@@ -106,7 +106,7 @@ fn shells_and_man_are_served() {
 #[test]
 fn a_first_pipeline_is_sound() {
     let dir = tempfile::tempdir().unwrap();
-    for from in ["pcap", "ndjson"] {
+    for from in ["pcap", "ndjson", "dogstatsd"] {
         let path = dir.path().join(format!("{from}.weir"));
         assert_eq!(weir().args(["init", from]).arg(&path).output().unwrap().status.code(), Some(0));
         let check = weir().args(["check", "--deny-warnings"]).arg(&path).output().unwrap();

@@ -67,12 +67,15 @@ enum Template {
     Pcap,
     /// JSON objects, one a line
     Ndjson,
+    /// Metrics of services that speak DogStatsD or StatsD
+    Dogstatsd,
 }
 
 pub fn init(args: &InitArgs) -> u8 {
     let text = match args.from {
         Template::Pcap => PCAP,
         Template::Ndjson => NDJSON,
+        Template::Dogstatsd => DOGSTATSD,
     };
     match write_new(&args.path, text) {
         Ok(()) => {
@@ -98,3 +101,4 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 /// Commented pipelines that check, in the one style.
 pub const PCAP: &str = include_str!("init/pcap.weir");
 pub const NDJSON: &str = include_str!("init/ndjson.weir");
+pub const DOGSTATSD: &str = include_str!("init/dogstatsd.weir");
