@@ -98,7 +98,7 @@ pub fn statsd(data: &[u8]) {
     let (sender, peer) = (Sender::default(), String::new);
     for dialect in [Dialect::Dogstatsd, Dialect::Etsy] {
         let rules = Rules { dialect, tags: vec!["always:1".into()], eol_required: false, timestamps: true };
-        let mut read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
+        let read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
             let mut decoder = Decoder::new(rules.clone());
             for bytes in payloads {
                 decoder.payload(&Payload { bytes, is_truncated, sender: &sender, peer: &peer }, Time(1));

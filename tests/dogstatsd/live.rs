@@ -395,7 +395,7 @@ fn sockets_that_are_in_the_way() {
         (format!("unixgram://{}", at("file")), "a file that is no socket is there".to_string()),
         (format!("unixgram://{}", at("held")), "it is in use".to_string()),
         (format!("unixgram://{}/x/y", at("none")), "its directory does not exist".to_string()),
-        (format!("udp://{held}"), format!("it is in use, by it-")),
+        (format!("udp://{held}"), "it is in use, by it-".to_string()),
         (format!("udp://{held}"), format!("(pid {of})")),
         ("udp://192.0.2.1:8125".to_string(), "this host has no such address".to_string()),
     ] {

@@ -157,7 +157,7 @@ fn is_event(line: &[u8]) -> Option<()> {
     let head = std::str::from_utf8(line.get(3..colon - 1)?).ok()?;
     let (title, text) = head.split_once(',')?;
     let (title, text): (usize, usize) = (title.parse().ok()?, text.parse().ok()?);
-    (title > 0 && title + 1 + text <= line.len() - colon - 1).then_some(())
+    (title > 0 && title + text < line.len() - colon - 1).then_some(())
 }
 
 fn first(kind: &str) -> State {

@@ -415,10 +415,8 @@ impl Aggregation {
             self.verdicts[row] =
                 fold(bucket, metrics, row, (self.ids[row], times[row]), room, &self.contexts, &self.counts);
             bytes += bucket.bytes() - before;
-            if self.verdicts[row] == Verdict::Taken {
-                if metrics.kinds[row] == metric_kind::COUNTER {
-                    self.counted_until = self.counted_until.max(times[row]);
-                }
+            if self.verdicts[row] == Verdict::Taken && metrics.kinds[row] == metric_kind::COUNTER {
+                self.counted_until = self.counted_until.max(times[row]);
             }
         }
         if let Some((at, bucket)) = current {

@@ -104,7 +104,11 @@ pub struct Parts<'a> {
 
 /// Text that is longer is cut: the longest datagram is of 64 KiB.
 fn short<N: Into<usize>>(text: &str, max: N) -> &[u8] {
-    &text.as_bytes()[..text.floor_char_boundary(max.into().min(text.len()))]
+    let mut end = max.into().min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text.as_bytes()[..end]
 }
 
 impl Context {
