@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, ListArray, PrimitiveArray, StringArray, UInt8Array};
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use weir_spec::schema::Repr;
 
@@ -54,13 +54,19 @@ impl Texts {
     }
 
     pub fn finish(self) -> StringArray {
-        let nulls = (!self.valid.is_empty()).then(|| NullBuffer::from(self.valid));
+        let nulls = valid(self.valid.len(), |row| self.valid[row]);
         match StringArray::try_new(offsets(self.ends), Buffer::from_vec(self.bytes), nulls) {
             Ok(array) => array,
             // Whoever pushes text has made sure that it is UTF-8.
             Err(error) => unreachable!("text: {error}"),
         }
     }
+}
+
+/// Which rows have a value; absent if all of them have.
+pub fn valid(rows: usize, is_valid: impl FnMut(usize) -> bool) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(BooleanBuffer::collect_bool(rows, is_valid));
+    (nulls.null_count() > 0).then_some(nulls)
 }
 
 /// Offsets of Arrow, from where each element ends.
@@ -71,9 +77,7 @@ fn offsets(mut ends: Vec<i32>) -> OffsetBuffer<i32> {
 
 /// Several values a row, from where each row ends; a row without any is absent.
 pub fn lists(of: DataType, ends: Vec<i32>, values: ArrayRef) -> ArrayRef {
-    let before = std::iter::once(&0).chain(&ends);
-    let nulls = NullBuffer::from_iter(before.zip(&ends).map(|(before, end)| end > before));
-    let nulls = (nulls.null_count() > 0).then_some(nulls);
+    let nulls = valid(ends.len(), |row| ends[row] > if row == 0 { 0 } else { ends[row - 1] });
     Arc::new(ListArray::new(Arc::new(Field::new("item", of, true)), offsets(ends), values, nulls))
 }
 
@@ -135,7 +139,10 @@ impl Numbers {
             return absent(Repr::I64, rows);
         }
         self.fill(rows);
-        Arc::new(Int64Array::new(self.values.into(), Some(NullBuffer::from(self.valid))))
+        {
+            let nulls = valid(self.valid.len(), |row| self.valid[row]);
+            Arc::new(Int64Array::new(self.values.into(), nulls))
+        }
     }
 
     /// The same as bytes, for enumerations.
@@ -145,7 +152,7 @@ impl Numbers {
         }
         self.fill(rows);
         let values: Vec<u8> = self.values.iter().map(|n| *n as u8).collect();
-        Arc::new(UInt8Array::new(values.into(), Some(NullBuffer::from(self.valid))))
+        Arc::new(UInt8Array::new(values.into(), valid(self.valid.len(), |row| self.valid[row])))
     }
 }
 

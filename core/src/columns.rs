@@ -128,8 +128,7 @@ impl WordBuilder {
     }
 
     pub fn finish(self) -> ArrayRef {
-        let nulls = NullBuffer::from(self.valid);
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        let nulls = crate::build::valid(self.valid.len(), |row| self.valid[row]);
         let keys = arrow_array::PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
         let words = StringArray::from_iter_values(self.words.iter().map(|w| w.as_ref()));
         match DictionaryArray::try_new(keys, Arc::new(words)) {

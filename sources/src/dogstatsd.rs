@@ -11,6 +11,7 @@ pub mod message;
 pub mod number;
 pub mod origin;
 pub mod rows;
+mod scan;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -226,6 +226,36 @@ impl Transform for Aggregation {
     }
 }
 
+/// The interval that a time is in. Times that follow each other mostly share one, and a division costs
+/// more than everything else that is done with a row here.
+#[derive(Default)]
+struct Span {
+    start: i64,
+    end: i64,
+    number: u32,
+}
+
+impl Span {
+    fn number(&mut self, time: i64, interval: i64) -> u32 {
+        self.start(time, interval);
+        self.number
+    }
+
+    fn start(&mut self, time: i64, interval: i64) -> i64 {
+        if !(self.start..self.end).contains(&time) {
+            self.start = time.div_euclid(interval).saturating_mul(interval);
+            self.end = self.start.saturating_add(interval);
+            self.number = number(self.start, interval);
+        }
+        self.start
+    }
+}
+
+/// The number of the interval that begins then, as contexts keep it.
+fn number(start: i64, interval: i64) -> u32 {
+    start.div_euclid(interval) as u32 & (u32::MAX >> 1)
+}
+
 /// The first and the last time of some rows.
 fn span(times: &[i64]) -> (i64, i64) {
     let first = times.iter().copied().min().unwrap_or(0);
@@ -309,12 +339,14 @@ impl Aggregation {
     /// The rows whose interval is not over; the others leave as late. Whether one is late depends on the
     /// row alone, not on how rows come in batches.
     fn in_time(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
-        let is_over = |row: usize| batch.seen[row] >= self.bucket_of(batch.time[row]).saturating_add(self.interval);
-        if !(0..batch.len()).any(is_over) {
+        let mut bucket = Span::default();
+        let mut is_over =
+            |row: usize| batch.seen[row] >= bucket.start(batch.time[row], self.interval).saturating_add(self.interval);
+        if !(0..batch.len()).any(&mut is_over) {
             return Some(batch);
         }
         let stamped = get(&batch.rows, kind::TIMESTAMP);
-        let is_late = |row: usize| is_over(row) && stamped.is_none_or(|stamped| stamped.is_null(row));
+        let mut is_late = |row: usize| is_over(row) && stamped.is_none_or(|stamped| stamped.is_null(row));
         let part: Vec<u32> = (0..batch.len()).map(|row| u32::from(is_late(row))).collect();
         let mut parts = batch.partition(&part, 2);
         if let Some(late) = parts.pop().flatten() {
@@ -350,8 +382,9 @@ impl Aggregation {
             hashes.push((hashing.join(kind, name, host, tags), host));
         }
         self.ids.clear();
+        let mut spans = Span::default();
         for (row, (hash, host)) in hashes.into_iter().enumerate() {
-            let bucket = times[row].div_euclid(self.interval) as u32 & (u32::MAX >> 1);
+            let bucket = spans.number(times[row], self.interval);
             let id = match self.contexts.find(hash, bucket) {
                 Found::Context(id) => Some(id),
                 Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
@@ -391,6 +424,7 @@ impl Aggregation {
     fn take_in(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
         let numbers = self.contexts.numbers();
         let mut current: Option<(i64, Bucket)> = None;
+        let mut spans = Span::default();
         let mut bytes: usize = self.buckets.values().map(Bucket::bytes).sum();
         for row in 0..times.len() {
             if self.verdicts[row] != Verdict::Taken {
@@ -400,7 +434,7 @@ impl Aggregation {
                 self.verdicts[row] = self.pass(metrics, row, stamped.value(row), times[row]);
                 continue;
             }
-            let start = self.bucket_of(times[row]);
+            let start = spans.start(times[row], self.interval);
             if current.as_ref().is_none_or(|(at, _)| *at != start) {
                 if let Some((at, bucket)) = current.take() {
                     self.buckets.insert(at, bucket);
@@ -491,7 +525,7 @@ impl Aggregation {
         self.flushed = Some(end);
         let (zero_fill, contexts, buckets) = (self.zero_fill, &mut self.contexts, &self.buckets);
         let is_open = |id: Id| buckets.values().any(|bucket| bucket.seen(id).is_some());
-        let since = (start.saturating_sub(EXPIRY)).div_euclid(self.interval) as u32 & (u32::MAX >> 1);
+        let since = number(start.saturating_sub(EXPIRY), self.interval);
         contexts.expire(since, |id, context, seen| {
             let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };
             seen.saturating_add(silence) <= end && !is_open(id)

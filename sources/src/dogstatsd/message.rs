@@ -12,6 +12,7 @@ use weir_spec::kinds::enums::{ALERT_TYPE, CARDINALITY, PRIORITY, metric_kind};
 use weir_spec::types::Enumeration;
 
 use super::number::float;
+use super::scan::find;
 
 /// Why a message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +117,7 @@ pub fn parse(line: &[u8]) -> Result<Message<'_>, Refused> {
 
 /// Cuts at the first `|`: what stands before it, and what follows it.
 fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'|', bytes) {
+    match find(b'|', bytes) {
         Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
         None => (bytes, None),
     }
@@ -125,7 +126,7 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
 pub fn metric(line: &[u8]) -> Result<Metric<'_>, Refused> {
     let (head, rest) = cut(line);
     let Some(rest) = rest else { return Err(NO_TYPE) };
-    let Some(colon) = memchr::memchr(b':', head) else { return Err(NO_VALUE) };
+    let Some(colon) = find(b':', head) else { return Err(NO_VALUE) };
     let (name, values) = (&head[..colon], &head[colon + 1..]);
     if name.is_empty() {
         return Err(EMPTY_NAME);

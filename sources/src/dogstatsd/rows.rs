@@ -8,15 +8,16 @@ use arrow_array::types::Int32Type;
 use arrow_array::{
     ArrayRef, DictionaryArray, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array,
 };
-use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
-use weir_core::build::{Numbers, TagSets, Texts, Words, lists};
+use weir_core::build::{Numbers, TagSets, Texts, Words, lists, valid};
 use weir_core::columns::{absent, arrow_schema, record};
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::{check, event, metric};
 use weir_spec::{Field, Schema};
 
 use super::message::{self, Check, Event, Metric, Origin, Refused};
+use super::scan::find;
 
 /// What is known of a sender beside what it says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,13 +75,17 @@ impl Tags {
         self.magic = Magic::default();
         if !sent.is_empty() {
             let mut start = 0;
-            for comma in memchr::memchr_iter(b',', sent).chain([sent.len()]) {
-                let (tag, tag_start) = (&sent[start..comma], start);
-                start = comma + 1;
+            loop {
+                let end = find(b',', &sent[start..]).map_or(sent.len(), |at| start + at);
+                let tag = &sent[start..end];
                 let may_be_magic = matches!(tag.first(), Some(b'h' | b'd'));
-                if !(may_be_magic && self.magic.take(tag, tag_start, cardinality)) {
+                if !(may_be_magic && self.magic.take(tag, start, cardinality)) {
                     self.sets.tag(&utf8(tag, is_utf8));
                 }
+                if end == sent.len() {
+                    break;
+                }
+                start = end + 1;
             }
         }
         always.iter().for_each(|tag| self.sets.tag(tag.as_bytes()));
@@ -318,9 +323,8 @@ impl Metrics {
 
 /// The one unit that the protocol knows.
 fn units(kinds: &[u8]) -> ArrayRef {
-    let timing = kinds.iter().map(|kind| *kind == metric_kind::TIMING);
-    let nulls = NullBuffer::from_iter(timing);
-    let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(vec![0; kinds.len()]), Some(nulls));
+    let nulls = valid(kinds.len(), |row| kinds[row] == metric_kind::TIMING);
+    let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(vec![0; kinds.len()]), nulls);
     match DictionaryArray::try_new(keys, Arc::new(StringArray::from_iter_values(["millisecond"]))) {
         Ok(array) => Arc::new(array),
         // The one key is that of the one word.
