@@ -141,12 +141,16 @@ fn answer(is_well: bool, body: Value) -> Said {
 #[async_trait]
 impl Answers for Desk {
     async fn answer(&self, asked: Asked) -> Said {
-        let is_known = matches!(asked.path.as_str(), "/" | "/health" | "/ready" | "/metrics" | "/ledger" | "/graph");
+        let is_known = matches!(
+            asked.path.as_str(),
+            "/" | "/health" | "/live" | "/startup" | "/ready" | "/metrics" | "/ledger" | "/graph"
+        );
         if is_known && !matches!(asked.method, Method::GET | Method::HEAD) {
             return Said::not_allowed();
         }
         match asked.path.as_str() {
-            "/health" => self.health(),
+            // The Agent's names for it.
+            "/health" | "/live" | "/startup" => self.health(),
             "/ready" => self.ready(),
             "/ledger" => Said::json(serde_json::to_string(&self.handle.ledger()).unwrap_or_default()),
             "/graph" => Said::json(self.graph.to_string()),

@@ -98,6 +98,13 @@ impl Counts {
             warnings.push(text);
         }
     }
+    /// The same, if it was not told before.
+    pub fn warn_once(&self, text: &str) {
+        let is_told = lock(&self.warnings).iter().any(|told| told == text);
+        if !is_told {
+            self.warn(text.to_string());
+        }
+    }
     pub fn set_held(&self, rows: usize) {
         self.held.store(rows as u64, Ordering::Relaxed);
     }
@@ -212,7 +219,9 @@ impl Ledger {
 
     /// Rows that were accepted and neither delivered nor dropped by the author's wish.
     pub fn undelivered(&self) -> u64 {
-        let lost = |c: &ComponentLedger| c.dropped.get(reason::UNDELIVERED).copied().unwrap_or(0);
+        // What was accepted and is nowhere: given up, or refused without a reader.
+        let reasons = [reason::UNDELIVERED, reason::REFUSED, reason::TOO_LARGE];
+        let lost = |c: &ComponentLedger| reasons.iter().filter_map(|why| c.dropped.get(*why)).sum::<u64>();
         self.components.iter().map(|c| lost(c) + c.held).sum::<u64>() + self.edges.iter().map(|e| e.queued).sum::<u64>()
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -26,6 +26,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// What is read of an answer: more than any message for people.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long the body of an answer is waited for.
+const BODY_MAX: Duration = Duration::from_secs(2);
 /// The longest that an answer may ask to be left alone.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -55,6 +57,7 @@ impl Answer {
 #[derive(Clone)]
 pub struct Client {
     pool: Pool<Connector, Full<Bytes>>,
+    proxies: Arc<Matcher>,
     /// For a whole request and its answer.
     timeout: Duration,
 }
@@ -62,16 +65,23 @@ pub struct Client {
 impl Client {
     /// A client; the error says why there is no TLS on this host.
     pub fn new(timeout: Duration) -> Result<Client, String> {
-        let connector = Connector::new(Matcher::from_env())?;
+        let proxies = Arc::new(Matcher::from_env());
+        let connector = Connector::new(proxies.clone())?;
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .build(connector);
-        Ok(Client { pool, timeout })
+        Ok(Client { pool, proxies, timeout })
     }
 
     /// Sends one request. The error says, in words, why there was no answer.
     pub async fn send(&self, method: Method, url: &Uri, headers: HeaderMap, body: Bytes) -> Result<Answer, String> {
+        let mut headers = headers;
+        if url.scheme_str() == Some("http")
+            && let Some(auth) = self.proxies.intercept(url).and_then(|proxy| proxy.basic_auth().cloned())
+        {
+            headers.insert(PROXY_AUTHORIZATION, auth);
+        }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = url.clone();
@@ -80,10 +90,15 @@ impl Client {
             let response = self.pool.request(request).await.map_err(|error| reason(&error))?;
             let status = response.status();
             let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| seconds(value.to_str().ok()?));
-            Ok(Answer { status, retry_after, body: beginning(response.into_body()).await })
+            Ok((status, retry_after, response.into_body()))
         };
         match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answer) => answer,
+            Ok(Ok((status, retry_after, body))) => {
+                // The status has decided; what is said beside it is worth a moment.
+                let body = tokio::time::timeout(BODY_MAX, beginning(body)).await.unwrap_or_default();
+                Ok(Answer { status, retry_after, body })
+            }
+            Ok(Err(why)) => Err(why),
             Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs())),
         }
     }
@@ -127,13 +142,13 @@ struct Connector {
 }
 
 impl Connector {
-    fn new(proxies: Matcher) -> Result<Connector, String> {
+    fn new(proxies: Arc<Matcher>) -> Result<Connector, String> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT_MAX));
         http.set_nodelay(true);
         let direct = secured(http.clone())?;
-        Ok(Connector { direct, proxies: Arc::new(proxies), http })
+        Ok(Connector { direct, proxies, http })
     }
 }
 

@@ -22,6 +22,11 @@ const CONNECTIONS_MAX: usize = 256;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a request's head may take, and how long a connection may say nothing.
 const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a request's body, and the answer to it, may take.
+const BODY_MAX: Duration = Duration::from_secs(10);
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long a connection is kept at most, however busy it is.
+const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// How long nobody is let in after a connection could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -105,7 +110,8 @@ async fn accept(listener: tokio::net::TcpListener, answers: Arc<dyn Answers>) {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
             // A client that breaks off is no news.
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            let serving = builder.serve_connection(TokioIo::new(stream), service);
+            let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
             drop(permit);
         });
     }
@@ -116,8 +122,9 @@ async fn one(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let (head, body) = request.into_parts();
-    let said = match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(body) => {
+    let said = match tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Err(_) => Said::text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
+        Ok(Ok(body)) => {
             let asked = Asked {
                 method: head.method,
                 path: head.uri.path().to_string(),
@@ -125,9 +132,10 @@ async fn one(
                 headers: head.headers,
                 body: body.to_bytes(),
             };
-            answers.answer(asked).await
+            let answer = tokio::time::timeout(ANSWER_MAX, answers.answer(asked)).await;
+            answer.unwrap_or_else(|_| Said::text(StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n"))
         }
-        Err(_) => Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off\n"),
+        Ok(Err(_)) => Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off\n"),
     };
     let mut response = Response::new(Full::new(said.body));
     *response.status_mut() = said.status;

@@ -51,6 +51,9 @@ pub fn judge(answer: Result<Answer, String>, host: &str, help: &str) -> Outcome 
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Outcome::RetryAfter(FORBIDDEN_WAIT, fault("refuses our key").help(help))
         }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Outcome::RetryAfter(FORBIDDEN_WAIT, fault("is behind a proxy that refuses us"))
+        }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Outcome::RetryAfter(answer.retry_after.unwrap_or_default(), fault("asks to be left alone"))
         }
@@ -78,6 +81,9 @@ pub fn far_end(delivery: Arc<dyn Delivery>, batching: Batching, bounded: bool) -
 /// An address to send to; the error says what one looks like.
 pub fn address(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|_| format!("`{text}` is no address: write `https://host/path`"))?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("an address has no user and password: write them as `auth: secret(…)`".into());
+    }
     match (uri.scheme_str(), uri.host()) {
         (Some("http" | "https"), Some(_)) => Ok(uri),
         _ => Err(format!("`{text}` is no address: write `https://host/path`")),

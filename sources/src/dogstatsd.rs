@@ -45,6 +45,8 @@ const SOCKETS_MAX: i64 = 64;
 const MESSAGE_BYTES_MAX: i64 = 64 << 10;
 /// How long rows wait for more of them. It bounds how late a line is in its aggregate.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// How long what the sockets hold is still read when the graph is to end.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How often event time is said to move on when nothing comes.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -204,7 +206,7 @@ struct Dogstatsd {
 impl Source for Dogstatsd {
     async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
         let Dogstatsd { decoder, schemas, from } = *self;
-        let mut run = Run { decoder, schemas, reached: cx.clock().now() };
+        let mut run = Run { decoder, schemas, reached: cx.clock().now(), since: tokio::time::Instant::now() };
         match from {
             From::Lines(lines) => run.lines(&lines, "lines", cx).await,
             From::File(path) => {
@@ -228,13 +230,17 @@ enum Event {
 struct Run {
     decoder: Decoder,
     schemas: Vec<Arc<Schema>>,
-    /// How far time has come: it does not go back when the machine's clock does.
+    /// How far time has come: it does not go back when the machine's clock does, it goes on from there.
     reached: Time,
+    since: tokio::time::Instant,
 }
 
 impl Run {
     fn now(&mut self, cx: &SourceCx) -> Time {
-        self.reached = self.reached.max(cx.clock().now());
+        let now = tokio::time::Instant::now();
+        let passed = now.duration_since(std::mem::replace(&mut self.since, now)).as_nanos() as i64;
+        let clock = cx.clock().now();
+        self.reached = if clock < self.reached { self.reached.plus(passed) } else { clock };
         self.reached
     }
 
@@ -255,7 +261,7 @@ impl Run {
     async fn sockets(&mut self, listeners: Listeners, info: Option<Info>, cx: &mut SourceCx) -> Result<(), Fault> {
         let stop = cx.stop();
         // Without `/info` nobody sends by HTTP, and the channel stays open and empty.
-        let (_serving, mut bodies, _nobody) = match info.map(Info::serve).transpose()? {
+        let (serving, mut bodies, _nobody) = match info.map(Info::serve).transpose()? {
             Some((serving, bodies)) => (Some(serving), bodies, None),
             None => {
                 let (nobody, bodies) = tokio::sync::mpsc::channel(1);
@@ -264,7 +270,13 @@ impl Run {
         };
         let mut listeners = listeners.listen()?;
         let mut flush_at: Option<tokio::time::Instant> = None;
+        let mut look_at = tokio::time::Instant::now();
         while cx.ready().await {
+            // Asked for, not waited for: a socket that is always busy must not put it off.
+            if look_at <= tokio::time::Instant::now() {
+                listeners.look_after(cx);
+                look_at = tokio::time::Instant::now() + TICK;
+            }
             let wait = flush_at.map_or(TICK, |at| at.saturating_duration_since(tokio::time::Instant::now()));
             let woken = tokio::select! {
                 biased;
@@ -276,7 +288,7 @@ impl Run {
             match woken {
                 Event::Woken(woken) => self.take(&mut listeners, woken, cx),
                 Event::Body(body) => self.body(&body, cx),
-                Event::Tick => listeners.look_after(cx),
+                Event::Tick => {}
             }
             if self.decoder.is_empty() {
                 let now = self.now(cx);
@@ -291,17 +303,27 @@ impl Run {
                 }
             }
         }
-        let now = self.now(cx);
+        // Nobody is let in any more; who was told that his metrics were taken is right.
+        drop(serving);
         while let Ok(body) = bodies.try_recv() {
             self.body(&body, cx);
         }
-        let decoder = &mut self.decoder;
-        listeners.drain(cx, &mut |payload| {
-            decoder.payload(payload, now);
-            true
-        });
+        listeners.accept_rest(cx);
+        let until = tokio::time::Instant::now() + DRAIN_MAX;
+        loop {
+            let now = self.now(cx);
+            let decoder = &mut self.decoder;
+            let more = listeners.drain(cx, &mut |payload| {
+                decoder.payload(payload, now);
+                !decoder.is_full()
+            });
+            self.flush_at_end(cx).await;
+            if !more || until <= tokio::time::Instant::now() {
+                break;
+            }
+        }
+        listeners.close_all(cx);
         listeners.look_after(cx);
-        self.flush_at_end(cx).await;
         Ok(())
     }
 

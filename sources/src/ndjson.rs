@@ -230,7 +230,7 @@ impl Run<'_> {
 
     fn reject(&mut self, reason: &'static str, detail: String, path: &Path, data: &[u8]) {
         self.first_bad.get_or_insert_with(|| detail.clone());
-        self.bad.push(Bad { reason, detail, sender: path.display().to_string(), data: data.to_vec() });
+        self.bad.push(Bad { reason, detail: detail.into(), sender: path.display().to_string(), data: data.to_vec() });
     }
 
     /// Sends what was collected; `false` if nobody wants more.

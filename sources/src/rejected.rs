@@ -1,5 +1,6 @@
 //! Input that did not become a row, as rows of `rejected`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -15,7 +16,7 @@ pub const REJECTED_ROWS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Bad {
     pub reason: &'static str,
-    pub detail: String,
+    pub detail: Cow<'static, str>,
     pub sender: String,
     pub data: Vec<u8>,
 }
@@ -33,7 +34,7 @@ pub fn rows(bad: &[Bad], now: Time, schema: &Schema) -> RecordBatch {
         n if n == rejected::TIME.name => Arc::new(Int64Array::from(vec![now.0; bad.len()])) as ArrayRef,
         n if n == rejected::REASON.name => words(&|b| b.reason),
         n if n == rejected::SENDER.name => words(&|b| &b.sender),
-        n if n == rejected::DETAIL.name => texts(&|b| Some(b.detail.clone())),
+        n if n == rejected::DETAIL.name => texts(&|b| Some(b.detail.to_string())),
         n if n == rejected::DATA.name => texts(&|b| String::from_utf8(b.data.clone()).ok()),
         n if n == rejected::DATA_BASE64.name => texts(&|b| match std::str::from_utf8(&b.data) {
             Ok(_) => None,

@@ -77,9 +77,13 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     ],
     drops: &[
         ReasonSpec { name: "contexts_full", doc: "rows of new contexts when there were `contexts_max`" },
+        ReasonSpec { name: "kind_conflict", doc: "rows of a name and tags that came with another type before" },
         ReasonSpec { name: "samples_full", doc: "samples and members for which there was no memory" },
         ReasonSpec { name: "not_finite", doc: "rows without a value that is finite" },
-        ReasonSpec { name: "sample_rate", doc: "rows whose sample rate is not above zero" },
+        ReasonSpec {
+            name: "sample_rate",
+            doc: "rows whose sample rate is not above zero; distributions count them once",
+        },
         ReasonSpec { name: "timestamped", doc: "rows with a timestamp that are neither counter nor gauge" },
         ReasonSpec { name: "no_context", doc: "rows without a name or kind" },
         ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" },
@@ -124,7 +128,8 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         points: Points::new(numerics, cx.outputs[0].clone()),
         buckets: BTreeMap::new(),
         flushed: None,
-        counted_until: i64::MIN,
+        silent_after: i64::MIN,
+        expired_at: i64::MIN,
         closing: None,
         passed: Passed::default(),
         samples_bytes_max: (cx.state_bytes as usize).max(SAMPLES_BYTES_MIN),
@@ -156,8 +161,10 @@ struct Aggregation {
     buckets: BTreeMap<i64, Bucket>,
     /// The end of the last bucket that was given out, once there was one.
     flushed: Option<i64>,
-    /// When the last value of any counter came.
-    counted_until: i64,
+    /// When the last value of any counter came that was given out: from then on counters are zero.
+    silent_after: i64,
+    /// When contexts were last looked at for those that are over.
+    expired_at: i64,
     /// What is being given out.
     closing: Option<Closing>,
     /// Rows with a timestamp of their own, on their way past the buckets.
@@ -190,6 +197,11 @@ impl Transform for Aggregation {
 
     fn on_watermark(&mut self, now: Time) {
         self.input = self.input.max(now);
+        // Rows that pass the buckets have contexts, too, and close none.
+        let is_idle = self.buckets.is_empty() && self.closing.is_none() && self.passed.is_empty();
+        if is_idle && now != Time::END && now.0.saturating_sub(self.expired_at) >= EXPIRY {
+            self.expire(now.0);
+        }
     }
 
     fn due(&self) -> Option<Time> {
@@ -320,10 +332,20 @@ impl<'a> Metrics<'a> {
 /// Set in the kind of contexts whose points have times of their own: they are never zero of themselves.
 const STAMPED: u8 = 0x80;
 
-/// What a row's context is of: a relative gauge is a gauge.
+/// What a row's context is of: a relative gauge is a gauge, a timing a histogram in milliseconds.
 fn context_kind(kind: u8, is_stamped: bool) -> u8 {
-    let kind = if kind == metric_kind::GAUGE_DELTA { metric_kind::GAUGE } else { kind };
+    let kind = match kind {
+        metric_kind::GAUGE_DELTA => metric_kind::GAUGE,
+        metric_kind::TIMING => metric_kind::HISTOGRAM,
+        kind => kind,
+    };
     if is_stamped { kind | STAMPED } else { kind }
+}
+
+/// What tells contexts of one name and tags apart: a distribution is a series beside the others, which
+/// would all be points of the same one.
+fn class(kind: u8) -> u8 {
+    kind & STAMPED | u8::from(kind & !STAMPED == metric_kind::DISTRIBUTION)
 }
 
 /// Whether a counter has been silent for longer than it is zero, in the interval that begins at `start`.
@@ -379,25 +401,35 @@ impl Aggregation {
                 })
             });
             let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
-            hashes.push((hashing.join(kind, name, host, tags), host));
+            hashes.push((hashing.join(class(kind), name, host, tags), host));
         }
         self.ids.clear();
         let mut spans = Span::default();
         for (row, (hash, host)) in hashes.into_iter().enumerate() {
             let bucket = spans.number(times[row], self.interval);
-            let id = match self.contexts.find(hash, bucket) {
-                Found::Context(id) => Some(id),
+            let found = match self.contexts.find(hash, bucket) {
+                Found::Context(id, kind) => Some((id, kind)),
                 Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
             };
-            if id.is_none() {
-                self.verdicts[row] = Verdict::Dropped("contexts_full");
+            let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
+            match found {
+                None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
+                Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
+                Some(_) => {}
             }
-            self.ids.push(id.unwrap_or(0));
+            self.ids.push(found.map_or(0, |(id, _)| id));
         }
     }
 
     /// A hash that was not seen before: its tags in order, without duplicates and what the filter takes.
-    fn new_context(&mut self, metrics: &Metrics, row: usize, hash: Hash, host: Hash, at: (i64, u32)) -> Option<Id> {
+    fn new_context(
+        &mut self,
+        metrics: &Metrics,
+        row: usize,
+        hash: Hash,
+        host: Hash,
+        at: (i64, u32),
+    ) -> Option<(Id, u8)> {
         let name = metrics.names.value(row);
         let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
         let mut tags: Vec<&str> = set.map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
@@ -413,8 +445,12 @@ impl Aggregation {
         }));
         let hashing = &self.contexts.hashing;
         let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
-        let canonical =
-            hashing.join(kind, hashing.bytes(name.as_bytes()), host, hashing.tags(tags.concat().as_bytes(), &ends));
+        let canonical = hashing.join(
+            class(kind),
+            hashing.bytes(name.as_bytes()),
+            host,
+            hashing.tags(tags.concat().as_bytes(), &ends),
+        );
         let host = metrics.hosts.and_then(|hosts| word(hosts, row));
         let unit = metrics.units.and_then(|units| word(units, row));
         self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags })
@@ -449,8 +485,12 @@ impl Aggregation {
             self.verdicts[row] =
                 fold(bucket, metrics, row, (self.ids[row], times[row]), room, &self.contexts, &self.counts);
             bytes += bucket.bytes() - before;
-            if self.verdicts[row] == Verdict::Taken && metrics.kinds[row] == metric_kind::COUNTER {
-                self.counted_until = self.counted_until.max(times[row]);
+            let is_gauge = matches!(metrics.kinds[row], metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
+            if is_gauge
+                && self.verdicts[row] == Verdict::Taken
+                && let Some(value) = bucket.number(self.ids[row])
+            {
+                self.contexts.set_gauge(self.ids[row], value);
             }
         }
         if let Some((at, bucket)) = current {
@@ -513,22 +553,28 @@ impl Aggregation {
     fn next_bucket(&self) -> Option<i64> {
         let filled = self.buckets.keys().next().copied();
         let is_over = |start: i64| self.input == Time::END || start.saturating_add(self.interval) <= self.input.0;
-        // Behind the last value nothing is zero for longer than `zero_fill`.
-        let silent = self
-            .flushed
-            .filter(|start| self.input != Time::END && !is_silent(self.counted_until, self.zero_fill, *start));
+        let silent = self.flushed.filter(|start| {
+            self.input != Time::END && self.zero_fill > 0 && !is_silent(self.silent_after, self.zero_fill, *start)
+        });
         [filled, silent].into_iter().flatten().min().filter(|start| is_over(*start))
     }
 
     fn after(&mut self, start: i64) {
         let end = start.saturating_add(self.interval);
         self.flushed = Some(end);
+        self.silent_after = self.silent_after.max(self.points.counted_until);
+        self.expire(end);
+    }
+
+    /// Forgets contexts that have been silent for long.
+    fn expire(&mut self, now: i64) {
+        self.expired_at = now;
+        let since = number(now.saturating_sub(EXPIRY), self.interval);
         let (zero_fill, contexts, buckets) = (self.zero_fill, &mut self.contexts, &self.buckets);
         let is_open = |id: Id| buckets.values().any(|bucket| bucket.seen(id).is_some());
-        let since = number(start.saturating_sub(EXPIRY), self.interval);
         contexts.expire(since, |id, context, seen| {
             let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };
-            seen.saturating_add(silence) <= end && !is_open(id)
+            seen.saturating_add(silence) <= now && !is_open(id)
         });
     }
 }
@@ -556,7 +602,8 @@ fn fold(
         return if any { Verdict::Taken } else { Verdict::Dropped("not_finite") };
     }
     let rate = metrics.rate(row);
-    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
+    // A distribution takes what is out of range for one, as the Agent's sketch does.
+    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA | metric_kind::DISTRIBUTION);
     if is_rated && !(rate.is_finite() && rate >= SAMPLE_RATE_MIN) {
         return Verdict::Dropped("sample_rate");
     }

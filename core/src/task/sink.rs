@@ -94,6 +94,8 @@ struct Driver {
     out: Out,
     /// By route.
     pending: Vec<Pending>,
+    /// What is beyond a payload's rows, in order.
+    backlog: VecDeque<(Route, Batch)>,
     /// Halves of what was too large: they go before anything else.
     halves: VecDeque<(Route, Cargo)>,
     flights: FuturesUnordered<Flight>,
@@ -116,6 +118,7 @@ pub async fn run(name: String, parts: SinkParts, mut receiver: Receiver, out: Ou
         parts,
         out,
         pending: (0..routes).map(|_| Pending::default()).collect(),
+        backlog: VecDeque::new(),
         halves: VecDeque::new(),
         flights: FuturesUnordered::new(),
         flying_rows: 0,
@@ -170,7 +173,7 @@ impl Driver {
         if (self.is_full() || !self.halves.is_empty()) && self.may_fly() {
             return Event::Quiet;
         }
-        let room = !self.is_full();
+        let room = !self.is_full() && self.backlog.is_empty();
         let waiting = self.may_fly() && self.pending.iter().any(Pending::may_leave);
         let oldest = self.pending.iter().filter_map(|pending| pending.since).min();
         let age = oldest.map_or(Duration::ZERO, |since| since.elapsed());
@@ -188,21 +191,51 @@ impl Driver {
     }
 
     fn take(&mut self, batch: Batch) {
-        if self.pending.len() == 1 {
-            self.add(0, batch);
-        } else {
-            let routes = self.parts.encoder.route(&batch.rows);
-            let parts = batch.partition(&routes, self.pending.len());
-            parts.into_iter().enumerate().for_each(|(route, part)| {
-                if let Some(part) = part {
-                    self.add(route, part);
-                }
-            });
-        }
+        let parts = match self.pending.len() {
+            1 => vec![Some(batch)],
+            routes => {
+                let of_rows = self.parts.encoder.route(&batch.rows);
+                batch.partition(&of_rows, routes)
+            }
+        };
+        // Nothing waits while more is taken in.
+        let parts = parts.into_iter().enumerate().filter_map(|(route, part)| Some((route, part?)));
+        self.backlog.extend(parts);
+        self.refill();
         self.account();
     }
 
-    fn add(&mut self, route: Route, batch: Batch) {
+    /// Adds rows to their payload, as far as it takes more; gives back the rest, which waits its turn.
+    fn add(&mut self, route: Route, batch: Batch) -> Option<Batch> {
+        let (pending, batching) = (&self.pending[route], &self.parts.far_end.batching);
+        if pending.is_full(batching) {
+            return Some(batch);
+        }
+        let room = batching.rows_max.saturating_sub(pending.cargo.rows).max(1);
+        // What lays rows out together decides itself how many it wants.
+        if pending.is_held || batch.len() <= room {
+            self.encode(route, batch);
+            return None;
+        }
+        let (first, rest) = (batch.slice(0, room), batch.slice(room, batch.len() - room));
+        batch.acks.delivered();
+        self.encode(route, first);
+        Some(rest)
+    }
+
+    /// Takes up what waited for its turn. Rows of one route stay in their order.
+    fn refill(&mut self) {
+        let mut waits = vec![false; self.pending.len()];
+        for (route, batch) in std::mem::take(&mut self.backlog) {
+            let rest = if waits[route] { Some(batch) } else { self.add(route, batch) };
+            if let Some(rest) = rest {
+                waits[route] = true;
+                self.backlog.push_back((route, rest));
+            }
+        }
+    }
+
+    fn encode(&mut self, route: Route, batch: Batch) {
         let pending = &mut self.pending[route];
         pending.since.get_or_insert_with(Instant::now);
         pending.is_held = self.parts.encoder.encode(route, &batch.rows, &mut pending.payload) == Encoded::Held;
@@ -226,6 +259,7 @@ impl Driver {
                 self.fly(route, pending.cargo, pending.payload);
             }
         }
+        self.refill();
     }
 
     fn fly(&mut self, route: Route, cargo: Cargo, mut payload: BytesMut) {
@@ -327,6 +361,12 @@ impl Driver {
         }
         let why = if self.faults.is_empty() { reason::CLOSED } else { reason::UNDELIVERED };
         let halves = std::mem::take(&mut self.halves).into_iter().map(|(_, cargo)| cargo);
+        for (_, batch) in std::mem::take(&mut self.backlog) {
+            self.out.counts().add_dropped(why, batch.len());
+            if why == reason::CLOSED {
+                batch.acks.delivered();
+            }
+        }
         for left in std::mem::take(&mut self.pending).into_iter().map(|pending| pending.cargo).chain(halves) {
             self.out.counts().add_dropped(why, left.rows);
             if why == reason::CLOSED {
@@ -347,7 +387,8 @@ impl Driver {
     fn account(&mut self) {
         let pending: usize = self.pending.iter().map(|pending| pending.cargo.rows).sum();
         let halves: usize = self.halves.iter().map(|(_, cargo)| cargo.rows).sum();
-        let held = pending + halves + self.flying_rows;
+        let backlog: usize = self.backlog.iter().map(|(_, batch)| batch.len()).sum();
+        let held = pending + halves + backlog + self.flying_rows;
         self.out.check(&self.name, held);
     }
 }
@@ -377,6 +418,7 @@ async fn fly(
             Outcome::Rejected { rows, why } => return Landed::Rejected(cargo, rows, why),
             Outcome::Refused(fault) => {
                 counts.set_trouble(&fault.message);
+                counts.warn_once(&fault.message);
                 let rows = (0..cargo.rows as u32).collect();
                 return Landed::Rejected(cargo, rows, reason::REFUSED.into());
             }

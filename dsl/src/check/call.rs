@@ -184,7 +184,9 @@ impl Checker<'_> {
                 None => Typed { ty: Type::Str, node: Node::Literal(Value::Str(String::new())) },
             },
             [Some(name), Some(default)] => {
-                let value = (self.setting.env)(name).unwrap_or_else(|| default.to_string());
+                // Scripts and manifests set what they do not mean to set to nothing.
+                let value = (self.setting.env)(name).filter(|value| !value.is_empty());
+                let value = value.unwrap_or_else(|| default.to_string());
                 Typed::literal(Value::Str(value))
             }
             _ => {

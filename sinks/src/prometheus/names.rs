@@ -10,6 +10,10 @@ pub fn metric(name: &str) -> String {
 /// A label's name: without `:`, and not of the reserved form `__x`.
 pub fn label(name: &str) -> String {
     let name = plain(name, false);
+    // A histogram's buckets have a label of that name of their own.
+    if name == "le" {
+        return "le_".to_string();
+    }
     match name.strip_prefix("__") {
         Some(rest) => format!("_{}", rest.trim_start_matches('_')),
         None => name,
@@ -19,7 +23,7 @@ pub fn label(name: &str) -> String {
 fn plain(name: &str, colon: bool) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (c == ':' && colon);
     let mut plain: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
-    if plain.is_empty() || plain.starts_with(|c: char| c.is_ascii_digit()) {
+    if plain.is_empty() || plain == "_total" || plain.starts_with(|c: char| c.is_ascii_digit()) {
         plain.insert(0, '_');
     }
     plain

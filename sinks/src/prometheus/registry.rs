@@ -126,11 +126,35 @@ pub struct Registry {
     series: usize,
     series_max: usize,
     bounds: Vec<f64>,
+    /// Names of samples that are taken, each with its family.
+    exposed: BTreeMap<String, String>,
+    /// When what is stale was last taken out.
+    looked_at: i64,
+}
+
+/// The names under which a family's samples are written, its own among them.
+fn samples(name: &str, ty: Type) -> Vec<String> {
+    match ty {
+        Type::Gauge => vec![name.to_string()],
+        Type::Counter => {
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            vec![base.to_string(), format!("{base}_total")]
+        }
+        Type::Histogram => ["", "_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")).to_vec(),
+    }
 }
 
 impl Registry {
     pub fn new(stale: i64, series_max: usize) -> Registry {
-        Registry { families: BTreeMap::new(), stale, series: 0, series_max, bounds: bounds() }
+        Registry {
+            families: BTreeMap::new(),
+            stale,
+            series: 0,
+            series_max,
+            bounds: bounds(),
+            exposed: BTreeMap::new(),
+            looked_at: i64::MIN,
+        }
     }
 
     /// Takes a point in; `false` if its name is exposed with another type, or there is no room.
@@ -146,7 +170,21 @@ impl Registry {
         {
             name = format!("{name}_{unit}");
         }
+        if self.series >= self.series_max && self.looked_at.saturating_add(self.stale / 4) < now {
+            self.expire(now);
+        }
         let room = self.series < self.series_max;
+        if !self.families.contains_key(&name) {
+            // What would be written under a name of another family, or finds no room, makes none.
+            if !room || samples(&name, ty).iter().any(|sample| self.exposed.contains_key(sample)) {
+                return false;
+            }
+            let own = samples(&name, ty).into_iter().map(|sample| (sample, name.clone()));
+            self.exposed.extend(own);
+        }
+        if matches!(point.value, Measure::Added(more) if !(more >= 0.0 && more.is_finite())) {
+            return false;
+        }
         let family = self.families.entry(name).or_insert_with(|| Family {
             ty,
             unit: point.unit.clone(),
@@ -166,7 +204,7 @@ impl Registry {
         });
         series.updated = now;
         match (&mut series.state, &point.value) {
-            (State::Number(sum), Measure::Added(more)) => *sum += more.max(0.0),
+            (State::Number(sum), Measure::Added(more)) => *sum += more,
             (State::Number(last), Measure::Last(value)) => *last = *value,
             (State::Histogram(histogram), Measure::Sketch { count, sum, bins }) => {
                 histogram.count += count;
@@ -191,6 +229,8 @@ impl Registry {
             family.series.retain(|_, series| now.saturating_sub(series.updated) <= self.stale);
         }
         self.families.retain(|_, family| !family.series.is_empty());
+        self.exposed.retain(|_, name| self.families.contains_key(name));
+        self.looked_at = now;
         self.series = self.families.values().map(|family| family.series.len()).sum();
     }
 }

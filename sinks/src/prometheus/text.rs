@@ -44,7 +44,7 @@ fn family(name: &str, family: &Family, form: Form, out: &mut String) {
     let (called, sample) = match form {
         Form::Classic => (format!("{name}{total}"), format!("{name}{total}")),
         Form::OpenMetrics => {
-            let called = if family.ty == Type::Counter { name.trim_end_matches("_total") } else { name };
+            let called = if family.ty == Type::Counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
             (called.to_string(), format!("{name}{total}"))
         }
     };
@@ -81,9 +81,7 @@ fn line(name: &str, labels: &BTreeMap<String, String>, bound: Option<&str>, valu
     out.push_str(name);
     let mut open = false;
     let bound = bound.map(|bound| ("le", bound));
-    // Only a histogram's buckets have bounds, and a tag of that name must not be a second one.
     let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let labels = labels.filter(|(name, _)| bound.is_none() || *name != "le");
     for (name, value) in labels.chain(bound) {
         out.push(if open { ',' } else { '{' });
         open = true;

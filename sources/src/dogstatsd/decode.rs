@@ -3,7 +3,7 @@
 use weir_core::Time;
 use weir_core::batch::BATCH_ROWS;
 
-use super::message::{self, Message, Metric, Refused, UNTERMINATED};
+use super::message::{self, Message, Refused, UNTERMINATED};
 use super::rows::{Around, Checks, Events, Metrics, Sender};
 use super::{DogstatsdOptions, etsy};
 use crate::rejected::{Bad, REJECTED_ROWS};
@@ -81,7 +81,8 @@ impl Decoder {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.metrics.is_empty() && self.events.is_empty() && self.checks.is_empty() && self.rejected.is_empty()
+        let rows = [self.metrics.len(), self.events.len(), self.checks.len(), self.rejected.len()];
+        rows.iter().all(|rows| *rows == 0) && self.lines == 0 && self.truncated == 0
     }
 
     pub fn is_full(&self) -> bool {
@@ -92,6 +93,10 @@ impl Decoder {
     /// Reads every line of a payload. One that is bad takes no other down.
     pub fn payload(&mut self, payload: &Payload, now: Time) {
         let is_utf8 = std::str::from_utf8(payload.bytes).is_ok();
+        // What is missing of a datagram is at least a line, even where the cut is just behind one.
+        if payload.is_truncated && payload.bytes.ends_with(b"\n") {
+            self.truncated += 1;
+        }
         let mut rest = payload.bytes;
         while !rest.is_empty() {
             let (line, is_last) = match memchr::memchr(b'\n', rest) {
@@ -123,11 +128,8 @@ impl Decoder {
             return self.etsy(line, is_utf8, payload, now);
         }
         let around = Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8 };
-        let read = match message::parse(line) {
-            Ok(Message::Metric(metric)) => {
-                let timestamp = metric.timestamp.filter(|_| self.rules.timestamps);
-                self.metrics.push(&Metric { timestamp, ..metric }, &around)
-            }
+        let read = match message::parse(line, self.rules.timestamps) {
+            Ok(Message::Metric(metric)) => self.metrics.push(&metric, &around),
             Ok(Message::Event(event)) => {
                 // Lengths are of bytes, and clients count characters: an event may be cut inside one.
                 self.events.push(&event, &Around { is_utf8: false, ..around });
@@ -160,7 +162,7 @@ impl Decoder {
     fn refuse(&mut self, line: &[u8], why: Refused, payload: &Payload) {
         self.rejected.push(Bad {
             reason: why.reason,
-            detail: why.detail.to_string(),
+            detail: why.detail.into(),
             sender: (payload.peer)(),
             data: line.to_vec(),
         });

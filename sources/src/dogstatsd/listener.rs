@@ -190,6 +190,8 @@ impl Listeners {
             waiting: FuturesUnordered::new(),
             origins: Origins::default(),
             warnings: self.warnings,
+            rest: None,
+            unbound: Vec::new(),
         };
         for bound in self.bound {
             match bound {
@@ -243,10 +245,7 @@ fn unix<S>(path: &Path, address: &Address, bind: fn(PathBuf) -> io::Result<S>) -
         }
         std::fs::remove_file(path).map_err(|error| fault(address, &error))?;
     }
-    // The Agent's package makes its directory, weir has none that would.
-    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-        let _ = std::fs::create_dir(directory);
-    }
+    make_directory(path);
     let socket = bind(path.to_path_buf()).map_err(|error| fault(address, &error))?;
     let file = SocketFile::of(path).map_err(|error| fault(address, &error))?;
     Ok((socket, file))
@@ -343,6 +342,8 @@ pub struct Woken {
 
 enum What {
     Readable,
+    /// Datagrams of it were received, and there was no room to give them all.
+    Rest,
     Accepted(io::Result<net::UnixStream>),
     /// A connection stands still inside a frame.
     Stalled,
@@ -360,6 +361,10 @@ pub struct Listening {
     waiting: FuturesUnordered<Waiting>,
     origins: Origins,
     warnings: Vec<String>,
+    /// Datagrams that were received and not yet given, of which socket and from which on.
+    rest: Option<(usize, usize)>,
+    /// Files of sockets that could not be bound again yet, and whether they are of streams.
+    unbound: Vec<(PathBuf, bool)>,
 }
 
 /// Takes a payload; `false` when there is no room for another round.
@@ -419,6 +424,9 @@ impl Listening {
 
     /// The next socket with something to read. Safe to drop.
     pub async fn woken(&mut self) -> Woken {
+        if let Some((socket, _)) = self.rest {
+            return Woken { socket, what: What::Rest };
+        }
         match self.waiting.next().await {
             Some(woken) => woken,
             // Every socket waits or is just being read, so only without sockets nobody does.
@@ -432,6 +440,10 @@ impl Listening {
         let pause = match (woken.what, self.sockets.get(&at)) {
             (What::Accepted(accepted), _) => Some(self.accepted(at, accepted, cx)),
             (What::Stalled, _) => None,
+            (What::Rest, _) => {
+                self.give(at, cx, take);
+                return;
+            }
             (What::Readable, Some(Socket::Datagrams { .. })) => Some(self.datagrams(at, cx, take)),
             (What::Readable, Some(Socket::Connection(_))) => self.frames(at, cx, take),
             (What::Readable, _) => return,
@@ -444,8 +456,8 @@ impl Listening {
 
     /// Gives what a datagram socket has; says how long to leave it alone.
     fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Duration {
-        let Some(Socket::Datagrams { socket, file, .. }) = self.sockets.get(&at) else { return Duration::ZERO };
-        let (socket, path) = (socket.clone(), file.as_ref().map(|file| file.path.display().to_string()));
+        let Some(Socket::Datagrams { socket, .. }) = self.sockets.get(&at) else { return Duration::ZERO };
+        let socket = socket.clone();
         let mut taken = 0;
         let calm = self.setup.granted_bytes / DATAGRAM_BYTES / PAUSE_PART;
         for _ in 0..CALLS_MAX {
@@ -459,22 +471,8 @@ impl Listening {
                 }
             };
             cx.note("datagrams", received as u64);
-            let mut more = true;
-            let nobody = Sender::default();
-            for datagram in self.buffers.iter() {
-                let of_pid = datagram.pid.map(|pid| self.origins.of(pid));
-                let sender = of_pid.as_deref().unwrap_or(&nobody);
-                let peer = || match (datagram.peer, datagram.pid, &path) {
-                    (Some(peer), _, _) => peer.to_string(),
-                    (None, Some(pid), _) => format!("pid {pid}"),
-                    (None, None, path) => path.clone().unwrap_or_default(),
-                };
-                let payload =
-                    Payload { bytes: datagram.bytes, is_truncated: datagram.is_truncated, sender, peer: &peer };
-                more &= take(&payload);
-            }
-            self.origins.settle();
-            if !more {
+            self.rest = Some((at, 0));
+            if !self.give(at, cx, take) {
                 return Duration::ZERO;
             }
             taken += received;
@@ -491,6 +489,35 @@ impl Listening {
         Duration::ZERO
     }
 
+    /// Gives what was received, until there is no more room; whether there still is some.
+    fn give(&mut self, at: usize, _: &mut SourceCx, take: &mut Take) -> bool {
+        let Some((_, from)) = self.rest.take() else { return true };
+        let path = match self.sockets.get(&at) {
+            Some(Socket::Datagrams { file: Some(file), .. }) => Some(file.path.display().to_string()),
+            _ => None,
+        };
+        let nobody = Sender::default();
+        for (number, datagram) in self.buffers.iter().enumerate().skip(from) {
+            let of_pid = datagram.pid.map(|pid| self.origins.of(pid, datagram.sent));
+            let sender = of_pid.as_deref().unwrap_or(&nobody);
+            let peer = || match (datagram.peer, datagram.pid, &path) {
+                (Some(peer), _, _) => peer.to_string(),
+                (None, Some(pid), _) => format!("pid {pid}"),
+                (None, None, path) => path.clone().unwrap_or_default(),
+            };
+            let payload = Payload { bytes: datagram.bytes, is_truncated: datagram.is_truncated, sender, peer: &peer };
+            if !take(&payload) {
+                if number + 1 < self.buffers.len() {
+                    self.rest = Some((at, number + 1));
+                }
+                self.origins.settle();
+                return false;
+            }
+        }
+        self.origins.settle();
+        true
+    }
+
     /// Takes a new connection in.
     fn accepted(&mut self, at: usize, accepted: io::Result<net::UnixStream>, cx: &mut SourceCx) -> Duration {
         let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&at) else { return Duration::ZERO };
@@ -505,7 +532,7 @@ impl Listening {
         }
         *connections += 1;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        let sender = pid.map(|pid| (*self.origins.of(pid)).clone()).unwrap_or_default();
+        let sender = pid.map(|pid| (*self.origins.of(pid, None)).clone()).unwrap_or_default();
         self.origins.settle();
         let connection = Connection { stream: Arc::new(stream), partial: Vec::new(), sender, listener: at };
         self.add(Socket::Connection(connection));
@@ -579,43 +606,116 @@ impl Listening {
                 }
             }
         }
+        self.origins.reap();
         let gone: Vec<usize> = self.sockets.iter().filter(|(_, socket)| socket.is_gone()).map(|(at, _)| *at).collect();
-        gone.into_iter().for_each(|at| self.bind_again(at, cx));
-    }
-
-    /// A socket's file was deleted under us: clients that come now find a new one. Those that are
-    /// connected keep the old one, which is read as before.
-    fn bind_again(&mut self, at: usize, cx: &mut SourceCx) {
-        let setup = self.setup;
-        let again = match self.sockets.get_mut(&at) {
-            Some(Socket::Datagrams { file, .. }) => file.take().map(|file| {
-                bind_datagrams(&file.path, &setup).map(|(socket, file)| Socket::datagrams(socket, Some(file)))
-            }),
-            Some(Socket::Listener { file, .. }) => {
-                file.take().map(|file| bind_listener(&file.path).map(|(socket, file)| Socket::listener(socket, file)))
-            }
-            _ => None,
-        };
-        match again {
-            Some(Ok(socket)) => {
-                cx.note("rebound", 1);
-                self.add(socket);
-            }
-            Some(Err(error)) => cx.warn(format!("a socket's file was deleted, and cannot be bound again: {error}")),
-            None => {}
-        }
-    }
-
-    /// Reads what is still there, once, without waiting.
-    pub fn drain(&mut self, cx: &mut SourceCx, take: &mut Take) {
-        let sockets: Vec<usize> = self.sockets.keys().copied().collect();
-        for at in sockets {
-            match self.sockets.get(&at) {
-                Some(Socket::Datagrams { .. }) => drop(self.datagrams(at, cx, take)),
-                Some(Socket::Connection(_)) => drop(self.frames(at, cx, take)),
+        for at in gone {
+            match self.sockets.get_mut(&at) {
+                Some(Socket::Datagrams { file, .. }) => {
+                    self.unbound.extend(file.take().map(|file| (file.path.clone(), false)));
+                }
+                Some(Socket::Listener { file, .. }) => {
+                    self.unbound.extend(file.take().map(|file| (file.path.clone(), true)));
+                }
                 _ => {}
             }
         }
+        self.bind_again(cx);
+    }
+
+    /// Files of sockets that were deleted under us: clients that come now find new ones. Those that are
+    /// connected keep the old ones, which are read as before.
+    fn bind_again(&mut self, cx: &mut SourceCx) {
+        for (path, is_stream) in std::mem::take(&mut self.unbound) {
+            make_directory(&path);
+            let bound = match is_stream {
+                false => bind_datagrams(&path, &self.setup).map(|(socket, file)| Socket::datagrams(socket, Some(file))),
+                true => bind_listener(&path).map(|(socket, file)| Socket::listener(socket, file)),
+            };
+            match bound {
+                Ok(socket) => {
+                    cx.note("rebound", 1);
+                    self.add(socket);
+                }
+                Err(_) => {
+                    cx.note("rebind_errors", 1);
+                    self.unbound.push((path, is_stream));
+                }
+            }
+        }
+    }
+
+    /// Takes in the connections that wait to be.
+    pub fn accept_rest(&mut self, cx: &mut SourceCx) {
+        let listeners: Vec<(usize, Arc<net::UnixListener>)> = self
+            .sockets
+            .iter()
+            .filter_map(|(at, socket)| match socket {
+                Socket::Listener { socket, .. } => Some((*at, socket.clone())),
+                _ => None,
+            })
+            .collect();
+        for (at, listener) in listeners {
+            let mut waker = std::task::Context::from_waker(std::task::Waker::noop());
+            while let std::task::Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut waker) {
+                self.accepted(at, Ok(stream), cx);
+            }
+        }
+    }
+
+    /// Reads what is still there, without waiting, as far as there is room; whether there is more.
+    pub fn drain(&mut self, cx: &mut SourceCx, take: &mut Take) -> bool {
+        if let Some((at, _)) = self.rest
+            && !self.give(at, cx, take)
+        {
+            return true;
+        }
+        let sockets: Vec<usize> = self.sockets.keys().copied().collect();
+        for at in sockets {
+            loop {
+                let mut is_full = false;
+                let mut took = false;
+                let mut watched = |payload: &Payload| {
+                    took = true;
+                    is_full = !take(payload);
+                    !is_full
+                };
+                match self.sockets.get(&at) {
+                    Some(Socket::Datagrams { .. }) => drop(self.datagrams(at, cx, &mut watched)),
+                    Some(Socket::Connection(_)) => {
+                        if self.frames(at, cx, &mut watched).is_none() {
+                            self.close(at, cx);
+                        }
+                    }
+                    _ => {}
+                }
+                if is_full {
+                    return true;
+                }
+                if !took {
+                    break;
+                }
+            }
+        }
+        false
+    }
+
+    /// Ends every connection; what is left of a frame is counted.
+    pub fn close_all(&mut self, cx: &mut SourceCx) {
+        let sockets: Vec<usize> = self.sockets.keys().copied().collect();
+        sockets.into_iter().for_each(|at| self.close_connection(at, cx));
+    }
+
+    fn close_connection(&mut self, at: usize, cx: &mut SourceCx) {
+        if matches!(self.sockets.get(&at), Some(Socket::Connection(_))) {
+            self.close(at, cx);
+        }
+    }
+}
+
+/// The Agent's package makes its directory, weir has none that would.
+fn make_directory(path: &Path) {
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+        let _ = std::fs::create_dir(directory);
     }
 }
 

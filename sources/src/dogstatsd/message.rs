@@ -104,14 +104,14 @@ pub enum Message<'a> {
     Check(Check<'a>),
 }
 
-/// Reads one line without its end.
-pub fn parse(line: &[u8]) -> Result<Message<'_>, Refused> {
+/// Reads one line without its end. Without `timestamps`, `T` is a field that is not known.
+pub fn parse(line: &[u8], timestamps: bool) -> Result<Message<'_>, Refused> {
     match line {
         [b'_', b'e', b'{', ..] => event(line).map(Message::Event),
         [b'_', b's', b'c', ..] => check(line).map(Message::Check),
         // A metric may be called `_e`; what is none was meant as an event.
-        [b'_', b'e', ..] => metric(line).map(Message::Metric).map_err(|_| BAD_EVENT),
-        _ => metric(line).map(Message::Metric),
+        [b'_', b'e', ..] => metric(line, timestamps).map(Message::Metric).map_err(|_| BAD_EVENT),
+        _ => metric(line, timestamps).map(Message::Metric),
     }
 }
 
@@ -123,7 +123,7 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-pub fn metric(line: &[u8]) -> Result<Metric<'_>, Refused> {
+pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
     let (head, rest) = cut(line);
     let Some(rest) = rest else { return Err(NO_TYPE) };
     let Some(colon) = find(b':', head) else { return Err(NO_VALUE) };
@@ -152,7 +152,7 @@ pub fn metric(line: &[u8]) -> Result<Metric<'_>, Refused> {
         match field {
             [b'#', tags @ ..] => metric.tags = (!tags.is_empty()).then_some(tags),
             [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or(BAD_RATE)?,
-            [b'T', time @ ..] => metric.timestamp = Some(seconds(time).ok_or(BAD_TIMESTAMP)?),
+            [b'T', time @ ..] if timestamps => metric.timestamp = Some(seconds(time).ok_or(BAD_TIMESTAMP)?),
             _ => of_origin(field, &mut metric.origin),
         }
     }

@@ -15,11 +15,15 @@ use super::rows::Sender;
 use crate::net::datagrams::{is_alive, open_process};
 
 /// Processes that are remembered.
-const PROCESSES_MAX: usize = 4096;
+const PROCESSES_MAX: usize = 256;
+/// What a clock tick of `/proc` is, and how far two clocks may be apart.
+const TICK_NANOS: i64 = 10_000_000;
 
 struct Known {
     process: Option<OwnedFd>,
     sender: Arc<Sender>,
+    /// When it began, in nanoseconds since the epoch.
+    began: Option<i64>,
     /// Whether it has been asked in this round of reading.
     is_asked: bool,
     used: Instant,
@@ -31,14 +35,23 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// The process with this pid that is alive now.
-    pub fn of(&mut self, pid: i32) -> Arc<Sender> {
+    /// The process with this pid that is alive now. One that began after a message was sent is not who
+    /// sent it, but took his number over: then nobody is known.
+    pub fn of(&mut self, pid: i32, sent: Option<i64>) -> Arc<Sender> {
+        let (sender, began) = self.living(pid);
+        match (began, sent) {
+            (Some(began), Some(sent)) if began > sent.saturating_add(TICK_NANOS) => Arc::default(),
+            _ => sender,
+        }
+    }
+
+    fn living(&mut self, pid: i32) -> (Arc<Sender>, Option<i64>) {
         if let Some(known) = self.known.get_mut(&pid) {
             let lives = known.is_asked || known.process.as_ref().is_some_and(is_alive);
             known.is_asked = true;
             if lives {
                 known.used = Instant::now();
-                return known.sender.clone();
+                return (known.sender.clone(), known.began);
             }
             self.known.remove(&pid);
         }
@@ -50,8 +63,14 @@ impl Origins {
         self.known.values_mut().for_each(|known| known.is_asked = false);
     }
 
-    fn ask(&mut self, pid: i32) -> Arc<Sender> {
+    /// Lets go of who has ended.
+    pub fn reap(&mut self) {
+        self.known.retain(|_, known| known.process.as_ref().is_some_and(is_alive));
+    }
+
+    fn ask(&mut self, pid: i32) -> (Arc<Sender>, Option<i64>) {
         let process = open_process(pid).ok();
+        let began = began(pid);
         let unit = cgroup::of_process("/proc", pid).unwrap_or_default();
         // It lived before and after its files were read, so they were its own.
         let is_known = process.as_ref().is_some_and(is_alive);
@@ -61,8 +80,11 @@ impl Origins {
         if self.known.len() >= PROCESSES_MAX {
             self.forget();
         }
-        self.known.insert(pid, Known { process, sender: sender.clone(), is_asked: true, used: Instant::now() });
-        sender
+        if process.is_some() {
+            let known = Known { process, sender: sender.clone(), began, is_asked: true, used: Instant::now() };
+            self.known.insert(pid, known);
+        }
+        (sender, began)
     }
 
     /// Makes room: the half that was not heard of for longest goes.
@@ -72,4 +94,14 @@ impl Origins {
         let oldest = ages[ages.len() / 2];
         self.known.retain(|_, known| known.used > oldest);
     }
+}
+
+/// When a process began, by the 22nd field of its `stat` and when the host did.
+fn began(pid: i32) -> Option<i64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name may have blanks and brackets, and ends at the last one.
+    let ticks: i64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let boot = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: i64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(boot.saturating_mul(1_000_000_000).saturating_add(ticks.saturating_mul(TICK_NANOS)))
 }

@@ -44,6 +44,8 @@ struct Tags {
     sets: TagSets,
     /// The last set as it was sent, and what was consumed of it.
     last: Vec<u8>,
+    /// Whether its message said a cardinality of its own.
+    has_cardinality: bool,
     magic: Magic,
 }
 
@@ -61,7 +63,9 @@ impl Tags {
     /// the message says in a field of its own; then the tag of that name is a tag like others.
     fn push(&mut self, sent: Option<&[u8]>, always: &[String], cardinality: Option<u8>, is_utf8: bool) -> &Magic {
         let sent = sent.unwrap_or_default();
-        let repeats = self.sets.has_set() && sent == self.last && !self.magic.is_any;
+        let is_same = sent == self.last && cardinality.is_some() == self.has_cardinality;
+        let repeats = self.sets.has_set() && is_same && !self.magic.is_any;
+        self.has_cardinality = cardinality.is_some();
         if !repeats {
             self.set(sent, always, cardinality, is_utf8);
         }

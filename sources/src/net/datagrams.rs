@@ -12,8 +12,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Datagrams taken with one call.
 pub const DATAGRAMS_MAX: usize = 64;
-/// Room for one message's credentials and drop count.
-const CONTROL_BYTES: usize = 64;
+/// Room for one message's credentials and time.
+const CONTROL_BYTES: usize = 128;
 /// Where `SO_MEMINFO` has the number of packets dropped (`SK_MEMINFO_DROPS` of `linux/sock_diag.h`).
 const MEMINFO_DROPS: usize = 8;
 
@@ -39,6 +39,8 @@ pub struct Datagram<'a> {
     pub is_truncated: bool,
     /// Of the sender, if the socket passes credentials.
     pub pid: Option<i32>,
+    /// When it was sent, in nanoseconds since the epoch, if the socket passes credentials.
+    pub sent: Option<i64>,
     /// Of the sender over UDP.
     pub peer: Option<SocketAddr>,
 }
@@ -93,36 +95,56 @@ impl Datagrams {
         Ok(self.received)
     }
 
+    /// How many the last call took.
+    pub fn len(&self) -> usize {
+        self.received
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.received == 0
+    }
+
     /// What the last call took.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.received).map(|at| {
             let head = &self.heads[at];
             let from = at * self.message_bytes_max;
             let length = (head.msg_len as usize).min(self.message_bytes_max);
+            let (pid, sent) = credentials(&head.msg_hdr);
             Datagram {
                 bytes: &self.bytes[from..from + length],
                 is_truncated: head.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-                pid: credentials(&head.msg_hdr),
+                pid,
+                sent,
                 peer: peer(&self.names[at], head.msg_hdr.msg_namelen),
             }
         })
     }
 }
 
-/// The pid in a message's credentials. 0 is a process that this namespace does not see.
-fn credentials(head: &libc::msghdr) -> Option<i32> {
+/// The pid in a message's credentials, and when it was sent. A pid of 0 is of a process that this
+/// namespace does not see.
+fn credentials(head: &libc::msghdr) -> (Option<i32>, Option<i64>) {
+    let (mut pid, mut sent) = (None, None);
     // SAFETY: the kernel wrote the control messages and their length into a buffer that is still there.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(head);
         while !message.is_null() {
-            if (*message).cmsg_level == libc::SOL_SOCKET && (*message).cmsg_type == libc::SCM_CREDENTIALS {
-                let data: libc::ucred = std::ptr::read_unaligned(libc::CMSG_DATA(message).cast());
-                return Some(data.pid).filter(|pid| *pid > 0);
+            match ((*message).cmsg_level, (*message).cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                    let data: libc::ucred = std::ptr::read_unaligned(libc::CMSG_DATA(message).cast());
+                    pid = Some(data.pid).filter(|pid| *pid > 0);
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    let data: libc::timespec = std::ptr::read_unaligned(libc::CMSG_DATA(message).cast());
+                    sent = Some(data.tv_sec.saturating_mul(1_000_000_000).saturating_add(data.tv_nsec));
+                }
+                _ => {}
             }
             message = libc::CMSG_NXTHDR(head, message);
         }
     }
-    None
+    (pid, sent)
 }
 
 fn peer(name: &libc::sockaddr_in6, length: u32) -> Option<SocketAddr> {
@@ -167,9 +189,10 @@ pub fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<usi
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(granted.max(0) as usize) }
 }
 
-/// Lets messages carry who sent them.
+/// Lets messages carry who sent them, and when.
 pub fn pass_credentials(socket: &impl AsRawFd) -> io::Result<()> {
-    set(socket.as_raw_fd(), libc::SO_PASSCRED, 1)
+    set(socket.as_raw_fd(), libc::SO_PASSCRED, 1)?;
+    set(socket.as_raw_fd(), libc::SO_TIMESTAMPNS, 1)
 }
 
 /// Packets that the kernel has dropped at this socket since it was opened. `SO_RXQ_OVFL` says the same

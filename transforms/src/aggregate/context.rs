@@ -76,6 +76,7 @@ fn mix(a: u64, b: u64) -> u64 {
 /// One hash of a context.
 struct Alias {
     hash: Hash,
+    /// The number, and above it in [`KIND_SHIFT`] its kind: looking the context up would cost a miss.
     id: Id,
     /// The bucket in which it was last used, by its number; [`CANONICAL`] for the hash of the tags in
     /// order, which stays as long as its context.
@@ -83,6 +84,19 @@ struct Alias {
 }
 
 const CANONICAL: u32 = u32::MAX;
+/// Contexts are numbered in 28 bits; what they are of is in the four above, a stamped one by the highest.
+const KIND_SHIFT: u32 = 28;
+const NUMBERS: u32 = (1 << KIND_SHIFT) - 1;
+
+fn pack(id: Id, kind: u8) -> u32 {
+    let kind = u32::from(kind & 0x07) | u32::from(kind >> 7) << 3;
+    id | kind << KIND_SHIFT
+}
+
+fn unpack(packed: u32) -> (Id, u8) {
+    let kind = (packed >> KIND_SHIFT) as u8;
+    (packed & NUMBERS, kind & 0x07 | (kind >> 3) << 7)
+}
 
 /// What a series is called. Text in one piece: name, host, unit and tags, one behind the other.
 pub struct Context {
@@ -172,6 +186,8 @@ pub struct Contexts {
     contexts: Vec<Option<Context>>,
     /// Arrival of the last value, in nanoseconds since the epoch.
     seen: Vec<i64>,
+    /// Arrival of the first one.
+    first: Vec<i64>,
     /// The last value of each gauge, for those that are told by how much they change.
     gauges: Vec<f64>,
     free: Vec<Id>,
@@ -183,11 +199,12 @@ pub struct Contexts {
 /// Hashes kept for each context that may be.
 const ALIASES_EACH: usize = 2;
 /// Bytes of a context beside its text: its own fields, the allocator's, its time and its hashes.
-pub const CONTEXT_BYTES: usize = size_of::<Option<Context>>() + 16 + 8 + 8 + ALIASES_EACH * size_of::<Alias>() * 8 / 7;
+pub const CONTEXT_BYTES: usize =
+    size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + ALIASES_EACH * size_of::<Alias>() * 8 / 7;
 
 /// What came of looking for a hash.
 pub enum Found {
-    Context(Id),
+    Context(Id, u8),
     /// The hash is new.
     Unknown,
 }
@@ -199,6 +216,7 @@ impl Contexts {
             aliases_max: max.saturating_mul(ALIASES_EACH),
             contexts: Vec::new(),
             seen: Vec::new(),
+            first: Vec::new(),
             gauges: Vec::new(),
             free: Vec::new(),
             alive: 0,
@@ -218,6 +236,10 @@ impl Contexts {
 
     pub fn seen(&self, id: Id) -> i64 {
         self.seen[id as usize]
+    }
+
+    pub fn first(&self, id: Id) -> i64 {
+        self.first[id as usize]
     }
 
     pub fn see(&mut self, id: Id, time: i64) {
@@ -241,7 +263,8 @@ impl Contexts {
                 if alias.used != CANONICAL {
                     alias.used = bucket;
                 }
-                Found::Context(alias.id)
+                let (id, kind) = unpack(alias.id);
+                Found::Context(id, kind)
             }
             None => Found::Unknown,
         }
@@ -249,19 +272,19 @@ impl Contexts {
 
     /// The context of a hash that is new; absent if there is no room for another. `canonical` is the hash
     /// of the same tags in order.
-    pub fn add(&mut self, hash: Hash, canonical: Hash, (time, bucket): (i64, u32), parts: &Parts) -> Option<Id> {
-        let id = match self.find(canonical, bucket) {
-            Found::Context(id) => id,
+    pub fn add(&mut self, hash: Hash, canonical: Hash, (time, bucket): (i64, u32), parts: &Parts) -> Option<(Id, u8)> {
+        let (id, kind) = match self.find(canonical, bucket) {
+            Found::Context(id, kind) => (id, kind),
             Found::Unknown => {
                 let id = self.create(time, parts)?;
-                self.name(canonical, id, CANONICAL);
-                id
+                self.name(canonical, (id, parts.kind), CANONICAL);
+                (id, parts.kind)
             }
         };
         if hash != canonical && self.aliases.len() < self.aliases_max {
-            self.name(hash, id, bucket);
+            self.name(hash, (id, kind), bucket);
         }
-        Some(id)
+        Some((id, kind))
     }
 
     fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
@@ -274,22 +297,24 @@ impl Contexts {
             Some(id) => {
                 self.contexts[id as usize] = context;
                 self.seen[id as usize] = time;
+                self.first[id as usize] = time;
                 self.gauges[id as usize] = 0.0;
                 Some(id)
             }
             None => {
                 self.contexts.push(context);
                 self.seen.push(time);
+                self.first.push(time);
                 self.gauges.push(0.0);
                 Some(self.contexts.len() as Id - 1)
             }
         }
     }
 
-    fn name(&mut self, hash: Hash, id: Id, bucket: u32) {
+    fn name(&mut self, hash: Hash, (id, kind): (Id, u8), bucket: u32) {
         let entry = self.aliases.entry(hash.high, |alias| alias.hash == hash, |alias| alias.hash.high);
         if let Entry::Vacant(vacant) = entry {
-            vacant.insert(Alias { hash, id, used: bucket });
+            vacant.insert(Alias { hash, id: pack(id, kind), used: bucket });
         }
     }
 
@@ -305,7 +330,7 @@ impl Contexts {
         let contexts = &self.contexts;
         self.aliases.retain(|alias| {
             let is_used = alias.used == CANONICAL || alias.used.wrapping_sub(since) < u32::MAX / 2;
-            is_used && contexts[alias.id as usize].is_some()
+            is_used && contexts[unpack(alias.id).0 as usize].is_some()
         });
     }
 }

@@ -88,6 +88,8 @@ pub struct Points {
     schema: Arc<Schema>,
     arrow: SchemaRef,
     rows: Rows,
+    /// When the last value of any counter came that was given out.
+    pub counted_until: i64,
 }
 
 /// One column each.
@@ -150,7 +152,7 @@ impl Rows {
 
 impl Points {
     pub fn new(numerics: Numerics, schema: Arc<Schema>) -> Points {
-        Points { numerics, arrow: arrow_schema(&schema), schema, rows: Rows::default() }
+        Points { numerics, arrow: arrow_schema(&schema), schema, rows: Rows::default(), counted_until: i64::MIN }
     }
 
     /// Gives at most a batch of a bucket; `true` when it was the last one.
@@ -185,8 +187,11 @@ impl Points {
         match context.kind {
             metric_kind::COUNTER => {
                 let number = closing.bucket.number(id);
-                let silent = || (!is_silent(contexts.seen(id), zero_fill, start)).then_some(0.0);
-                let Some(sum) = number.or_else(silent) else { return };
+                if number.is_some() {
+                    self.counted_until = self.counted_until.max(contexts.seen(id));
+                }
+                let is_zero = contexts.first(id) < start && !is_silent(contexts.seen(id), zero_fill, start);
+                let Some(sum) = number.or(is_zero.then_some(0.0)) else { return };
                 self.rows.begin(context);
                 self.rows.push(context, "", start, Value::Number(series_kind::RATE, sum / seconds));
             }
@@ -194,9 +199,6 @@ impl Points {
                 let Some(number) = closing.bucket.number(id) else { return };
                 self.rows.begin(context);
                 self.rows.push(context, "", start, Value::Number(series_kind::GAUGE, number));
-                if context.kind == metric_kind::GAUGE {
-                    contexts.set_gauge(id, number);
-                }
             }
             metric_kind::DISTRIBUTION => {
                 let samples = closing.samples.of(id);
