@@ -195,6 +195,67 @@ fn sketch_keys_are_the_agents() {
     }
 }
 
+/// Rules of aggregation that need time, as test blocks of the language.
+#[test]
+fn time_passes_as_the_agent_lets_it() {
+    let pipeline = r#"
+let dsd = dogstatsd(listen: ["udp://127.0.0.1:8125"])
+let series = dsd.metrics | aggregate(10s, contexts_max: 4)
+series | blackhole
+
+test "a counter is zero for 300 s, and no longer" {
+  feed dsd.metrics with dogstatsd("x:10|c")
+  advance 20m
+  expect series any { name == "x", value == 1.0 }
+  expect series count == 30
+}
+
+test "a counter was not zero before it came" {
+  feed dsd.metrics with dogstatsd("x:10|c")
+  advance 20m
+  feed dsd.metrics with dogstatsd("y:10|c")
+  advance 20s
+  expect series none { name == "y", time < "1970-01-01T00:20:00Z" }
+  expect series count <= 35
+}
+
+test "a gauge is given once" {
+  feed dsd.metrics with dogstatsd("x:10|g")
+  advance 5m
+  expect series count == 1
+}
+
+test "contexts of rows with times of their own are forgotten" {
+  feed dsd.metrics with dogstatsd("a:1|g|T1700000000\nb:1|g|T1700000000\nc:1|g|T1700000000")
+  advance 60s
+  feed dsd.metrics with dogstatsd("d:1|g|T1700000000\ne:1|g|T1700000000")
+  expect series dropped contexts_full == 0
+  expect series count == 5
+}
+
+test "a name keeps its type" {
+  feed dsd.metrics with dogstatsd("x:1|g\nx:2|c\nx:3|ms\nx:4|d")
+  advance 20s
+  expect series dropped kind_conflict == 2
+  expect series count == 2
+}
+
+test "values that are none cost only themselves" {
+  feed dsd.metrics with dogstatsd("x:NaN:4|c\ny:inf|g\nz:1|c|@0\nd:5|d|@0")
+  advance 20s
+  expect series dropped not_finite == 1
+  expect series dropped sample_rate == 1
+  expect series any { name == "x", value == 0.4 }
+  expect series any { name == "d" }
+}
+"#;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("aggregate.weir");
+    std::fs::write(&path, pipeline).unwrap();
+    let output = super::support::weir().arg("test").arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 mod properties {
     use std::collections::BTreeSet;
 

@@ -294,6 +294,28 @@ fn a_far_end_on_a_bad_day() {
     }
 }
 
+/// No request has more rows than `batch`, whatever size batches come in.
+#[test]
+fn a_payload_has_the_rows_it_is_to_have() {
+    let stub = Stub::start(vec![Some((200, ""))]);
+    let run = super::support::run(&format!(
+        "generate(flow, rows: 3001) | http(\"http://127.0.0.1:{}/x\", batch: 10)",
+        stub.port
+    ));
+    assert_eq!((run.code, run.count("http", "out")), (0, 3001));
+    let rows: Vec<usize> =
+        stub.taken().iter().map(|asked| asked.body.iter().filter(|b| **b == b'\n').count()).collect();
+    assert_eq!((rows.iter().sum::<usize>(), rows.iter().max()), (3001, Some(&10)));
+}
+
+#[test]
+fn a_refusal_is_said_and_fails_the_run() {
+    let stub = Stub::start(vec![Some((404, ""))]);
+    let run = super::support::run(&format!("generate(flow, rows: 3) | http(\"http://127.0.0.1:{}/x\")", stub.port));
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("refuses a payload (404 Not Found)"), "{}", run.stderr);
+}
+
 #[test]
 fn http_sends_what_it_is_told_to() {
     let stub = Stub::start(vec![Some((200, ""))]);

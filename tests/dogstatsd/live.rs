@@ -52,6 +52,15 @@ impl Live {
         Live { child, dir }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -82,8 +91,12 @@ impl Live {
 
     /// Asks it to end and gives what came.
     pub fn stop(&mut self) -> Run {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
+        self.end()
+    }
+
+    /// Waits for its end and gives what came.
+    fn end(&mut self) -> Run {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -472,4 +485,57 @@ fn frames_are_read_as_the_agent_reads_them() {
         let wanted = case["expect"]["messages_ok"].as_u64().unwrap_or(told as u64);
         assert_eq!(live.rows("metrics").len() as u64, wanted, "{}", case["id"]);
     }
+}
+
+/// What waits in a socket when the program is asked to end is read, however much it is.
+#[test]
+fn what_waits_at_the_end_is_read() {
+    const DATAGRAMS: u64 = 3000;
+    let port = free_port();
+    let mut live = Live::start(&format!(
+        r#"let dsd = dogstatsd(listen: ["udp://127.0.0.1:{port}", "unixstream://{{dir}}/stream"], receive_buffer: 16MiB)
+           dsd.metrics | blackhole"#
+    ));
+    live.wait_for_port(port);
+    let path = live.path("stream");
+    live.wait_for_file(&path);
+    live.signal("STOP");
+    let socket = udp(port);
+    (0..DATAGRAMS).for_each(|_| drop(socket.send(b"x:1|c").unwrap()));
+    // One connection that is still to be let in, with a frame and half of one.
+    let mut waiting = UnixStream::connect(&path).unwrap();
+    waiting.write_all(b"\x05\0\0\0y:1|c\x09\0\0\0y:").unwrap();
+    live.signal("TERM");
+    live.signal("CONT");
+    let run = live.end();
+    let read = run.count("dsd", "noted/datagrams");
+    assert_eq!(read + run.count("dsd", "dropped/kernel"), DATAGRAMS);
+    assert_eq!(run.count("dsd", "made"), read + 1);
+    assert_eq!(run.count("dsd", "dropped/cut_off"), 1);
+}
+
+/// Senders that come and go leave nothing open.
+#[test]
+fn processes_that_have_ended_are_let_go() {
+    let mut live = Live::start(
+        r#"let dsd = dogstatsd(listen: ["unixgram://{dir}/gram"])
+           dsd.metrics | blackhole"#,
+    );
+    let path = live.path("gram");
+    live.wait_for_file(&path);
+    let script = format!(
+        "import socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.sendto(b'x:1|c', {:?})",
+        path.display().to_string()
+    );
+    for _ in 0..10 {
+        let sent = Command::new("python3").args(["-c", &script]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "python3 sends");
+    }
+    let files = format!("/proc/{}/fd", live.pid());
+    let pidfds = || {
+        let all = std::fs::read_dir(&files).unwrap().flatten();
+        all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("pidfd"))).count()
+    };
+    live.wait("the descriptors to be closed", || pidfds() == 0);
+    assert_eq!(live.stop().count("dsd", "made"), 10);
 }

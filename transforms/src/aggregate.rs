@@ -199,6 +199,7 @@ impl Transform for Aggregation {
         self.input = self.input.max(now);
         // Rows that pass the buckets have contexts, too, and close none.
         let is_idle = self.buckets.is_empty() && self.closing.is_none() && self.passed.is_empty();
+        let is_idle = is_idle && self.next_bucket().is_none();
         if is_idle && now != Time::END && now.0.saturating_sub(self.expired_at) >= EXPIRY {
             self.expire(now.0);
         }
@@ -620,7 +621,10 @@ fn fold(
             metric_kind::COUNTER => bucket.count(id, time, value / rate),
             metric_kind::GAUGE => bucket.set(id, time, value),
             metric_kind::GAUGE_DELTA => bucket.set(id, time, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
-            _ => bucket.sample(id, time, Sample { value, weight: 1.0 / rate }),
+            metric_kind::DISTRIBUTION if !(rate > 0.0 && rate <= 1.0) => {
+                bucket.sample(id, time, Sample { value, weight: 1.0 });
+            }
+            _ => bucket.sample(id, time, Sample { value, weight: 1.0 / rate.max(SAMPLE_RATE_MIN) }),
         }
     }
     if taken == 0 {

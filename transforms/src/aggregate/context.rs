@@ -186,7 +186,7 @@ pub struct Contexts {
     contexts: Vec<Option<Context>>,
     /// Arrival of the last value, in nanoseconds since the epoch.
     seen: Vec<i64>,
-    /// Arrival of the first one.
+    /// Arrival of the first one; later than anything as long as none was taken in.
     first: Vec<i64>,
     /// The last value of each gauge, for those that are told by how much they change.
     gauges: Vec<f64>,
@@ -243,8 +243,8 @@ impl Contexts {
     }
 
     pub fn see(&mut self, id: Id, time: i64) {
-        let seen = &mut self.seen[id as usize];
-        *seen = time.max(*seen);
+        let (seen, first) = (&mut self.seen[id as usize], &mut self.first[id as usize]);
+        (*seen, *first) = ((*seen).max(time), (*first).min(time));
     }
 
     pub fn gauge(&self, id: Id) -> f64 {
@@ -297,14 +297,14 @@ impl Contexts {
             Some(id) => {
                 self.contexts[id as usize] = context;
                 self.seen[id as usize] = time;
-                self.first[id as usize] = time;
+                self.first[id as usize] = i64::MAX;
                 self.gauges[id as usize] = 0.0;
                 Some(id)
             }
             None => {
                 self.contexts.push(context);
                 self.seen.push(time);
-                self.first.push(time);
+                self.first.push(i64::MAX);
                 self.gauges.push(0.0);
                 Some(self.contexts.len() as Id - 1)
             }
