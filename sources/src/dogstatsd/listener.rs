@@ -679,14 +679,11 @@ impl Listening {
                     is_full = !take(payload);
                     !is_full
                 };
-                match self.sockets.get(&at) {
-                    Some(Socket::Datagrams { .. }) => drop(self.datagrams(at, cx, &mut watched)),
-                    Some(Socket::Connection(_)) => {
-                        if self.frames(at, cx, &mut watched).is_none() {
-                            self.close(at, cx);
-                        }
-                    }
-                    _ => {}
+                let is_connection = matches!(self.sockets.get(&at), Some(Socket::Connection(_)));
+                if is_connection && self.frames(at, cx, &mut watched).is_none() {
+                    self.close(at, cx);
+                } else if !is_connection {
+                    self.datagrams(at, cx, &mut watched);
                 }
                 if is_full {
                     return true;
