@@ -501,7 +501,9 @@ fn what_waits_at_the_end_is_read() {
     live.wait_for_file(&path);
     live.signal("STOP");
     let socket = udp(port);
-    (0..DATAGRAMS).for_each(|_| drop(socket.send(b"x:1|c").unwrap()));
+    for _ in 0..DATAGRAMS {
+        socket.send(b"x:1|c").unwrap();
+    }
     // One connection that is still to be let in, with a frame and half of one.
     let mut waiting = UnixStream::connect(&path).unwrap();
     waiting.write_all(b"\x05\0\0\0y:1|c\x09\0\0\0y:").unwrap();
