@@ -129,6 +129,14 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"settings(allow: [W0301]) pcap("a.pcap") | biflow | window(5m, lateness: 1m) { n = count() } | stdout"#,
     ),
     ("compared_with_itself", r#"param p: int = 3 pcap("a.pcap") | biflow | where dst.port > 5 and p > p | stdout"#),
+    (
+        "test_row_port_out_of_range",
+        "let a = pcap(\"a.pcap\") | biflow\na | stdout\ntest \"t\" { feed a with rows [ { src.port: 99999 } ] expect a count == 1 }",
+    ),
+    (
+        "test_row_negative_size",
+        "let a = pcap(\"a.pcap\") | biflow\na | stdout\ntest \"t\" { feed a with rows [ { sent_bytes: -5B } ] expect a count == 1 }",
+    ),
     ("listener_open_to_the_network", "let d = dogstatsd(listen: [\"udp://0.0.0.0:8125\"])\nd.metrics | stdout"),
     ("admin_open_to_the_network", "settings(admin: \"0.0.0.0:5555\")\npcap(\"a.pcap\") | stdout"),
     ("admin_of_no_address", "settings(admin: \"5555\")\npcap(\"a.pcap\") | stdout"),

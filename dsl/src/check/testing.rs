@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use weir_spec::component::Need;
 use weir_spec::plan::{Node, OnFull, Output, Port, Stage as Planned};
+use weir_spec::schema::Repr;
 use weir_spec::testing::{self, Row, Step, StepKind, TestCase};
-use weir_spec::{ComponentSpec, Diagnostic, Plan, Span, Stream, Type, Value};
+use weir_spec::{ComponentSpec, Diagnostic, Field, Plan, Span, Stream, Type, Value};
 
 use super::stages::Here;
 use super::{Built, Checker, Outputs};
@@ -328,12 +329,35 @@ impl<'a> Checker<'a> {
                 good = false;
                 continue;
             };
-            match self.constant(value, Some(&cell_type(&field.ty))) {
+            match self.constant(value, Some(&cell_type(&field.ty))).filter(|v| self.fits(field, v, value.span)) {
                 Some(value) => values.push((name.text.clone(), value)),
                 None => good = false,
             }
         }
         good.then_some(values)
+    }
+
+    /// Whether a column holds a number; says what it holds where it does not.
+    fn fits(&mut self, field: &Field, value: &Value, span: Span) -> bool {
+        let max = match field.repr {
+            Repr::U8 if !matches!(field.ty, Type::Enum(_)) => u8::MAX.into(),
+            Repr::U16 => u16::MAX.into(),
+            Repr::U32 => u32::MAX.into(),
+            _ if field.ty == Type::SIZE => i64::MAX,
+            _ => return true,
+        };
+        let is_held = match value {
+            Value::Int(n) | Value::Size(n) => (0..=max).contains(n),
+            _ => true,
+        };
+        if !is_held {
+            let title = match max {
+                i64::MAX => format!("`{}` is never below zero", field.name),
+                max => format!("`{}` goes from 0 to {max}", field.name),
+            };
+            self.report(Diagnostic::new(codes::OPTION_VALUE, span, title));
+        }
+        is_held
     }
 
     /// What a name in a test means: a definition, one of its outputs, or a node.
