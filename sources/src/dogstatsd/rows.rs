@@ -27,6 +27,11 @@ pub struct Sender {
     pub pod: Option<Arc<str>>,
 }
 
+/// The same as a string. What is UTF-8, as nearly everything is, is looked at once and not copied.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// Text as it is; what is no UTF-8 in it is replaced.
 fn utf8(text: &[u8], is_utf8: bool) -> Cow<'_, [u8]> {
     if is_utf8 {
@@ -163,7 +168,7 @@ impl Common {
         let magic = self.tags.push(tags, around.tags, origin.cardinality, around.is_utf8);
         let mut pod = None;
         if magic.is_any {
-            let text = |range: &Range<usize>| String::from_utf8_lossy(&tags.unwrap_or_default()[range.clone()]);
+            let text = |range: &Range<usize>| text(&tags.unwrap_or_default()[range.clone()]);
             pod = magic.pod.as_ref().map(|range| text(range).into_owned());
             if let Some(range) = magic.host.as_ref().filter(|_| host.is_none()) {
                 self.host.set(row, &text(range));
@@ -173,7 +178,7 @@ impl Common {
             }
         }
         if let Some(host) = host {
-            self.host.set(row, &String::from_utf8_lossy(host));
+            self.host.set(row, &text(host));
         }
         self.origin(row, origin, around.sender, pod);
     }

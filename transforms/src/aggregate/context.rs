@@ -5,7 +5,7 @@
 //! new is looked at once: its tags are put in order, and it becomes another name of the context that it
 //! belongs to.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -20,30 +20,43 @@ pub struct Hash {
     pub low: u64,
 }
 
-/// What rows are hashed with.
+/// What rows are hashed with: secrets of this run, because local clients may be hostile.
 pub struct Hashing {
-    high: foldhash::fast::RandomState,
-    low: foldhash::fast::RandomState,
+    high: [u64; 2],
+    low: [u64; 2],
     lengths: u64,
 }
 
 impl Default for Hashing {
     fn default() -> Self {
-        let (high, low) = (foldhash::fast::RandomState::default(), foldhash::fast::RandomState::default());
-        let lengths = high.hash_one(0u64) | 1;
-        Hashing { high, low, lengths }
+        let random = foldhash::fast::RandomState::default();
+        let secret = |n: u64| random.hash_one(n) | 1;
+        Hashing { high: [secret(0), secret(1)], low: [secret(2), secret(3)], lengths: secret(4) }
     }
 }
 
 impl Hashing {
-    /// Of some bytes.
+    /// Of some bytes, both halves in one pass: each takes in every byte, crosswise and under secrets of
+    /// its own.
     pub fn bytes(&self, bytes: &[u8]) -> Hash {
-        let with = |state: &foldhash::fast::RandomState| {
-            let mut hasher = state.build_hasher();
-            hasher.write(bytes);
-            hasher.finish()
+        let length = (bytes.len() as u64).wrapping_mul(ODD);
+        let (mut high, mut low) = (self.high[0] ^ length, self.low[0] ^ length.rotate_left(32));
+        let mut take = |a: u64, b: u64| {
+            (high, low) = (mix(high ^ a, self.high[1] ^ b), mix(low ^ b, self.low[1] ^ a));
         };
-        Hash { high: with(&self.high), low: with(&self.low) }
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        let mut pairs = chunks.chunks_exact(2);
+        for pair in &mut pairs {
+            take(u64::from_le_bytes(pair[0]), u64::from_le_bytes(pair[1]));
+        }
+        let first = pairs.remainder().first().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+        // Eight bytes that end where the text ends hold what is left of it; shorter text is put together.
+        let last = match bytes.last_chunk::<8>() {
+            Some(chunk) => u64::from_le_bytes(*chunk),
+            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        take(first ^ self.lengths, last);
+        Hash { high, low }
     }
 
     /// Of a set of tags: its bytes, one after the other, and where each tag ends.
@@ -333,4 +346,42 @@ impl Contexts {
             is_used && contexts[unpack(alias.id).0 as usize].is_some()
         });
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Texts that differ by a byte, by length or by where a tag ends have hashes that differ in both halves.
+    #[test]
+    fn what_differs_has_another_hash() {
+        let hashing = Hashing::default();
+        let (mut highs, mut lows) = (HashSet::new(), HashSet::new());
+        let mut add = |hash: Hash, of: &str| {
+            assert!(highs.insert(hash.high) && lows.insert(hash.low), "{of}");
+        };
+        for length in 0..70usize {
+            let text = vec![b'a'; length];
+            add(hashing.bytes(&text), &format!("{length}"));
+            for at in 0..length {
+                let mut other = text.clone();
+                other[at] = b'b';
+                add(hashing.bytes(&other), &format!("{length} {at}"));
+            }
+        }
+        for ends in [[0, 3, 6].as_slice(), &[0, 4, 6], &[0, 6], &[0, 3, 3, 6]] {
+            add(hashing.tags(b"abcdef", ends), &format!("{ends:?}"));
+        }
+    }
+
+    #[test]
+    fn a_kind_is_packed_beside_its_number() {
+        for kind in [0, 1, 5, STAMPED_GAUGE] {
+            assert_eq!(unpack(pack(123_456_789, kind)), (123_456_789, kind));
+        }
+    }
+
+    const STAMPED_GAUGE: u8 = 0x81;
 }
