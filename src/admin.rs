@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_core::Fault;
 use weir_core::graph::Handle;
-use weir_core::ledger::{Health, Ledger};
+use weir_core::ledger::{Health, Ledger, Number};
 use weir_core::sync::lock;
 use weir_http::server::{self, Answers, Asked, Said, Serving};
 use weir_http::{Method, StatusCode};
@@ -39,10 +39,7 @@ impl Drop for Admin {
 /// Begins to answer for a graph.
 pub fn serve(address: SocketAddr, plan: &Plan, handle: &Handle) -> Result<Admin, Fault> {
     let fail = |error: std::io::Error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "it is in use".to_string(),
-            _ => error.to_string(),
-        };
+        let why = server::reason(&error);
         Fault { node: "settings".into(), ..Fault::environment(format!("cannot listen on `{address}`: {why}")) }
             .help("stop who holds it, or write another address in `settings(admin: …)`")
     };
@@ -164,6 +161,18 @@ impl Answers for Desk {
     }
 }
 
+/// What the ledger's numbers mean.
+const FAMILIES: &[(&str, &str)] = &[
+    ("component.in", "Rows that came in."),
+    ("component.made", "Rows that it made."),
+    ("component.out", "Rows that it passed on or delivered."),
+    ("component.absorbed", "Rows that it took into its state."),
+    ("component.held", "Rows that wait or are on their way."),
+    ("component.dropped", "Rows that it dropped, by reason."),
+    ("component.noted", "What is counted beside rows."),
+    ("edge.queued", "Rows that wait in a queue."),
+];
+
 /// The ledger in Prometheus' text form.
 pub fn metrics(ledger: &Ledger) -> String {
     let mut out = String::new();
@@ -176,37 +185,18 @@ pub fn metrics(ledger: &Ledger) -> String {
             let _ = writeln!(out, "{name}{{{labels}}} {value}");
         }
     };
-    let components = &ledger.components;
-    let of = |component: &weir_core::ledger::ComponentLedger| {
-        format!("component=\"{}\",component_type=\"{}\"", component.name, component.component)
-    };
-    type Count = fn(&weir_core::ledger::ComponentLedger) -> u64;
-    let counters: [(&str, &str, Count); 4] = [
-        ("weir_component_in_total", "Rows that came in.", |c| c.input),
-        ("weir_component_made_total", "Rows that it made.", |c| c.made),
-        ("weir_component_out_total", "Rows that it passed on or delivered.", |c| c.out),
-        ("weir_component_absorbed_total", "Rows that it took into its state.", |c| c.absorbed),
-    ];
-    for (name, help, count) in counters {
-        family(name, "counter", help, components.iter().map(|c| (of(c), count(c))).collect());
+    let numbers = ledger.numbers();
+    for (of, help) in FAMILIES {
+        let own: Vec<&Number> = numbers.iter().filter(|number| number.of == *of).collect();
+        let is_counter = own.first().is_some_and(|number| number.is_counter);
+        let (ty, total) = if is_counter { ("counter", "_total") } else { ("gauge", "") };
+        let name = format!("weir_{}{total}", of.replace('.', "_"));
+        let line = |number: &&Number| {
+            let labels = number.labels.iter().map(|(name, value)| format!("{name}=\"{value}\""));
+            (labels.collect::<Vec<_>>().join(","), number.value)
+        };
+        family(&name, ty, help, own.iter().map(line).collect());
     }
-    family(
-        "weir_component_held",
-        "gauge",
-        "Rows that wait or are on their way.",
-        components.iter().map(|c| (of(c), c.held)).collect(),
-    );
-    let by = |key: &str, counts: fn(&weir_core::ledger::ComponentLedger) -> &BTreeMap<String, u64>| {
-        let each = components.iter().flat_map(|c| counts(c).iter().map(move |(word, n)| (c, word, *n)));
-        each.map(|(c, word, n)| (format!("{},{key}=\"{word}\"", of(c)), n)).collect::<Vec<_>>()
-    };
-    family("weir_component_dropped_total", "counter", "Rows that it dropped, by reason.", by("reason", |c| &c.dropped));
-    family("weir_component_noted_total", "counter", "What is counted beside rows.", by("what", |c| &c.noted));
-    let queued = ledger
-        .edges
-        .iter()
-        .map(|edge| (format!("from=\"{}\",output=\"{}\",to=\"{}\"", edge.from, edge.output, edge.to), edge.queued));
-    family("weir_edge_queued", "gauge", "Rows that wait in a queue.", queued.collect());
     family(
         "weir_ledger_balanced",
         "gauge",

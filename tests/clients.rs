@@ -7,13 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::dogstatsd::live::{Live, free_port};
+use super::dogstatsd::live::{BUCKET, BUCKET_SECONDS, Live, free_port};
 use super::http::get;
 use super::support::root;
-
-/// Everything falls into one bucket, which is given out at the end.
-const BUCKET: &str = "3650d";
-const BUCKET_SECONDS: f64 = 3650.0 * 86_400.0;
 
 /// Where the clients are; one line says why a test does not run.
 fn clients(test: &str) -> Option<PathBuf> {

@@ -8,7 +8,7 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer
 use arrow_schema::{DataType, Field};
 use weir_spec::schema::Repr;
 
-use crate::columns::{WordBuilder, absent};
+use crate::columns::{WordBuilder, absent, dictionary};
 
 /// A column of strings, one after the other. What is pushed is UTF-8.
 #[derive(Default)]
@@ -199,11 +199,7 @@ impl TagSets {
         let item = Arc::new(Field::new("item", DataType::Utf8, true));
         let sets = ListArray::new(item, offsets(self.ends), Arc::new(self.tags.finish()), None);
         let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), None);
-        match DictionaryArray::try_new(keys, Arc::new(sets)) {
-            Ok(array) => Arc::new(array),
-            // Every key was given for a set that had been ended.
-            Err(error) => unreachable!("tags: {error}"),
-        }
+        dictionary(keys, Arc::new(sets))
     }
 }
 

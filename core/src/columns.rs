@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::types::Int32Type;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
-    RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array, new_null_array,
+    PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
+    new_null_array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Fields, SchemaRef};
@@ -97,6 +98,14 @@ pub fn addresses(column: &FixedSizeBinaryArray) -> &[[u8; 16]] {
     &chunks[column.offset()..column.offset() + column.len()]
 }
 
+/// A dictionary column; whoever gives the keys gives them for values that are there.
+pub fn dictionary(keys: PrimitiveArray<Int32Type>, values: ArrayRef) -> ArrayRef {
+    match DictionaryArray::try_new(keys, values) {
+        Ok(array) => Arc::new(array),
+        Err(error) => unreachable!("dictionary: {error}"),
+    }
+}
+
 /// Builds a dictionary column: few distinct strings, many rows.
 #[derive(Default)]
 pub struct WordBuilder {
@@ -129,13 +138,9 @@ impl WordBuilder {
 
     pub fn finish(self) -> ArrayRef {
         let nulls = crate::build::valid(self.valid.len(), |row| self.valid[row]);
-        let keys = arrow_array::PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
+        let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
         let words = StringArray::from_iter_values(self.words.iter().map(|w| w.as_ref()));
-        match DictionaryArray::try_new(keys, Arc::new(words)) {
-            Ok(array) => Arc::new(array),
-            // Every key was given by this builder for a word it holds.
-            Err(error) => unreachable!("dictionary: {error}"),
-        }
+        dictionary(keys, Arc::new(words))
     }
 }
 

@@ -226,6 +226,44 @@ impl Ledger {
     }
 }
 
+/// One number of a ledger, as metrics tell it.
+pub struct Number {
+    /// What of: `component.dropped`, `edge.queued`.
+    pub of: &'static str,
+    pub labels: Vec<(&'static str, String)>,
+    /// Whether it only grows.
+    pub is_counter: bool,
+    pub value: u64,
+}
+
+impl Ledger {
+    /// Everything it counts, component by component, then edge by edge.
+    pub fn numbers(&self) -> Vec<Number> {
+        let mut numbers = Vec::new();
+        for component in &self.components {
+            let labels = || vec![("component", component.name.clone()), ("component_type", component.component.into())];
+            let mut add = |of, is_counter, more: Option<(&'static str, &String)>, value| {
+                let more = more.map(|(name, word)| (name, word.clone()));
+                numbers.push(Number { of, labels: labels().into_iter().chain(more).collect(), is_counter, value });
+            };
+            add("component.in", true, None, component.input);
+            add("component.made", true, None, component.made);
+            add("component.out", true, None, component.out);
+            add("component.absorbed", true, None, component.absorbed);
+            add("component.held", false, None, component.held);
+            component.dropped.iter().for_each(|(why, n)| add("component.dropped", true, Some(("reason", why)), *n));
+            component.noted.iter().for_each(|(what, n)| add("component.noted", true, Some(("what", what)), *n));
+        }
+        let queued = self.edges.iter().map(|edge| {
+            let ends = [("from", &edge.from), ("output", &edge.output), ("to", &edge.to)];
+            let labels = ends.map(|(name, end)| (name, end.clone())).to_vec();
+            Number { of: "edge.queued", labels, is_counter: false, value: edge.queued }
+        });
+        numbers.extend(queued);
+        numbers
+    }
+}
+
 /// The counters of a whole graph.
 #[derive(Clone, Default)]
 pub struct Accounts {

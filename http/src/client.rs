@@ -165,16 +165,16 @@ trait Io: Read + Write + Connection + Send {}
 impl<T: Read + Write + Connection + Send> Io for T {}
 
 /// A connection, direct or to a proxy.
-struct Connected_ {
+struct Link {
     stream: Stream,
     /// Whether requests on it name their destination, because a proxy reads them.
     is_proxied: bool,
 }
 
 impl Service<Uri> for Connector {
-    type Response = Connected_;
+    type Response = Link;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Connected_, Failure>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Link, Failure>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
@@ -183,7 +183,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, to: Uri) -> Self::Future {
         let Some(proxy) = self.proxies.intercept(&to) else {
             let connecting = self.direct.call(to);
-            return Box::pin(async move { Ok(Connected_ { stream: Box::pin(connecting.await?), is_proxied: false }) });
+            return Box::pin(async move { Ok(Link { stream: Box::pin(connecting.await?), is_proxied: false }) });
         };
         let mut http = self.http.clone();
         if to.scheme_str() == Some("https") {
@@ -193,29 +193,29 @@ impl Service<Uri> for Connector {
                     tunnel = tunnel.with_auth(auth.clone());
                 }
                 let mut secured = secured(tunnel)?;
-                Ok(Connected_ { stream: Box::pin(secured.call(to).await?), is_proxied: false })
+                Ok(Link { stream: Box::pin(secured.call(to).await?), is_proxied: false })
             });
         }
         Box::pin(async move {
             let stream = http.call(proxy.uri().clone()).await?;
-            Ok(Connected_ { stream: Box::pin(stream), is_proxied: true })
+            Ok(Link { stream: Box::pin(stream), is_proxied: true })
         })
     }
 }
 
-impl Connection for Connected_ {
+impl Connection for Link {
     fn connected(&self) -> Connected {
         self.stream.connected().proxy(self.is_proxied)
     }
 }
 
-impl Read for Connected_ {
+impl Read for Link {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
         self.stream.as_mut().poll_read(cx, into)
     }
 }
 
-impl Write for Connected_ {
+impl Write for Link {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
         self.stream.as_mut().poll_write(cx, from)
     }

@@ -30,7 +30,7 @@ pub const DROPS: &[ReasonSpec] = &[
     ReasonSpec { name: "too_large", doc: "rows that alone are more than the far end takes at once" },
 ];
 
-/// What an answer means for a payload of so many rows.
+/// What an answer means for a payload; `help` is for a key that is refused.
 pub fn judge(answer: Result<Answer, String>, host: &str, help: &str) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_core::component::{Batching, Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
+use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
 use weir_core::sync::lock;
 use weir_core::{Build, BuildCx, Clock, Entry, Fault};
 use weir_http::server::{self, Answers, Asked, Said, Serving};
@@ -78,17 +78,11 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let listener = server::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let serving = server::serve(listener, Arc::new(Scrape { registry: registry.clone() }))
         .map_err(|error| cannot_listen(address, &error))?;
-    let mut far_end = FarEnd::new(Arc::new(Exposed { registry, _serving: serving }));
-    far_end.batching = Batching::default();
-    Ok(far_end)
+    Ok(FarEnd::new(Arc::new(Exposed { registry, _serving: serving })))
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Fault {
-    let why = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "it is in use".to_string(),
-        std::io::ErrorKind::PermissionDenied => "this user may not".to_string(),
-        _ => error.to_string(),
-    };
+    let why = server::reason(error);
     Fault::environment(format!("cannot listen on `{address}`: {why}")).help("write another address in `listen:`")
 }
 

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
 use weir_core::batch::Times;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
 use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
@@ -220,10 +222,20 @@ impl Source for Dogstatsd {
     }
 }
 
+/// What came by HTTP next; without `/info` nothing ever does.
+async fn next(bodies: &mut Option<mpsc::Receiver<Bytes>>) -> Bytes {
+    if let Some(bodies) = bodies
+        && let Some(body) = bodies.recv().await
+    {
+        return body;
+    }
+    std::future::pending().await
+}
+
 /// What the source waits for.
 enum Event {
     Woken(Woken),
-    Body(bytes::Bytes),
+    Body(Bytes),
     Tick,
 }
 
@@ -260,14 +272,7 @@ impl Run {
     /// Until stopped; what the sockets hold then is still read.
     async fn sockets(&mut self, listeners: Listeners, info: Option<Info>, cx: &mut SourceCx) -> Result<(), Fault> {
         let stop = cx.stop();
-        // Without `/info` nobody sends by HTTP, and the channel stays open and empty.
-        let (serving, mut bodies, _nobody) = match info.map(Info::serve).transpose()? {
-            Some((serving, bodies)) => (Some(serving), bodies, None),
-            None => {
-                let (nobody, bodies) = tokio::sync::mpsc::channel(1);
-                (None, bodies, Some(nobody))
-            }
-        };
+        let (serving, mut bodies) = info.map(Info::serve).transpose()?.unzip();
         let mut listeners = listeners.listen()?;
         let mut flush_at: Option<tokio::time::Instant> = None;
         let mut look_at = tokio::time::Instant::now();
@@ -282,7 +287,7 @@ impl Run {
                 biased;
                 () = stop.stopped() => break,
                 woken = listeners.woken() => Event::Woken(woken),
-                Some(body) = bodies.recv() => Event::Body(body),
+                body = next(&mut bodies) => Event::Body(body),
                 () = tokio::time::sleep(wait) => Event::Tick,
             };
             match woken {
@@ -305,7 +310,7 @@ impl Run {
         }
         // Nobody is let in any more; who was told that his metrics were taken is right.
         drop(serving);
-        while let Ok(body) = bodies.try_recv() {
+        while let Some(Ok(body)) = bodies.as_mut().map(mpsc::Receiver::try_recv) {
             self.body(&body, cx);
         }
         listeners.accept_rest(cx);
@@ -370,12 +375,12 @@ impl Run {
             cx.reject("truncated", truncated);
         }
         let mut made = |port, rows: arrow_array::RecordBatch, times: Vec<i64>| {
-            if rows.num_rows() > 0 {
-                cx.made(port, rows, Times::InOrder(times.into()), Acks::none());
-            }
+            cx.made(port, rows, Times::InOrder(times.into()), Acks::none());
         };
-        let times = decoder.metrics.times();
-        made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]), times);
+        if !decoder.metrics.is_empty() {
+            let times = decoder.metrics.times();
+            made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]), times);
+        }
         if !decoder.events.is_empty() {
             let times = decoder.events.times();
             made(EVENTS, decoder.events.finish(&self.schemas[EVENTS]), times);

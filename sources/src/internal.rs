@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use weir_core::batch::Times;
-use weir_core::ledger::Ledger;
+use weir_core::ledger::{self, Ledger};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx};
 use weir_spec::component::{Inputs, OutputSpec};
 use weir_spec::kinds::enums::metric_kind;
@@ -56,7 +56,7 @@ struct Internal {
 
 /// What is measured: a counter by how far it has come in all, or a gauge.
 struct Number {
-    name: &'static str,
+    name: String,
     tags: String,
     is_counter: bool,
     value: f64,
@@ -66,7 +66,7 @@ struct Number {
 impl Source for Internal {
     async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
         let every = Duration::from_nanos(self.options.interval.0.max(1) as u64);
-        let mut before: BTreeMap<(&'static str, String), f64> = BTreeMap::new();
+        let mut before: BTreeMap<(String, String), f64> = BTreeMap::new();
         let (stop, clock) = (cx.stop(), cx.clock().clone());
         loop {
             tokio::select! {
@@ -84,7 +84,8 @@ impl Source for Internal {
             for number in cx.ledger().iter().flat_map(of_ledger).chain(of_process()) {
                 let value = match number.is_counter {
                     true => {
-                        let last = before.insert((number.name, number.tags.clone()), number.value).unwrap_or(0.0);
+                        let last =
+                            before.insert((number.name.clone(), number.tags.clone()), number.value).unwrap_or(0.0);
                         number.value - last
                     }
                     false => number.value,
@@ -111,34 +112,18 @@ impl Source for Internal {
 }
 
 fn of_ledger(ledger: &Ledger) -> Vec<Number> {
-    let mut numbers = Vec::new();
-    let mut add = |name, tags: &str, is_counter, value: u64| {
-        numbers.push(Number { name, tags: tags.to_string(), is_counter, value: value as f64 });
+    let number = |number: ledger::Number| {
+        let labels = number.labels.iter().filter(|(_, word)| !word.is_empty());
+        let tags: Vec<String> = labels.map(|(name, word)| format!("{name}:{word}")).collect();
+        let name = format!("weir.{}", number.of);
+        Number { name, tags: tags.join(","), is_counter: number.is_counter, value: number.value as f64 }
     };
-    for component in &ledger.components {
-        let tags = format!("component:{},component_type:{}", component.name, component.component);
-        add("weir.component.in", &tags, true, component.input);
-        add("weir.component.made", &tags, true, component.made);
-        add("weir.component.out", &tags, true, component.out);
-        add("weir.component.absorbed", &tags, true, component.absorbed);
-        add("weir.component.held", &tags, false, component.held);
-        for (reason, n) in &component.dropped {
-            add("weir.component.dropped", &format!("{tags},reason:{reason}"), true, *n);
-        }
-        for (what, n) in &component.noted {
-            add("weir.component.noted", &format!("{tags},what:{what}"), true, *n);
-        }
-    }
-    for edge in &ledger.edges {
-        let output = if edge.output.is_empty() { String::new() } else { format!(",output:{}", edge.output) };
-        add("weir.edge.queued", &format!("from:{},to:{}{output}", edge.from, edge.to), false, edge.queued);
-    }
-    numbers
+    ledger.numbers().into_iter().map(number).collect()
 }
 
 /// Of `/proc/self`, where there is one.
 fn of_process() -> Vec<Number> {
-    let gauge = |name, value| Number { name, tags: String::new(), is_counter: false, value };
+    let gauge = |name: &str, value| Number { name: name.into(), tags: String::new(), is_counter: false, value };
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
     let resident = kib.map(|kib: f64| gauge("weir.process.resident_bytes", kib * 1024.0));

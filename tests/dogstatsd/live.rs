@@ -15,8 +15,8 @@ use super::reference::Reference;
 use crate::support::{self, Run, weir};
 
 /// Longer than any test: everything falls into one bucket, which is given out at the end.
-const BUCKET: &str = "3650d";
-const BUCKET_SECONDS: f64 = 3650.0 * 86_400.0;
+pub const BUCKET: &str = "3650d";
+pub const BUCKET_SECONDS: f64 = 3650.0 * 86_400.0;
 /// How long the program may take to begin, and to read what was sent.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 

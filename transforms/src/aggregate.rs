@@ -1,21 +1,19 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
-//! Reading order: [`context`] (what tells series apart), [`bucket`] (what is kept of an interval),
+//! Reading order: [`metrics`] (what comes in), [`context`] (what tells series apart), [`bucket`] (what is kept of an interval),
 //! [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count).
 
 mod bucket;
 mod context;
 mod emit;
 mod filter;
+mod metrics;
 mod numerics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow_array::types::Int32Type;
-use arrow_array::{
-    Array, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
-};
+use arrow_array::{Array, BooleanArray, StringArray};
 use arrow_buffer::ScalarBuffer;
 use weir_core::batch::{Batch, mask};
 use weir_core::build::TagView;
@@ -35,6 +33,7 @@ use bucket::{Bucket, SLOT_BYTES};
 use context::{CONTEXT_BYTES, Contexts, Found, Hash, Id, Parts};
 use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
+use metrics::{Metrics, STAMPED, class};
 use numerics::{Aggregate, Sample};
 
 /// A context without a value for so long is forgotten; a counter only after it has been zero for long.
@@ -128,7 +127,6 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         points: Points::new(numerics, cx.outputs[0].clone()),
         buckets: BTreeMap::new(),
         flushed: None,
-        silent_after: i64::MIN,
         expired_at: i64::MIN,
         closing: None,
         passed: Passed::default(),
@@ -161,8 +159,6 @@ struct Aggregation {
     buckets: BTreeMap<i64, Bucket>,
     /// The end of the last bucket that was given out, once there was one.
     flushed: Option<i64>,
-    /// When the last value of any counter came that was given out: from then on counters are zero.
-    silent_after: i64,
     /// When contexts were last looked at for those that are over.
     expired_at: i64,
     /// What is being given out.
@@ -235,8 +231,13 @@ impl Transform for Aggregation {
         if input == Time::END {
             return input;
         }
-        Time(input.0.div_euclid(self.interval).saturating_mul(self.interval))
+        Time(start_of(input.0, self.interval))
     }
+}
+
+/// When the interval begins that a time is in.
+fn start_of(time: i64, interval: i64) -> i64 {
+    time.div_euclid(interval).saturating_mul(interval)
 }
 
 /// The interval that a time is in. Times that follow each other mostly share one, and a division costs
@@ -256,7 +257,7 @@ impl Span {
 
     fn start(&mut self, time: i64, interval: i64) -> i64 {
         if !(self.start..self.end).contains(&time) {
-            self.start = time.div_euclid(interval).saturating_mul(interval);
+            self.start = start_of(time, interval);
             self.end = self.start.saturating_add(interval);
             self.number = number(self.start, interval);
         }
@@ -275,90 +276,12 @@ fn span(times: &[i64]) -> (i64, i64) {
     (first, times.iter().copied().max().unwrap_or(first))
 }
 
-/// The columns of metrics that make an aggregate.
-struct Metrics<'a> {
-    names: &'a StringArray,
-    kinds: &'a [u8],
-    values: Option<(&'a ListArray, &'a Float64Array)>,
-    members: Option<(&'a ListArray, &'a StringArray)>,
-    rates: Option<&'a Float64Array>,
-    /// Absent if no row has a time of its own.
-    stamped: Option<&'a Int64Array>,
-    hosts: Option<&'a DictionaryArray<Int32Type>>,
-    units: Option<&'a DictionaryArray<Int32Type>>,
-    tags: Option<TagView<'a>>,
-}
-
-impl<'a> Metrics<'a> {
-    fn new(rows: &'a RecordBatch) -> Option<Metrics<'a>> {
-        let kinds = get(rows, kind::KIND)?;
-        let names = get(rows, kind::NAME)?;
-        if kinds.null_count() > 0 || names.null_count() > 0 {
-            return None;
-        }
-        let values = get(rows, kind::VALUES).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
-        let members = get(rows, kind::MEMBERS).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
-        let rates = get(rows, kind::SAMPLE_RATE);
-        let stamped = get(rows, kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
-        let tags = get(rows, kind::TAGS).and_then(TagView::new);
-        let hosts = get(rows, kind::HOST).filter(|hosts| hosts.null_count() < hosts.len());
-        let units = get(rows, kind::UNIT);
-        Some(Metrics { names, kinds: kinds.values(), values, members, rates, stamped, hosts, units, tags })
-    }
-
-    fn is_stamped(&self, row: usize) -> bool {
-        self.stamped.is_some_and(|stamped| !stamped.is_null(row))
-    }
-
-    fn values(&self, row: usize) -> &'a [f64] {
-        let Some((lists, values)) = self.values.filter(|(lists, _)| !lists.is_null(row)) else { return &[] };
-        let offsets = lists.value_offsets();
-        &values.values()[offsets[row] as usize..offsets[row + 1] as usize]
-    }
-
-    fn members(&self, row: usize) -> impl Iterator<Item = &'a str> + use<'a> {
-        let held = self.members.filter(|(lists, _)| !lists.is_null(row));
-        let range = held.map_or(0..0, |(lists, _)| {
-            let offsets = lists.value_offsets();
-            offsets[row] as usize..offsets[row + 1] as usize
-        });
-        range.filter_map(move |at| held.map(|(_, members)| members.value(at)))
-    }
-
-    fn rate(&self, row: usize) -> f64 {
-        self.rates.filter(|rates| !rates.is_null(row)).map_or(1.0, |rates| rates.value(row))
-    }
-}
-
-/// Set in the kind of contexts whose points have times of their own: they are never zero of themselves.
-const STAMPED: u8 = 0x80;
-
-/// What a row's context is of: a relative gauge is a gauge, a timing a histogram in milliseconds.
-fn context_kind(kind: u8, is_stamped: bool) -> u8 {
-    let kind = match kind {
-        metric_kind::GAUGE_DELTA => metric_kind::GAUGE,
-        metric_kind::TIMING => metric_kind::HISTOGRAM,
-        kind => kind,
-    };
-    if is_stamped { kind | STAMPED } else { kind }
-}
-
-/// What tells contexts of one name and tags apart: a distribution is a series beside the others, which
-/// would all be points of the same one.
-fn class(kind: u8) -> u8 {
-    kind & STAMPED | u8::from(kind & !STAMPED == metric_kind::DISTRIBUTION)
-}
-
 /// Whether a counter has been silent for longer than it is zero, in the interval that begins at `start`.
 fn is_silent(seen: i64, zero_fill: i64, start: i64) -> bool {
     seen.saturating_add(zero_fill) <= start
 }
 
 impl Aggregation {
-    fn bucket_of(&self, time: i64) -> i64 {
-        time.div_euclid(self.interval).saturating_mul(self.interval)
-    }
-
     /// The rows whose interval is not over; the others leave as late. Whether one is late depends on the
     /// row alone, not on how rows come in batches.
     fn in_time(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
@@ -394,14 +317,13 @@ impl Aggregation {
             let name = hashing.bytes(metrics.names.value(row).as_bytes());
             let host = metrics.hosts.filter(|hosts| !hosts.is_null(row));
             let host = host.map_or(no_host, |hosts| named[hosts.keys().value(row) as usize]);
-            let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
-            let tags = set.map_or(no_tags, |(tags, set)| {
+            let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
                 *self.sets[set].get_or_insert_with(|| {
                     let (bytes, ends) = tags.bytes(set);
                     hashing.tags(bytes, ends)
                 })
             });
-            let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
+            let kind = metrics.context_kind(row);
             hashes.push((hashing.join(class(kind), name, host, tags), host));
         }
         self.ids.clear();
@@ -412,7 +334,7 @@ impl Aggregation {
                 Found::Context(id, kind) => Some((id, kind)),
                 Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
             };
-            let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
+            let kind = metrics.context_kind(row);
             match found {
                 None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
                 Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
@@ -432,8 +354,7 @@ impl Aggregation {
         at: (i64, u32),
     ) -> Option<(Id, u8)> {
         let name = metrics.names.value(row);
-        let set = metrics.tags.as_ref().and_then(|tags| Some((tags, tags.set(row)?)));
-        let mut tags: Vec<&str> = set.map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
+        let mut tags: Vec<&str> = metrics.set(row).map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
         if !self.filter.is_empty() {
             tags.retain(|tag| self.filter.keeps(name, tag));
         }
@@ -445,7 +366,7 @@ impl Aggregation {
             Some(*end)
         }));
         let hashing = &self.contexts.hashing;
-        let kind = context_kind(metrics.kinds[row], metrics.is_stamped(row));
+        let kind = metrics.context_kind(row);
         let canonical = hashing.join(
             class(kind),
             hashing.bytes(name.as_bytes()),
@@ -467,8 +388,8 @@ impl Aggregation {
             if self.verdicts[row] != Verdict::Taken {
                 continue;
             }
-            if let Some(stamped) = metrics.stamped.filter(|stamped| !stamped.is_null(row)) {
-                self.verdicts[row] = self.pass(metrics, row, stamped.value(row), times[row]);
+            if let Some(stamp) = metrics.stamp(row) {
+                self.verdicts[row] = self.pass(metrics, row, stamp, times[row]);
                 continue;
             }
             let start = spans.start(times[row], self.interval);
@@ -522,7 +443,10 @@ impl Aggregation {
             Verdict::Dropped(why) => Some(*why),
             Verdict::Taken => None,
         });
-        let reasons: std::collections::BTreeSet<&'static str> = reasons.collect();
+        let reasons: BTreeSet<&'static str> = reasons.collect();
+        if reasons.is_empty() {
+            return Some(batch);
+        }
         let mut verdicts: Vec<Verdict> = self.verdicts.clone();
         let mut batch = batch;
         for why in reasons {
@@ -539,7 +463,7 @@ impl Aggregation {
 
     /// The acks of a batch go with every bucket that its rows may be in.
     fn hold(&mut self, acks: Acks, first: i64, last: i64) {
-        let (first, last) = (self.bucket_of(first), self.bucket_of(last));
+        let (first, last) = (start_of(first, self.interval), start_of(last, self.interval));
         for bucket in self.buckets.range_mut(first..=last).map(|(_, bucket)| bucket) {
             bucket.acks.join(acks.split());
         }
@@ -555,7 +479,9 @@ impl Aggregation {
         let filled = self.buckets.keys().next().copied();
         let is_over = |start: i64| self.input == Time::END || start.saturating_add(self.interval) <= self.input.0;
         let silent = self.flushed.filter(|start| {
-            self.input != Time::END && self.zero_fill > 0 && !is_silent(self.silent_after, self.zero_fill, *start)
+            self.input != Time::END
+                && self.zero_fill > 0
+                && !is_silent(self.points.counted_until, self.zero_fill, *start)
         });
         [filled, silent].into_iter().flatten().min().filter(|start| is_over(*start))
     }
@@ -563,7 +489,6 @@ impl Aggregation {
     fn after(&mut self, start: i64) {
         let end = start.saturating_add(self.interval);
         self.flushed = Some(end);
-        self.silent_after = self.silent_after.max(self.points.counted_until);
         self.expire(end);
     }
 

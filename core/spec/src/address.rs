@@ -31,6 +31,11 @@ mod tests {
             assert!(socket(text).is_err(), "{text}");
         }
         assert!(is_open("udp://0.0.0.0:8125") && is_open("tcp://[::]:80") && is_open("udp://10.0.0.7:1"));
-        assert!(!is_open("udp://127.0.0.1:8125") && !is_open("unixgram:///x") && !is_open("tcp://[::1]:1"));
+        assert!(
+            !is_open("udp://127.0.0.1:8125")
+                && !is_open("udp://[::1]:8125")
+                && !is_open("unixgram:///x")
+                && !is_open("tcp://[::1]:1")
+        );
     }
 }

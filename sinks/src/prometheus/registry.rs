@@ -1,6 +1,7 @@
 //! What is exposed: families of one type each, with their series.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use weir_core::sketch;
@@ -82,7 +83,7 @@ pub struct Histogram {
 impl Histogram {
     /// Bounds that values have come near, with how many were at or below each.
     pub fn cumulative(&self) -> Vec<(f64, u64)> {
-        let bounds = bounds();
+        let bounds = &*BOUNDS;
         let (Some(first), Some(last)) = (self.buckets.keys().next(), self.buckets.keys().next_back()) else {
             return Vec::new();
         };
@@ -95,10 +96,11 @@ impl Histogram {
     }
 }
 
-fn bounds() -> Vec<f64> {
+/// Read from text, so that each is the number that a person writes.
+static BOUNDS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let scaled = |power: i32| MANTISSAS.map(|mantissa| format!("{mantissa}e{power}").parse().unwrap_or(mantissa));
     std::iter::once(0.0).chain(POWERS.flat_map(scaled)).collect()
-}
+});
 
 #[derive(Clone, Debug)]
 pub enum State {
@@ -125,7 +127,6 @@ pub struct Registry {
     stale: i64,
     series: usize,
     series_max: usize,
-    bounds: Vec<f64>,
     /// Names of samples that are taken, each with its family.
     exposed: BTreeMap<String, String>,
     /// When what is stale was last taken out.
@@ -151,7 +152,6 @@ impl Registry {
             stale,
             series: 0,
             series_max,
-            bounds: bounds(),
             exposed: BTreeMap::new(),
             looked_at: i64::MIN,
         }
@@ -213,7 +213,7 @@ impl Registry {
                     let value = sketch::value((*key).clamp(-32_767, 32_767) as i16);
                     // A bin around a bound counts as below it: values are round numbers more often than not.
                     let lowest = value - value.abs() * BIN_HALF;
-                    let bucket = self.bounds.partition_point(|bound| *bound < lowest);
+                    let bucket = BOUNDS.partition_point(|bound| *bound < lowest);
                     *histogram.buckets.entry(bucket).or_default() += n;
                 }
             }

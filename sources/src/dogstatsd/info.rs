@@ -32,10 +32,7 @@ impl Info {
             let by = crate::net::holder::holder("tcp", socket)
                 .filter(|_| error.kind() == std::io::ErrorKind::AddrInUse)
                 .map_or(String::new(), |by| format!(", by {by}"));
-            let why = match error.kind() {
-                std::io::ErrorKind::AddrInUse => format!("it is in use{by}"),
-                _ => error.to_string(),
-            };
+            let why = server::reason(&error) + &by;
             Fault::environment(format!("cannot listen on `{address}` for `/info`: {why}"))
                 .help("stop who holds it, or write another address in `info:`, or `info: none`")
         })?;

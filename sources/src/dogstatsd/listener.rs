@@ -1,12 +1,11 @@
-//! The sockets of one source: bound before start, read by one task, a batch of datagrams at a time.
+//! The sockets of one source: bound before start ([`bind`]), read by one task, a batch of datagrams at a time.
+
+mod bind;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,14 +15,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::Interest;
 use tokio::net;
 use weir_core::{Fault, SourceCx};
-use weir_spec::units;
 
 use super::decode::Payload;
 use super::origin::Origins;
 use super::rows::Sender;
-use crate::net::address::Address;
 use crate::net::datagrams::{self, DATAGRAMS_MAX, Datagrams};
-use crate::net::holder::holder;
+use bind::{Bound, SocketFile, bind_datagrams, bind_stream};
+pub use bind::{Listeners, Setup};
 
 /// How long a socket that was read empty is left alone: what comes meanwhile is read with one call.
 const PACE: Duration = Duration::from_millis(10);
@@ -39,145 +37,10 @@ const CALLS_MAX: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection may stand still inside a frame.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// As the Agent sets it: everybody may write, nobody else may read.
-const SOCKET_MODE: u32 = 0o722;
 /// The length before each frame of a stream, little-endian.
 const FRAME_HEAD_BYTES: usize = 4;
 
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// For each UDP address.
-    pub sockets: usize,
-    pub receive_buffer_bytes: usize,
-    /// What the kernel gave the socket with the smallest one.
-    pub granted_bytes: usize,
-    pub message_bytes_max: usize,
-    /// For each unix stream.
-    pub connections_max: usize,
-}
-
-/// A socket's file: taken away at the end, if it is still ours.
-struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl SocketFile {
-    /// What stands at a path that we have just bound.
-    fn of(path: &Path) -> io::Result<SocketFile> {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-        let meta = std::fs::symlink_metadata(path)?;
-        Ok(SocketFile { path: path.to_path_buf(), device: meta.dev(), inode: meta.ino() })
-    }
-
-    fn is_ours(&self) -> bool {
-        let ours = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == (self.device, self.inode);
-        std::fs::symlink_metadata(&self.path).is_ok_and(ours)
-    }
-
-    fn is_gone(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.is_ours() {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-enum Bound {
-    Udp(Vec<std::net::UdpSocket>, SocketAddr),
-    Unixgram(UnixDatagram, SocketFile),
-    Unixstream(UnixListener, SocketFile),
-}
-
-/// Sockets that are bound and not yet read.
-pub struct Listeners {
-    bound: Vec<Bound>,
-    setup: Setup,
-    /// What a user should know of them.
-    warnings: Vec<String>,
-}
-
 impl Listeners {
-    /// Binds every address, or none; the fault says what is in the way.
-    pub fn bind(addresses: &[Address], setup: Setup) -> Result<Listeners, Fault> {
-        let mut listeners = Listeners { bound: Vec::new(), setup, warnings: Vec::new() };
-        for address in addresses {
-            let bound = match address {
-                Address::Udp(socket) => listeners.udp(*socket)?,
-                Address::Unixgram(path) => {
-                    let (socket, file) = unix(path, address, UnixDatagram::bind)?;
-                    socket.set_nonblocking(true).map_err(|error| fault(address, &error))?;
-                    datagrams::pass_credentials(&socket).map_err(|error| fault(address, &error))?;
-                    listeners.buffer(&socket, address);
-                    Bound::Unixgram(socket, file)
-                }
-                Address::Unixstream(path) => {
-                    let (socket, file) = unix(path, address, UnixListener::bind)?;
-                    socket.set_nonblocking(true).map_err(|error| fault(address, &error))?;
-                    Bound::Unixstream(socket, file)
-                }
-            };
-            listeners.bound.push(bound);
-        }
-        Ok(listeners)
-    }
-
-    fn udp(&mut self, address: SocketAddr) -> Result<Bound, Fault> {
-        let shown = Address::Udp(address);
-        let in_use = |error: io::Error| {
-            let by = holder("udp", address).filter(|_| error.kind() == io::ErrorKind::AddrInUse);
-            let fault = fault(&shown, &error);
-            match by {
-                Some(by) => Fault { message: format!("{}, by {by}", fault.message), ..fault },
-                None => fault,
-            }
-        };
-        let mut sockets = Vec::new();
-        let mut address = address;
-        for _ in 0..self.setup.sockets {
-            let socket = match self.setup.sockets {
-                1 => std::net::UdpSocket::bind(address),
-                _ => datagrams::udp_reusing_port(address),
-            };
-            let socket = socket.map_err(in_use)?;
-            socket.set_nonblocking(true).map_err(|error| fault(&shown, &error))?;
-            // The first one of port 0 finds the port for all.
-            address = socket.local_addr().map_err(|error| fault(&shown, &error))?;
-            self.buffer(&socket, &shown);
-            sockets.push(socket);
-        }
-        Ok(Bound::Udp(sockets, address))
-    }
-
-    /// Sets the receive buffer and says where the kernel grants less.
-    fn buffer(&mut self, socket: &impl AsRawFd, address: &Address) {
-        let wanted = self.setup.receive_buffer_bytes;
-        let granted = datagrams::set_receive_buffer(socket, wanted).unwrap_or(0);
-        self.setup.granted_bytes = self.setup.granted_bytes.min(granted);
-        // The kernel counts its own overhead in, and doubles what is asked for to make room for it.
-        if granted < wanted.saturating_mul(2) {
-            let (got, asked) = (units::size(granted as i64 / 2), units::size(wanted as i64));
-            self.warnings.push(format!(
-                "`{address}` has a receive buffer of {got}, not of the {asked} asked for: bursts may be dropped; \
-                 `sysctl -w net.core.rmem_max={wanted}` allows it"
-            ));
-        }
-    }
-
-    /// The port of the first UDP address.
-    pub fn udp_port(&self) -> Option<u16> {
-        self.bound.iter().find_map(|bound| match bound {
-            Bound::Udp(_, address) => Some(address.port()),
-            _ => None,
-        })
-    }
-
     /// Begins to listen; needs the runtime.
     pub fn listen(self) -> Result<Listening, Fault> {
         let unregistered = |error: io::Error| Fault::environment(format!("cannot watch a socket: {error}"));
@@ -212,53 +75,6 @@ impl Listeners {
             }
         }
         Ok(listening)
-    }
-}
-
-fn fault(address: &Address, error: &io::Error) -> Fault {
-    let fault = Fault::environment(match error.kind() {
-        io::ErrorKind::AddrInUse => format!("cannot listen on `{address}`: it is in use"),
-        io::ErrorKind::AddrNotAvailable => format!("cannot listen on `{address}`: this host has no such address"),
-        io::ErrorKind::PermissionDenied => format!("cannot listen on `{address}`: this user may not"),
-        io::ErrorKind::NotFound => format!("cannot listen on `{address}`: its directory does not exist"),
-        _ => format!("cannot listen on `{address}`: {error}"),
-    });
-    match (error.kind(), address) {
-        (io::ErrorKind::AddrInUse, _) => fault.help("stop who holds it, or write another address in `listen:`"),
-        (io::ErrorKind::NotFound, Address::Unixgram(path) | Address::Unixstream(path)) => {
-            let directory = path.parent().unwrap_or(path).display();
-            fault.help(format!("create it: `mkdir -p {directory}`"))
-        }
-        _ => fault,
-    }
-}
-
-/// Binds a socket to a file: one that nobody listens on any more is replaced, what is no socket is not.
-fn unix<S>(path: &Path, address: &Address, bind: fn(PathBuf) -> io::Result<S>) -> Result<(S, SocketFile), Fault> {
-    if let Ok(meta) = std::fs::symlink_metadata(path) {
-        if !meta.file_type().is_socket() {
-            let fault = Fault::environment(format!("cannot listen on `{address}`: a file that is no socket is there"));
-            return Err(fault.help("move it away, or write another path in `listen:`"));
-        }
-        if is_listened_on(path) {
-            return Err(fault(address, &io::ErrorKind::AddrInUse.into()));
-        }
-        std::fs::remove_file(path).map_err(|error| fault(address, &error))?;
-    }
-    make_directory(path);
-    let socket = bind(path.to_path_buf()).map_err(|error| fault(address, &error))?;
-    let file = SocketFile::of(path).map_err(|error| fault(address, &error))?;
-    Ok((socket, file))
-}
-
-/// Whether somebody still has the socket of that file open.
-fn is_listened_on(path: &Path) -> bool {
-    let datagram = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
-    match datagram {
-        Ok(()) => true,
-        // A socket of another type: somebody may listen there.
-        Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => UnixStream::connect(path).is_ok(),
-        Err(_) => false,
     }
 }
 
@@ -441,7 +257,7 @@ impl Listening {
             (What::Accepted(accepted), _) => Some(self.accepted(at, accepted, cx)),
             (What::Stalled, _) => None,
             (What::Rest, _) => {
-                self.give(at, cx, take);
+                self.give(take);
                 return;
             }
             (What::Readable, Some(Socket::Datagrams { .. })) => Some(self.datagrams(at, cx, take)),
@@ -472,7 +288,7 @@ impl Listening {
             };
             cx.note("datagrams", received as u64);
             self.rest = Some((at, 0));
-            if !self.give(at, cx, take) {
+            if !self.give(take) {
                 return Duration::ZERO;
             }
             taken += received;
@@ -490,8 +306,8 @@ impl Listening {
     }
 
     /// Gives what was received, until there is no more room; whether there still is some.
-    fn give(&mut self, at: usize, _: &mut SourceCx, take: &mut Take) -> bool {
-        let Some((_, from)) = self.rest.take() else { return true };
+    fn give(&mut self, take: &mut Take) -> bool {
+        let Some((at, from)) = self.rest.take() else { return true };
         let path = match self.sockets.get(&at) {
             Some(Socket::Datagrams { file: Some(file), .. }) => Some(file.path.display().to_string()),
             _ => None,
@@ -583,7 +399,11 @@ impl Listening {
         Some(Duration::ZERO)
     }
 
+    /// Ends a connection; other sockets stay.
     fn close(&mut self, at: usize, cx: &mut SourceCx) {
+        if !matches!(self.sockets.get(&at), Some(Socket::Connection(_))) {
+            return;
+        }
         let Some(Socket::Connection(connection)) = self.sockets.remove(&at) else { return };
         if !connection.partial.is_empty() {
             cx.reject("cut_off", 1);
@@ -626,10 +446,10 @@ impl Listening {
     /// connected keep the old ones, which are read as before.
     fn bind_again(&mut self, cx: &mut SourceCx) {
         for (path, is_stream) in std::mem::take(&mut self.unbound) {
-            make_directory(&path);
             let bound = match is_stream {
-                false => bind_datagrams(&path, &self.setup).map(|(socket, file)| Socket::datagrams(socket, Some(file))),
-                true => bind_listener(&path).map(|(socket, file)| Socket::listener(socket, file)),
+                false => self.datagrams_again(&path),
+                true => bind_stream(&path)
+                    .and_then(|(socket, file)| Ok(Socket::listener(net::UnixListener::from_std(socket)?, file))),
             };
             match bound {
                 Ok(socket) => {
@@ -642,6 +462,12 @@ impl Listening {
                 }
             }
         }
+    }
+
+    fn datagrams_again(&self, path: &Path) -> io::Result<Socket> {
+        let (socket, file) = bind_datagrams(path)?;
+        datagrams::set_receive_buffer(&socket, self.setup.receive_buffer_bytes)?;
+        Ok(Socket::datagrams(Datagram::Unix(net::UnixDatagram::from_std(socket)?), Some(file)))
     }
 
     /// Takes in the connections that wait to be.
@@ -664,9 +490,7 @@ impl Listening {
 
     /// Reads what is still there, without waiting, as far as there is room; whether there is more.
     pub fn drain(&mut self, cx: &mut SourceCx, take: &mut Take) -> bool {
-        if let Some((at, _)) = self.rest
-            && !self.give(at, cx, take)
-        {
+        if !self.give(take) {
             return true;
         }
         let sockets: Vec<usize> = self.sockets.keys().copied().collect();
@@ -699,35 +523,6 @@ impl Listening {
     /// Ends every connection; what is left of a frame is counted.
     pub fn close_all(&mut self, cx: &mut SourceCx) {
         let sockets: Vec<usize> = self.sockets.keys().copied().collect();
-        sockets.into_iter().for_each(|at| self.close_connection(at, cx));
+        sockets.into_iter().for_each(|at| self.close(at, cx));
     }
-
-    fn close_connection(&mut self, at: usize, cx: &mut SourceCx) {
-        if matches!(self.sockets.get(&at), Some(Socket::Connection(_))) {
-            self.close(at, cx);
-        }
-    }
-}
-
-/// The Agent's package makes its directory, weir has none that would.
-fn make_directory(path: &Path) {
-    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-        let _ = std::fs::create_dir(directory);
-    }
-}
-
-fn bind_datagrams(path: &Path, setup: &Setup) -> io::Result<(Datagram, SocketFile)> {
-    let socket = UnixDatagram::bind(path)?;
-    socket.set_nonblocking(true)?;
-    datagrams::pass_credentials(&socket)?;
-    datagrams::set_receive_buffer(&socket, setup.receive_buffer_bytes)?;
-    let file = SocketFile::of(path)?;
-    Ok((Datagram::Unix(net::UnixDatagram::from_std(socket)?), file))
-}
-
-fn bind_listener(path: &Path) -> io::Result<(net::UnixListener, SocketFile)> {
-    let socket = UnixListener::bind(path)?;
-    socket.set_nonblocking(true)?;
-    let file = SocketFile::of(path)?;
-    Ok((net::UnixListener::from_std(socket)?, file))
 }

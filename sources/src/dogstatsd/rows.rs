@@ -5,13 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
-use arrow_array::{
-    ArrayRef, DictionaryArray, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array,
-};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 use weir_core::build::{Numbers, TagSets, Texts, Words, lists, valid};
-use weir_core::columns::{absent, arrow_schema, record};
+use weir_core::columns::{absent, arrow_schema, dictionary, record};
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::{check, event, metric};
 use weir_spec::{Field, Schema};
@@ -25,11 +23,6 @@ pub struct Sender {
     pub pid: Option<i64>,
     pub container: Option<Arc<str>>,
     pub pod: Option<Arc<str>>,
-}
-
-/// The same as a string. What is UTF-8, as nearly everything is, is looked at once and not copied.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Text as it is; what is no UTF-8 in it is replaced.
@@ -168,7 +161,7 @@ impl Common {
         let magic = self.tags.push(tags, around.tags, origin.cardinality, around.is_utf8);
         let mut pod = None;
         if magic.is_any {
-            let text = |range: &Range<usize>| text(&tags.unwrap_or_default()[range.clone()]);
+            let text = |range: &Range<usize>| String::from_utf8_lossy(&tags.unwrap_or_default()[range.clone()]);
             pod = magic.pod.as_ref().map(|range| text(range).into_owned());
             if let Some(range) = magic.host.as_ref().filter(|_| host.is_none()) {
                 self.host.set(row, &text(range));
@@ -178,7 +171,7 @@ impl Common {
             }
         }
         if let Some(host) = host {
-            self.host.set(row, &text(host));
+            self.host.set(row, &String::from_utf8_lossy(host));
         }
         self.origin(row, origin, around.sender, pod);
     }
@@ -238,9 +231,14 @@ fn pod_of(external: &str) -> Option<&str> {
     external.split(',').find_map(|part| part.strip_prefix("pu-")).filter(|uid| !uid.is_empty())
 }
 
-fn batch(schema: &Schema, rows: usize, mut column: impl FnMut(&Field) -> Option<ArrayRef>) -> RecordBatch {
-    let columns = schema.fields.iter().map(|field| column(field).unwrap_or_else(|| absent(field.repr, rows)));
-    record(&arrow_schema(schema), columns.collect(), rows)
+/// Rows of the columns that all kinds have, and of `own` by their names.
+fn batch(schema: &Schema, mut common: Common, mut own: impl FnMut(&str) -> Option<ArrayRef>) -> RecordBatch {
+    let rows = common.time.len();
+    let mut column = |field: &Field| {
+        let column = common.column(field).or_else(|| own(&field.name));
+        column.unwrap_or_else(|| absent(field.repr, rows))
+    };
+    record(&arrow_schema(schema), schema.fields.iter().map(&mut column).collect(), rows)
 }
 
 /// Metrics, collected column by column.
@@ -304,12 +302,9 @@ impl Metrics {
     pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
         let next = Metrics::like(self);
         let mut all = std::mem::replace(self, next);
-        let rows = all.len();
-        batch(schema, rows, |field| {
-            if let Some(column) = all.common.column(field) {
-                return Some(column);
-            }
-            Some(match field.name.as_str() {
+        let common = std::mem::take(&mut all.common);
+        batch(schema, common, |name| {
+            Some(match name {
                 name if name == metric::NAME.name => Arc::new(std::mem::take(&mut all.names).finish()) as ArrayRef,
                 name if name == metric::KIND.name => Arc::new(UInt8Array::from(all.kinds.clone())),
                 name if name == metric::VALUES.name => {
@@ -334,11 +329,7 @@ impl Metrics {
 fn units(kinds: &[u8]) -> ArrayRef {
     let nulls = valid(kinds.len(), |row| kinds[row] == metric_kind::TIMING);
     let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(vec![0; kinds.len()]), nulls);
-    match DictionaryArray::try_new(keys, Arc::new(StringArray::from_iter_values(["millisecond"]))) {
-        Ok(array) => Arc::new(array),
-        // The one key is that of the one word.
-        Err(error) => unreachable!("units: {error}"),
-    }
+    dictionary(keys, Arc::new(StringArray::from_iter_values(["millisecond"])))
 }
 
 /// `\n` in two bytes is a line feed, in the title and in the text.
@@ -398,11 +389,9 @@ impl Events {
     pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
         let mut all = std::mem::take(self);
         let rows = all.len();
-        batch(schema, rows, |field| {
-            if let Some(column) = all.common.column(field) {
-                return Some(column);
-            }
-            Some(match field.name.as_str() {
+        let common = std::mem::take(&mut all.common);
+        batch(schema, common, |name| {
+            Some(match name {
                 name if name == event::TITLE.name => Arc::new(std::mem::take(&mut all.titles).finish()) as ArrayRef,
                 name if name == event::TEXT.name => Arc::new(std::mem::take(&mut all.texts).finish()),
                 name if name == event::PRIORITY_.name => Arc::new(UInt8Array::from(all.priorities.clone())),
@@ -451,12 +440,9 @@ impl Checks {
 
     pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
         let mut all = std::mem::take(self);
-        let rows = all.len();
-        batch(schema, rows, |field| {
-            if let Some(column) = all.common.column(field) {
-                return Some(column);
-            }
-            Some(match field.name.as_str() {
+        let common = std::mem::take(&mut all.common);
+        batch(schema, common, |name| {
+            Some(match name {
                 name if name == check::NAME.name => Arc::new(std::mem::take(&mut all.names).finish()) as ArrayRef,
                 name if name == check::STATUS_.name => Arc::new(UInt8Array::from(all.statuses.clone())),
                 name if name == check::MESSAGE.name => Arc::new(std::mem::take(&mut all.messages).finish()),

@@ -28,11 +28,6 @@ impl Address {
             other => Err(format!("there is no `{other}://` here: it is one of udp, unixgram and unixstream")),
         }
     }
-
-    /// Whether others than this host may reach it.
-    pub fn is_open(&self) -> bool {
-        matches!(self, Address::Udp(address) if !address.ip().to_canonical().is_loopback())
-    }
 }
 
 fn socket(text: &str) -> Result<SocketAddr, String> {
@@ -68,8 +63,6 @@ mod tests {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Address::parse("udp://localhost:1").unwrap().to_string(), "udp://127.0.0.1:1");
-        assert!(Address::parse("udp://0.0.0.0:8125").unwrap().is_open());
-        assert!(!Address::parse("udp://[::1]:8125").unwrap().is_open());
         for text in [
             "127.0.0.1:8125",
             "udp://:8125",

@@ -1,0 +1,96 @@
+//! The columns of metrics that make an aggregate, and what a row's context is of.
+
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use weir_core::build::TagView;
+use weir_core::columns::get;
+use weir_spec::kinds::enums::metric_kind;
+use weir_spec::kinds::metric as kind;
+
+/// The columns of metrics that make an aggregate.
+pub struct Metrics<'a> {
+    pub names: &'a StringArray,
+    pub kinds: &'a [u8],
+    values: Option<(&'a ListArray, &'a Float64Array)>,
+    members: Option<(&'a ListArray, &'a StringArray)>,
+    rates: Option<&'a Float64Array>,
+    /// Absent if no row has a time of its own.
+    stamped: Option<&'a Int64Array>,
+    pub hosts: Option<&'a DictionaryArray<Int32Type>>,
+    pub units: Option<&'a DictionaryArray<Int32Type>>,
+    pub tags: Option<TagView<'a>>,
+}
+
+impl<'a> Metrics<'a> {
+    pub fn new(rows: &'a RecordBatch) -> Option<Metrics<'a>> {
+        let kinds = get(rows, kind::KIND)?;
+        let names = get(rows, kind::NAME)?;
+        if kinds.null_count() > 0 || names.null_count() > 0 {
+            return None;
+        }
+        let values = get(rows, kind::VALUES).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
+        let members = get(rows, kind::MEMBERS).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
+        let rates = get(rows, kind::SAMPLE_RATE);
+        let stamped = get(rows, kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
+        let tags = get(rows, kind::TAGS).and_then(TagView::new);
+        let hosts = get(rows, kind::HOST).filter(|hosts| hosts.null_count() < hosts.len());
+        let units = get(rows, kind::UNIT);
+        Some(Metrics { names, kinds: kinds.values(), values, members, rates, stamped, hosts, units, tags })
+    }
+
+    /// The time of its own that a row has.
+    pub fn stamp(&self, row: usize) -> Option<i64> {
+        self.stamped.filter(|stamped| !stamped.is_null(row)).map(|stamped| stamped.value(row))
+    }
+
+    /// What a row's context is of.
+    pub fn context_kind(&self, row: usize) -> u8 {
+        context_kind(self.kinds[row], self.stamp(row).is_some())
+    }
+
+    /// The tags of a row, by the number of its set.
+    pub fn set(&self, row: usize) -> Option<(&TagView<'a>, usize)> {
+        let tags = self.tags.as_ref()?;
+        Some((tags, tags.set(row)?))
+    }
+
+    /// The numbers of a row.
+    pub fn values(&self, row: usize) -> &'a [f64] {
+        let Some((lists, values)) = self.values.filter(|(lists, _)| !lists.is_null(row)) else { return &[] };
+        let offsets = lists.value_offsets();
+        &values.values()[offsets[row] as usize..offsets[row + 1] as usize]
+    }
+
+    /// The members of a set that a row has.
+    pub fn members(&self, row: usize) -> impl Iterator<Item = &'a str> + use<'a> {
+        let held = self.members.filter(|(lists, _)| !lists.is_null(row));
+        let range = held.map_or(0..0, |(lists, _)| {
+            let offsets = lists.value_offsets();
+            offsets[row] as usize..offsets[row + 1] as usize
+        });
+        range.filter_map(move |at| held.map(|(_, members)| members.value(at)))
+    }
+
+    pub fn rate(&self, row: usize) -> f64 {
+        self.rates.filter(|rates| !rates.is_null(row)).map_or(1.0, |rates| rates.value(row))
+    }
+}
+
+/// Set in the kind of contexts whose points have times of their own: they are never zero of themselves.
+pub const STAMPED: u8 = 0x80;
+
+/// What a row's context is of: a relative gauge is a gauge, a timing a histogram in milliseconds.
+fn context_kind(kind: u8, is_stamped: bool) -> u8 {
+    let kind = match kind {
+        metric_kind::GAUGE_DELTA => metric_kind::GAUGE,
+        metric_kind::TIMING => metric_kind::HISTOGRAM,
+        kind => kind,
+    };
+    if is_stamped { kind | STAMPED } else { kind }
+}
+
+/// What tells contexts of one name and tags apart: a distribution is a series beside the others, which
+/// would all be points of the same one.
+pub fn class(kind: u8) -> u8 {
+    kind & STAMPED | u8::from(kind & !STAMPED == metric_kind::DISTRIBUTION)
+}
