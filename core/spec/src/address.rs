@@ -14,8 +14,9 @@ pub fn socket(text: &str) -> Result<SocketAddr, String> {
 /// Whether others than this host may reach a listener: `udp://0.0.0.0:8125`, `tcp://10.0.0.1:80`.
 pub fn is_open(listener: &str) -> bool {
     let address = listener.split_once("://").filter(|(scheme, _)| matches!(*scheme, "udp" | "tcp"));
-    let ip = address.and_then(|(_, rest)| socket(rest).ok()).map(|address| address.ip().to_canonical());
-    ip.is_some_and(|ip| !ip.is_loopback())
+    let Some((_, rest)) = address else { return false };
+    // `*` is every address of the host.
+    rest.starts_with("*:") || socket(rest).is_ok_and(|address| !address.ip().to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -30,7 +31,12 @@ mod tests {
         for text in ["80", "host:80", "127.0.0.1", "127.0.0.1:99999", ""] {
             assert!(socket(text).is_err(), "{text}");
         }
-        assert!(is_open("udp://0.0.0.0:8125") && is_open("tcp://[::]:80") && is_open("udp://10.0.0.7:1"));
+        assert!(
+            is_open("udp://0.0.0.0:8125")
+                && is_open("tcp://[::]:80")
+                && is_open("udp://*:8125")
+                && is_open("udp://10.0.0.7:1")
+        );
         assert!(
             !is_open("udp://127.0.0.1:8125")
                 && !is_open("udp://[::1]:8125")

@@ -164,6 +164,10 @@ impl Registry {
             Measure::Last(_) => Type::Gauge,
             Measure::Sketch { .. } => Type::Histogram,
         };
+        // Before its name is taken: what is not exposed must not keep others from it.
+        if matches!(point.value, Measure::Added(more) if !(more >= 0.0 && more.is_finite())) {
+            return false;
+        }
         let mut name = names::metric(&point.name);
         if let Some(unit) = &point.unit
             && !name.ends_with(unit.as_str())
@@ -181,9 +185,6 @@ impl Registry {
             }
             let own = samples(&name, ty).into_iter().map(|sample| (sample, name.clone()));
             self.exposed.extend(own);
-        }
-        if matches!(point.value, Measure::Added(more) if !(more >= 0.0 && more.is_finite())) {
-            return false;
         }
         let family = self.families.entry(name).or_insert_with(|| Family {
             ty,
@@ -232,5 +233,22 @@ impl Registry {
         self.exposed.retain(|_, name| self.families.contains_key(name));
         self.looked_at = now;
         self.series = self.families.values().map(|family| family.series.len()).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_point_does_not_take_its_name() {
+        let mut registry = Registry::new(1_000, 10);
+        let point = |value: f64| {
+            let row = format!(r#"{{"name":"jobs","kind":"rate","interval":10,"value":{value}}}"#);
+            Point::read(row.as_bytes()).unwrap()
+        };
+        assert!(!registry.put(&point(-0.5), 0));
+        assert!(registry.put(&point(0.5), 0));
+        assert_eq!(registry.families.len(), 1);
     }
 }
