@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, DictionaryArray, Int64Array, ListArray, PrimitiveArray, StringArray, UInt8Array};
+use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray, UInt8Array};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use weir_spec::schema::Repr;
 
-use crate::columns::{WordBuilder, absent, dictionary};
+use crate::columns::{WordBuilder, absent};
 
 /// A column of strings, one after the other. What is pushed is UTF-8.
 #[derive(Default)]
@@ -35,6 +34,12 @@ impl Texts {
 
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// What was pushed as that one.
+    pub fn get(&self, at: usize) -> &[u8] {
+        let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.bytes[from..self.ends[at] as usize]
     }
 
     pub fn push(&mut self, text: &[u8]) {
@@ -70,7 +75,7 @@ pub fn valid(rows: usize, is_valid: impl FnMut(usize) -> bool) -> Option<NullBuf
 }
 
 /// Offsets of Arrow, from where each element ends.
-fn offsets(mut ends: Vec<i32>) -> OffsetBuffer<i32> {
+pub(crate) fn offsets(mut ends: Vec<i32>) -> OffsetBuffer<i32> {
     ends.insert(0, 0);
     OffsetBuffer::new(ScalarBuffer::from(ends))
 }
@@ -89,15 +94,15 @@ pub struct Words {
 }
 
 impl Words {
-    /// Gives a row its word. Rows come in order.
-    pub fn set(&mut self, row: usize, word: &str) {
+    /// Gives a row its word, which is UTF-8. Rows come in order.
+    pub fn set(&mut self, row: usize, word: &[u8]) {
         self.fill(row);
-        self.builder.push(Some(word));
+        self.builder.push_bytes(word);
         self.rows += 1;
     }
 
     fn fill(&mut self, to: usize) {
-        (self.rows..to).for_each(|_| self.builder.push(None));
+        (self.rows..to).for_each(|_| self.builder.push_absent());
         self.rows = self.rows.max(to);
     }
 
@@ -156,95 +161,6 @@ impl Numbers {
     }
 }
 
-/// A column of tag sets: each set is ended once, and given to as many rows as have it.
-#[derive(Default)]
-pub struct TagSets {
-    keys: Vec<i32>,
-    tags: Texts,
-    /// Where each set ends among the tags.
-    ends: Vec<i32>,
-}
-
-impl TagSets {
-    /// Room for as much as another has.
-    pub fn like(other: &TagSets) -> TagSets {
-        TagSets {
-            keys: Vec::with_capacity(other.keys.len()),
-            tags: Texts::like(&other.tags),
-            ends: Vec::with_capacity(other.ends.len() + 1),
-        }
-    }
-
-    /// Adds a tag to the set that is being built.
-    pub fn tag(&mut self, tag: &[u8]) {
-        self.tags.push(tag);
-    }
-
-    /// Ends a set.
-    pub fn end_set(&mut self) {
-        self.ends.push(self.tags.len() as i32);
-    }
-
-    /// Whether a set was ended.
-    pub fn has_set(&self) -> bool {
-        !self.ends.is_empty()
-    }
-
-    /// Gives a row the set that was ended last.
-    pub fn row(&mut self) {
-        self.keys.push(self.ends.len() as i32 - 1);
-    }
-
-    pub fn finish(self) -> ArrayRef {
-        let item = Arc::new(Field::new("item", DataType::Utf8, true));
-        let sets = ListArray::new(item, offsets(self.ends), Arc::new(self.tags.finish()), None);
-        let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), None);
-        dictionary(keys, Arc::new(sets))
-    }
-}
-
-/// A view of a column of tag sets.
-pub struct TagView<'a> {
-    keys: &'a PrimitiveArray<Int32Type>,
-    sets: &'a ListArray,
-    tags: &'a StringArray,
-}
-
-impl<'a> TagView<'a> {
-    pub fn new(column: &'a DictionaryArray<Int32Type>) -> Option<TagView<'a>> {
-        let sets: &ListArray = column.values().as_any().downcast_ref()?;
-        let tags: &StringArray = sets.values().as_any().downcast_ref()?;
-        Some(TagView { keys: column.keys(), sets, tags })
-    }
-
-    /// Which set a row has; absent for none.
-    pub fn set(&self, row: usize) -> Option<usize> {
-        (!self.keys.is_null(row)).then(|| self.keys.value(row) as usize)
-    }
-
-    /// How many sets there are.
-    pub fn sets(&self) -> usize {
-        self.sets.len()
-    }
-
-    /// The tags of a set.
-    pub fn tags(&self, set: usize) -> impl Iterator<Item = &'a str> + use<'a> {
-        let offsets = self.sets.value_offsets();
-        let (from, to) = (offsets[set] as usize, offsets[set + 1] as usize);
-        let tags = self.tags;
-        (from..to).map(move |at| tags.value(at))
-    }
-
-    /// The bytes of a set's tags, one after the other, and where each ends.
-    pub fn bytes(&self, set: usize) -> (&'a [u8], &'a [i32]) {
-        let sets = self.sets.value_offsets();
-        let (from, to) = (sets[set] as usize, sets[set + 1] as usize);
-        let ends = &self.tags.value_offsets()[from..=to];
-        let bytes = &self.tags.value_data()[ends[0] as usize..ends[ends.len() - 1] as usize];
-        (bytes, ends)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,19 +180,5 @@ mod tests {
         let numbers = numbers.finish(4);
         let numbers: &Int64Array = numbers.as_any().downcast_ref().unwrap();
         assert_eq!(numbers.iter().collect::<Vec<_>>(), [None, None, Some(8), None]);
-
-        let mut sets = TagSets::default();
-        sets.tag(b"a:1");
-        sets.tag(b"b:2");
-        sets.end_set();
-        sets.row();
-        sets.row();
-        sets.end_set();
-        sets.row();
-        let sets = sets.finish();
-        let view = TagView::new(sets.as_any().downcast_ref().unwrap()).unwrap();
-        let tags = |row| view.tags(view.set(row).unwrap()).collect::<Vec<_>>();
-        assert_eq!((tags(0), tags(1), tags(2)), (vec!["a:1", "b:2"], vec!["a:1", "b:2"], vec![]));
-        assert_eq!(view.bytes(0), (&b"a:1b:2"[..], &[0, 3, 6][..]));
     }
 }

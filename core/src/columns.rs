@@ -1,17 +1,22 @@
 //! Arrow columns of declared and computed types: how they are held, typed access, building.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
-    PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
-    new_null_array,
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
+    ListArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StructArray, UInt8Array, UInt16Array,
+    UInt32Array, new_null_array,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Fields, SchemaRef};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use weir_spec::kind::{Key, repr};
 use weir_spec::schema::{Repr, Schema};
+
+use crate::build::Texts;
 
 /// How Arrow holds a column of that representation.
 pub fn data_type(repr: Repr) -> DataType {
@@ -30,7 +35,7 @@ pub fn data_type(repr: Repr) -> DataType {
         Repr::IntList => list(DataType::Int64),
         Repr::FloatList => list(DataType::Float64),
         Repr::IpList => list(DataType::FixedSizeBinary(16)),
-        Repr::Tags => DataType::Dictionary(Box::new(DataType::Int32), Box::new(list(DataType::Utf8))),
+        Repr::Tags => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Binary)),
         Repr::Sketch => DataType::Struct(crate::sketch::fields()),
     }
 }
@@ -110,37 +115,56 @@ pub fn dictionary(keys: PrimitiveArray<Int32Type>, values: ArrayRef) -> ArrayRef
 #[derive(Default)]
 pub struct WordBuilder {
     keys: Vec<i32>,
+    /// Empty as long as every row has a word.
     valid: Vec<bool>,
-    words: Vec<Arc<str>>,
-    index: std::collections::HashMap<Arc<str>, i32, foldhash::fast::RandomState>,
+    words: Texts,
+    index: HashTable<i32>,
+    hasher: foldhash::fast::RandomState,
 }
 
 impl WordBuilder {
     pub fn push(&mut self, word: Option<&str>) {
-        let Some(word) = word else {
-            self.keys.push(0);
-            self.valid.push(false);
-            return;
-        };
-        let key = match self.index.get(word) {
-            Some(key) => *key,
-            None => {
-                let key = self.words.len() as i32;
-                let word: Arc<str> = word.into();
-                self.words.push(word.clone());
-                self.index.insert(word, key);
+        match word {
+            Some(word) => self.push_bytes(word.as_bytes()),
+            None => self.push_absent(),
+        }
+    }
+
+    /// What is pushed is UTF-8.
+    pub fn push_bytes(&mut self, word: &[u8]) {
+        let WordBuilder { words, index, hasher, .. } = self;
+        let entry = index.entry(
+            hasher.hash_one(word),
+            |key| words.get(*key as usize) == word,
+            |key| hasher.hash_one(words.get(*key as usize)),
+        );
+        let key = match entry {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let key = words.len() as i32;
+                vacant.insert(key);
+                words.push(word);
                 key
             }
         };
         self.keys.push(key);
-        self.valid.push(true);
+        if !self.valid.is_empty() {
+            self.valid.push(true);
+        }
+    }
+
+    pub fn push_absent(&mut self) {
+        if self.valid.is_empty() {
+            self.valid.resize(self.keys.len(), true);
+        }
+        self.keys.push(0);
+        self.valid.push(false);
     }
 
     pub fn finish(self) -> ArrayRef {
         let nulls = crate::build::valid(self.valid.len(), |row| self.valid[row]);
         let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
-        let words = StringArray::from_iter_values(self.words.iter().map(|w| w.as_ref()));
-        dictionary(keys, Arc::new(words))
+        dictionary(keys, Arc::new(self.words.finish()))
     }
 }
 
@@ -165,6 +189,10 @@ fn array_bytes(array: &dyn Array) -> usize {
     let any = array.as_any();
     let values = match array.data_type() {
         DataType::Utf8 => any.downcast_ref::<StringArray>().map(|a| {
+            let offsets = a.value_offsets();
+            (offsets[rows] - offsets[0]) as usize + rows * 4
+        }),
+        DataType::Binary => any.downcast_ref::<BinaryArray>().map(|a| {
             let offsets = a.value_offsets();
             (offsets[rows] - offsets[0]) as usize + rows * 4
         }),

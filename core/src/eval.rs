@@ -17,7 +17,7 @@ use arrow_arith::boolean::{and_kleene, not, or_kleene};
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::types::{Int32Type, UInt8Type, UInt16Type, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
     PrimitiveArray, RecordBatch, StringArray, UInt8Array,
 };
 use arrow_buffer::BooleanBuffer;
@@ -208,12 +208,10 @@ pub(crate) fn literal(value: &Value, ty: &Type) -> ArrayRef {
 /// The values of one key in a column of tag sets, worked out once a distinct set.
 fn tag(tags: &ArrayRef, key: &str) -> ArrayRef {
     let tags = cast::<DictionaryArray<Int32Type>>(tags);
-    let sets = cast::<ListArray>(tags.values());
+    let sets = cast::<BinaryArray>(tags.values());
     let mut values = ListBuilder::new(StringBuilder::new());
     for set in 0..sets.len() {
-        let entries = sets.value(set);
-        let entries = cast::<StringArray>(&entries).iter().flatten();
-        let found = entries.filter_map(|e| e.strip_prefix(key)?.strip_prefix(':'));
+        let found = crate::tags::each(sets.value(set)).filter_map(|e| e.strip_prefix(key)?.strip_prefix(':'));
         let mut any = false;
         for value in found {
             values.values().append_value(value);

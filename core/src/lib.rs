@@ -3,7 +3,7 @@
 //! Reading order, from data to graph:
 //!
 //! - [`time`], [`clock`]: event time, and the only clock there is;
-//! - [`columns`], [`build`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
+//! - [`columns`], [`build`], [`tags`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
 //! - [`ledger`], [`edge`], [`out`]: counting, bounded queues, and the verbs by which a batch leaves;
 //! - [`component`]: what a source, a transform and a sink are;
 //! - [`eval`], [`sketch`], [`distinct`]: running expressions, and mergeable state;
@@ -34,6 +34,7 @@ pub mod sketch;
 pub mod split;
 pub mod stop;
 pub mod sync;
+pub mod tags;
 pub mod task;
 pub mod text_pattern;
 pub mod time;

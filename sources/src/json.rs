@@ -1,16 +1,16 @@
 //! JSON values as columns of a declared schema.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder};
-use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, UInt8Array,
-    UInt16Array, UInt32Array,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, UInt8Array, UInt16Array, UInt32Array,
 };
 use serde_json::Value as Json;
 use weir_core::columns::{WordBuilder, absent, ips};
+use weir_core::tags::TagSets;
 use weir_spec::schema::Repr;
 use weir_spec::types::{Type, Unit};
 use weir_spec::value::ip_bytes;
@@ -220,22 +220,25 @@ fn text_lists(cells: &[Cell]) -> ListArray {
 
 /// Each distinct set once.
 fn tag_sets(cells: &[Cell]) -> ArrayRef {
-    let mut sets: Vec<Cell> = Vec::new();
-    let keys: Int32Array = cells
-        .iter()
-        .map(|cell| match cell {
-            Cell::Absent => None,
-            set => Some(sets.iter().position(|s| s == set).unwrap_or_else(|| {
-                sets.push(set.clone());
-                sets.len() - 1
-            }) as i32),
-        })
-        .collect();
-    match DictionaryArray::<Int32Type>::try_new(keys, Arc::new(text_lists(&sets))) {
-        Ok(array) => Arc::new(array),
-        // Every key is the position of a set.
-        Err(error) => unreachable!("tags: {error}"),
+    let mut known: HashMap<Vec<&str>, i32> = HashMap::new();
+    let mut sets = TagSets::default();
+    for cell in cells {
+        if *cell == Cell::Absent {
+            sets.row_absent();
+            continue;
+        }
+        let set = items(cell).iter().filter_map(|item| match item {
+            Cell::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        let set = set.collect();
+        let number = *known.entry(set).or_insert_with_key(|set| {
+            set.iter().for_each(|tag| sets.tag(tag.as_bytes()));
+            sets.end_set()
+        });
+        sets.row(number);
     }
+    sets.finish()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
-//! Reading order: [`metrics`] (what comes in), [`context`] (what tells series apart), [`bucket`] (what is kept of an interval),
-//! [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count).
+//! Reading order: [`metrics`] (what comes in), [`hash`], [`aliases`], [`context`] (what tells series apart),
+//! [`bucket`] (what is kept of an interval), [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count).
 
+mod aliases;
 mod bucket;
 mod context;
 mod emit;
 mod filter;
+mod hash;
 mod metrics;
 mod numerics;
 
@@ -16,10 +18,10 @@ use std::sync::Arc;
 use arrow_array::{Array, BooleanArray, StringArray};
 use arrow_buffer::ScalarBuffer;
 use weir_core::batch::{Batch, mask};
-use weir_core::build::TagView;
 use weir_core::columns::get;
 use weir_core::eval::text::word;
 use weir_core::ledger::Counts;
+use weir_core::tags::{END, TagView};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
 use weir_spec::kinds::enums::metric_kind;
@@ -30,12 +32,15 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::{ComponentSpec, Shape, Stream};
 
 use bucket::{Bucket, SLOT_BYTES};
-use context::{CONTEXT_BYTES, Contexts, Found, Hash, Id, Parts};
+use context::{CONTEXT_BYTES, Contexts, Found, Id, Parts};
 use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
+use hash::Hash;
 use metrics::{Metrics, STAMPED, class};
 use numerics::{Aggregate, Sample};
 
+/// Rows whose memory is fetched at once.
+const REACH_ROWS: usize = 256;
 /// A context without a value for so long is forgotten; a counter only after it has been zero for long.
 const EXPIRY: i64 = 20_000_000_000;
 /// Text of a context that is reckoned with: a name and its tags.
@@ -308,7 +313,7 @@ impl Aggregation {
         self.sets.resize(metrics.tags.as_ref().map_or(0, TagView::sets), None);
         let hashing = &self.contexts.hashing;
         let no_host = Hash { high: 0, low: 0 };
-        let no_tags = hashing.tags(&[], &[0]);
+        let no_tags = hashing.bytes(&[]);
         let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
         let named: Vec<Hash> =
             named.into_iter().flatten().map(|host| hashing.bytes(host.unwrap_or("").as_bytes())).collect();
@@ -317,18 +322,18 @@ impl Aggregation {
             let name = hashing.bytes(metrics.names.value(row).as_bytes());
             let host = metrics.hosts.filter(|hosts| !hosts.is_null(row));
             let host = host.map_or(no_host, |hosts| named[hosts.keys().value(row) as usize]);
-            let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
-                *self.sets[set].get_or_insert_with(|| {
-                    let (bytes, ends) = tags.bytes(set);
-                    hashing.tags(bytes, ends)
-                })
-            });
+            let tags = metrics
+                .set(row)
+                .map_or(no_tags, |(tags, set)| *self.sets[set].get_or_insert_with(|| hashing.bytes(tags.bytes(set))));
             let kind = metrics.context_kind(row);
             hashes.push((hashing.join(class(kind), name, host, tags), host));
         }
         self.ids.clear();
         let mut spans = Span::default();
-        for (row, (hash, host)) in hashes.into_iter().enumerate() {
+        for (row, (hash, host)) in hashes.iter().copied().enumerate() {
+            if row % REACH_ROWS == 0 {
+                self.contexts.reach_for(hashes[row..].iter().take(REACH_ROWS).map(|(hash, _)| *hash));
+            }
             let bucket = spans.number(times[row], self.interval);
             let found = match self.contexts.find(hash, bucket) {
                 Found::Context(id, kind) => Some((id, kind)),
@@ -360,19 +365,10 @@ impl Aggregation {
         }
         tags.sort_unstable();
         tags.dedup();
-        let mut ends = vec![0];
-        ends.extend(tags.iter().scan(0, |end, tag| {
-            *end += tag.len() as i32;
-            Some(*end)
-        }));
+        let set: Vec<u8> = tags.iter().flat_map(|tag| tag.bytes().chain([END])).collect();
         let hashing = &self.contexts.hashing;
         let kind = metrics.context_kind(row);
-        let canonical = hashing.join(
-            class(kind),
-            hashing.bytes(name.as_bytes()),
-            host,
-            hashing.tags(tags.concat().as_bytes(), &ends),
-        );
+        let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), host, hashing.bytes(&set));
         let host = metrics.hosts.and_then(|hosts| word(hosts, row));
         let unit = metrics.units.and_then(|units| word(units, row));
         self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags })
@@ -383,7 +379,8 @@ impl Aggregation {
         let numbers = self.contexts.numbers();
         let mut current: Option<(i64, Bucket)> = None;
         let mut spans = Span::default();
-        let mut bytes: usize = self.buckets.values().map(Bucket::bytes).sum();
+        // Of the samples in the current bucket.
+        let mut bytes_max = 0;
         for row in 0..times.len() {
             if self.verdicts[row] != Verdict::Taken {
                 continue;
@@ -399,14 +396,16 @@ impl Aggregation {
                 }
                 let mut bucket = self.buckets.remove(&start).unwrap_or_else(|| Bucket::new(start));
                 bucket.reserve(numbers);
+                let others: usize = self.buckets.values().map(Bucket::bytes).sum();
+                bytes_max = self.samples_bytes_max.saturating_sub(others);
                 current = Some((start, bucket));
             }
             let Some((_, bucket)) = &mut current else { continue };
-            let room = self.samples_bytes_max.saturating_sub(bytes);
-            let before = bucket.bytes();
+            if row % REACH_ROWS == 0 {
+                bucket.reach_for(self.ids[row..].iter().take(REACH_ROWS));
+            }
             self.verdicts[row] =
-                fold(bucket, metrics, row, (self.ids[row], times[row]), room, &self.contexts, &self.counts);
-            bytes += bucket.bytes() - before;
+                fold(bucket, metrics, row, (self.ids[row], times[row]), bytes_max, &self.contexts, &self.counts);
             let is_gauge = matches!(metrics.kinds[row], metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
             if is_gauge
                 && self.verdicts[row] == Verdict::Taken
@@ -511,7 +510,7 @@ fn fold(
     metrics: &Metrics,
     row: usize,
     (id, time): (Id, i64),
-    room: usize,
+    bytes_max: usize,
     contexts: &Contexts,
     counts: &Counts,
 ) -> Verdict {
@@ -519,7 +518,7 @@ fn fold(
     if kind == metric_kind::SET {
         let mut any = false;
         for member in metrics.members(row) {
-            if room < bucket::MEMBER_BYTES {
+            if bucket.bytes() + bucket::MEMBER_BYTES > bytes_max {
                 return Verdict::Dropped("samples_full");
             }
             bucket.member(id, time, contexts.hashing.bytes(member.as_bytes()).high);
@@ -535,7 +534,7 @@ fn fold(
     }
     let values = metrics.values(row);
     let is_sampled = matches!(kind, metric_kind::HISTOGRAM | metric_kind::TIMING | metric_kind::DISTRIBUTION);
-    if is_sampled && room < values.len() * bucket::SAMPLE_BYTES {
+    if is_sampled && bucket.bytes() + values.len() * bucket::SAMPLE_BYTES > bytes_max {
         return Verdict::Dropped("samples_full");
     }
     let mut taken = 0;
@@ -555,6 +554,8 @@ fn fold(
     if taken == 0 {
         return Verdict::Dropped("not_finite");
     }
-    counts.add_noted("values_not_finite", (values.len() - taken) as u64);
+    if taken < values.len() {
+        counts.add_noted("values_not_finite", (values.len() - taken) as u64);
+    }
     Verdict::Taken
 }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, ListArray, StringArray};
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, ListArray};
 use weir_spec::types::Type;
 
 use super::{booleans, cast, text};
+use crate::tags::{self, TagSets};
 
 /// Whether a list has a value at all, or this one.
 pub(super) fn any(lists: &ArrayRef, value: Option<&ArrayRef>, ty: &Type) -> ArrayRef {
@@ -27,12 +27,8 @@ pub(super) fn any(lists: &ArrayRef, value: Option<&ArrayRef>, ty: &Type) -> Arra
 
 /// The entries of each distinct set of a tag column.
 fn sets(tags: &DictionaryArray<Int32Type>) -> Vec<Vec<String>> {
-    let lists = cast::<ListArray>(tags.values());
-    let entries = |at: usize| {
-        let list = lists.value(at);
-        cast::<StringArray>(&list).iter().flatten().map(str::to_string).collect()
-    };
-    (0..lists.len()).map(entries).collect()
+    let sets = cast::<BinaryArray>(tags.values());
+    (0..sets.len()).map(|at| tags::each(sets.value(at)).map(str::to_string).collect()).collect()
 }
 
 fn value_of<'a>(entry: &'a str, key: &str) -> Option<&'a str> {
@@ -86,19 +82,17 @@ fn left(set: &[String], key: &str) -> impl Iterator<Item = String> {
 /// A tag column, each distinct set once.
 fn build(rows: impl Iterator<Item = Option<Vec<String>>>) -> ArrayRef {
     let mut known: HashMap<Vec<String>, i32> = HashMap::new();
-    let mut lists = ListBuilder::new(StringBuilder::new());
-    let mut key = |set: Vec<String>| {
-        let next = known.len() as i32;
-        *known.entry(set).or_insert_with_key(|set| {
-            set.iter().for_each(|entry| lists.values().append_value(entry));
-            lists.append(true);
-            next
-        })
-    };
-    let keys: Int32Array = rows.map(|set| set.map(&mut key)).collect();
-    match DictionaryArray::<Int32Type>::try_new(keys, Arc::new(lists.finish())) {
-        Ok(array) => Arc::new(array),
-        // Every key is the position of a set.
-        Err(error) => unreachable!("tags: {error}"),
+    let mut sets = TagSets::default();
+    for row in rows {
+        let Some(set) = row else {
+            sets.row_absent();
+            continue;
+        };
+        let set = *known.entry(set).or_insert_with_key(|set| {
+            set.iter().for_each(|entry| sets.tag(entry.as_bytes()));
+            sets.end_set()
+        });
+        sets.row(set);
     }
+    sets.finish()
 }

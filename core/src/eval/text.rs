@@ -2,13 +2,15 @@
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray, UInt8Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, ListArray, StringArray,
+    UInt8Array,
 };
 use weir_spec::types::{Type, Unit};
 use weir_spec::{units, value};
 
 use super::{cast, ips};
 use crate::columns::addresses;
+use crate::tags;
 
 /// A column of any type as strings, absent staying absent; several values joined by commas.
 pub fn strings(array: &ArrayRef, ty: &Type) -> StringArray {
@@ -22,6 +24,9 @@ pub fn text(array: &ArrayRef, ty: &Type, i: usize) -> Option<String> {
     }
     if let Some(words) = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
         return text(words.values(), ty, words.keys().value(i) as usize);
+    }
+    if let Some(sets) = array.as_any().downcast_ref::<BinaryArray>() {
+        return Some(tags::each(sets.value(i)).collect::<Vec<_>>().join(","));
     }
     if let Some(lists) = array.as_any().downcast_ref::<ListArray>() {
         let values = lists.value(i);

@@ -3,10 +3,10 @@
 use arrow_array::{Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt8Array};
 use bytes::{BufMut, BytesMut};
 use prost::encoding::{double, int32, int64, sint32, string, uint32};
-use weir_core::build::TagView;
 use weir_core::columns::get;
 use weir_core::eval::text::word;
 use weir_core::sketch;
+use weir_core::tags::TagView;
 use weir_spec::kinds::enums::{ALERT_TYPE, PRIORITY, series_kind};
 use weir_spec::kinds::{check, event, series};
 

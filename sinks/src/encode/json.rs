@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, ListArray, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, ListArray, RecordBatch, StringArray,
+    StructArray,
 };
 use bytes::{BufMut, BytesMut};
 use weir_core::component::{Encoded, Encoder, Route};
 use weir_core::eval::text::{int, text};
+use weir_core::tags;
 use weir_spec::types::{Type, Unit};
 use weir_spec::{Schema, units};
 
@@ -100,6 +102,10 @@ fn value(array: &ArrayRef, ty: &Type, row: usize, into: &mut BytesMut) -> bool {
     if let Some(words) = any.downcast_ref::<DictionaryArray<Int32Type>>() {
         return value(words.values(), ty, words.keys().value(row) as usize, into);
     }
+    if let Some(sets) = any.downcast_ref::<BinaryArray>() {
+        tag_set(sets.value(row), into);
+        return true;
+    }
     if let Some(lists) = any.downcast_ref::<ListArray>() {
         list(&lists.value(row), ty.element(), into);
         return true;
@@ -128,8 +134,18 @@ fn value(array: &ArrayRef, ty: &Type, row: usize, into: &mut BytesMut) -> bool {
     true
 }
 
+fn tag_set(set: &[u8], into: &mut BytesMut) {
+    into.put_u8(b'[');
+    for (at, tag) in tags::each(set).enumerate() {
+        if at > 0 {
+            into.put_u8(b',');
+        }
+        string(tag, into);
+    }
+    into.put_u8(b']');
+}
+
 fn list(values: &ArrayRef, ty: &Type, into: &mut BytesMut) {
-    let ty = if *ty == Type::Tags { &Type::Str } else { ty };
     into.put_u8(b'[');
     let mut first = true;
     for at in 0..values.len() {

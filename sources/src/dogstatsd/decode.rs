@@ -5,6 +5,7 @@ use weir_core::batch::BATCH_ROWS;
 
 use super::message::{self, Message, Refused, UNTERMINATED};
 use super::rows::{Around, Checks, Events, Metrics, Sender};
+use super::scan::find;
 use super::{DogstatsdOptions, etsy};
 use crate::rejected::{Bad, REJECTED_ROWS};
 
@@ -92,14 +93,15 @@ impl Decoder {
 
     /// Reads every line of a payload. One that is bad takes no other down.
     pub fn payload(&mut self, payload: &Payload, now: Time) {
-        let is_utf8 = std::str::from_utf8(payload.bytes).is_ok();
+        // Whether it is ASCII, as nearly always, is told in a fifth of the time.
+        let is_utf8 = payload.bytes.is_ascii() || std::str::from_utf8(payload.bytes).is_ok();
         // What is missing of a datagram is at least a line, even where the cut is just behind one.
         if payload.is_truncated && payload.bytes.ends_with(b"\n") {
             self.truncated += 1;
         }
         let mut rest = payload.bytes;
         while !rest.is_empty() {
-            let (line, is_last) = match memchr::memchr(b'\n', rest) {
+            let (line, is_last) = match find(b'\n', rest) {
                 Some(at) => {
                     let line = &rest[..at];
                     rest = &rest[at + 1..];

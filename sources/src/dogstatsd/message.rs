@@ -126,7 +126,8 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
 pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
     let (head, rest) = cut(line);
     let Some(rest) = rest else { return Err(NO_TYPE) };
-    let Some(colon) = find(b':', head) else { return Err(NO_VALUE) };
+    // In the whole line, which is long enough to be looked through quickly.
+    let Some(colon) = find(b':', line).filter(|at| *at < head.len()) else { return Err(NO_VALUE) };
     let (name, values) = (&head[..colon], &head[colon + 1..]);
     if name.is_empty() {
         return Err(EMPTY_NAME);
@@ -193,6 +194,10 @@ pub fn cardinality(word: &[u8]) -> Option<u8> {
 
 /// Numbers with colons between them, appended; what is empty between two colons is left out.
 pub fn values(text: &[u8], into: &mut Vec<f64>) -> Result<(), Refused> {
+    if let Some(value) = float(text) {
+        into.push(value);
+        return Ok(());
+    }
     let before = into.len();
     for value in text.split(|b| *b == b':').filter(|v| !v.is_empty()) {
         let Some(value) = float(value) else {

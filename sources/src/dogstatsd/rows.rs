@@ -8,14 +8,15 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
-use weir_core::build::{Numbers, TagSets, Texts, Words, lists, valid};
+use weir_core::build::{Numbers, Texts, Words, lists, valid};
 use weir_core::columns::{absent, arrow_schema, dictionary, record};
+use weir_core::tags::TagSets;
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::{check, event, metric};
 use weir_spec::{Field, Schema};
 
 use super::message::{self, Check, Event, Metric, Origin, Refused};
-use super::scan::find;
+use super::scan::{find, starts};
 
 /// What is known of a sender beside what it says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,11 +41,11 @@ fn utf8(text: &[u8], is_utf8: bool) -> Cow<'_, [u8]> {
 #[derive(Default)]
 struct Tags {
     sets: TagSets,
-    /// The last set as it was sent, and what was consumed of it.
-    last: Vec<u8>,
-    /// Whether its message said a cardinality of its own.
-    has_cardinality: bool,
-    magic: Magic,
+    /// The set that was built last, if nothing in it was meant for the receiver, and whether its message said
+    /// a cardinality.
+    last: Option<(i32, bool)>,
+    /// The same as it was sent.
+    sent: Vec<u8>,
 }
 
 /// What tags say that is not a tag. Text is told by where it stands among the tags.
@@ -53,70 +54,74 @@ struct Magic {
     host: Option<Range<usize>>,
     pod: Option<Range<usize>>,
     cardinality: Option<u8>,
-    is_any: bool,
 }
 
 impl Tags {
-    /// Adds a row's tags: those of its message and those that every message gets. `cardinality` is what
-    /// the message says in a field of its own; then the tag of that name is a tag like others.
-    fn push(&mut self, sent: Option<&[u8]>, always: &[String], cardinality: Option<u8>, is_utf8: bool) -> &Magic {
-        let sent = sent.unwrap_or_default();
-        let is_same = sent == self.last && cardinality.is_some() == self.has_cardinality;
-        let repeats = self.sets.has_set() && is_same && !self.magic.is_any;
-        self.has_cardinality = cardinality.is_some();
-        if !repeats {
-            self.set(sent, always, cardinality, is_utf8);
+    /// Adds a row's tags: those of its message, joined by commas, and those that every message gets.
+    /// `cardinality` is what the message says in a field of its own; then the tag of that name is a tag like
+    /// others.
+    fn push(&mut self, sent: &[u8], always: &[String], cardinality: Option<u8>) -> Option<Magic> {
+        let has_cardinality = cardinality.is_some();
+        if let Some((last, _)) = self.last.filter(|(_, had)| *had == has_cardinality && sent == self.sent) {
+            self.sets.row(last);
+            return None;
         }
-        self.sets.row();
-        &self.magic
+        let magic = self.set(sent, cardinality);
+        always.iter().for_each(|tag| self.sets.tag(tag.as_bytes()));
+        let set = self.sets.end_set();
+        self.sets.row(set);
+        // What was meant for the receiver is in no set, and has to be found again.
+        self.last = magic.is_none().then_some((set, has_cardinality));
+        if magic.is_none() {
+            self.sent.clear();
+            self.sent.extend_from_slice(sent);
+        }
+        magic
     }
 
-    fn set(&mut self, sent: &[u8], always: &[String], cardinality: Option<u8>, is_utf8: bool) {
-        self.last.clear();
-        self.last.extend_from_slice(sent);
-        self.magic = Magic::default();
-        if !sent.is_empty() {
-            let mut start = 0;
-            loop {
-                let end = find(b',', &sent[start..]).map_or(sent.len(), |at| start + at);
-                let tag = &sent[start..end];
-                let may_be_magic = matches!(tag.first(), Some(b'h' | b'd'));
-                if !(may_be_magic && self.magic.take(tag, start, cardinality)) {
-                    self.sets.tag(&utf8(tag, is_utf8));
-                }
-                if end == sent.len() {
-                    break;
-                }
-                start = end + 1;
+    /// Adds the tags that are sent; says what was meant for the receiver, if anything was.
+    fn set(&mut self, sent: &[u8], cardinality: Option<u8>) -> Option<Magic> {
+        let mut magic: Option<Magic> = None;
+        let mut rest = 0;
+        starts(b',', [b'h', b'd'], sent, |from| {
+            let tag = &sent[from..];
+            let tag = &tag[..find(b',', tag).unwrap_or(tag.len())];
+            if !is_magic(tag, cardinality) {
+                return;
             }
+            if from > rest {
+                self.sets.joined(&sent[rest..from - 1]);
+            }
+            magic.get_or_insert_default().take(tag, from);
+            rest = from + tag.len() + 1;
+        });
+        if rest < sent.len() || (rest == sent.len() && rest > 0) {
+            self.sets.joined(&sent[rest..]);
         }
-        always.iter().for_each(|tag| self.sets.tag(tag.as_bytes()));
-        self.sets.end_set();
+        magic
     }
 }
 
+/// Whether a tag is meant for the receiver.
+fn is_magic(tag: &[u8], cardinality: Option<u8>) -> bool {
+    let internal = |rest: &[u8]| {
+        let names = [b"entity_id:".as_slice(), b"jmx_check_name:"];
+        names.iter().any(|name| rest.starts_with(name)) || (rest.starts_with(b"card:") && cardinality.is_none())
+    };
+    tag.starts_with(b"host:") || tag.strip_prefix(b"dd.internal.").is_some_and(internal)
+}
+
 impl Magic {
-    /// Whether a tag, which begins at `start`, was meant for the receiver.
-    fn take(&mut self, tag: &[u8], start: usize, cardinality: Option<u8>) -> bool {
+    /// Takes in such a tag, which begins at `start`.
+    fn take(&mut self, tag: &[u8], start: usize) {
         let behind = |prefix: usize| Some(start + prefix..start + tag.len());
-        let is_taken = if tag.starts_with(b"host:") {
+        if tag.starts_with(b"host:") {
             self.host = behind(5);
-            true
-        } else if let Some(rest) = tag.strip_prefix(b"dd.internal.") {
-            if rest.starts_with(b"entity_id:") {
-                self.pod = behind(22);
-                true
-            } else if let Some(word) = rest.strip_prefix(b"card:").filter(|_| cardinality.is_none()) {
-                self.cardinality = message::cardinality(word);
-                true
-            } else {
-                rest.starts_with(b"jmx_check_name:")
-            }
-        } else {
-            false
-        };
-        self.is_any |= is_taken;
-        is_taken
+        } else if tag.starts_with(b"dd.internal.entity_id:") {
+            self.pod = behind(22);
+        } else if let Some(word) = tag.strip_prefix(b"dd.internal.card:") {
+            self.cardinality = message::cardinality(word);
+        }
     }
 }
 
@@ -158,20 +163,20 @@ impl Common {
         if let Some(seconds) = timestamp {
             self.timestamp.set(row, seconds * 1_000_000_000);
         }
-        let magic = self.tags.push(tags, around.tags, origin.cardinality, around.is_utf8);
+        let tags = utf8(tags.unwrap_or_default(), around.is_utf8);
         let mut pod = None;
-        if magic.is_any {
-            let text = |range: &Range<usize>| String::from_utf8_lossy(&tags.unwrap_or_default()[range.clone()]);
-            pod = magic.pod.as_ref().map(|range| text(range).into_owned());
-            if let Some(range) = magic.host.as_ref().filter(|_| host.is_none()) {
-                self.host.set(row, &text(range));
+        if let Some(magic) = self.tags.push(&tags, around.tags, origin.cardinality) {
+            let text = |range: Range<usize>| &tags[range];
+            pod = magic.pod.map(|range| String::from_utf8_lossy(text(range)).into_owned());
+            if let Some(range) = magic.host.filter(|_| host.is_none()) {
+                self.host.set(row, text(range));
             }
             if let Some(word) = magic.cardinality {
                 self.cardinality.set(row, word.into());
             }
         }
         if let Some(host) = host {
-            self.host.set(row, &String::from_utf8_lossy(host));
+            self.host.set(row, &utf8(host, around.is_utf8));
         }
         self.origin(row, origin, around.sender, pod);
     }
@@ -183,15 +188,15 @@ impl Common {
         // The kernel's word goes before the client's.
         let said = origin.local.and_then(container_of);
         if let Some(container) = sender.container.as_deref().or(said.as_deref()) {
-            self.container.set(row, container);
+            self.container.set(row, container.as_bytes());
         }
         if let Some(external) = origin.external {
             let text = String::from_utf8_lossy(external);
             pod = pod.or_else(|| pod_of(&text).map(str::to_string));
-            self.external.set(row, &text);
+            self.external.set(row, text.as_bytes());
         }
         if let Some(pod) = pod.as_deref().or(sender.pod.as_deref()) {
-            self.pod.set(row, pod);
+            self.pod.set(row, pod.as_bytes());
         }
         if let Some(word) = origin.cardinality {
             self.cardinality.set(row, word.into());
@@ -377,7 +382,7 @@ impl Events {
             None => self.aggregation_keys.push_absent(),
         }
         if let Some(source) = event.source_type {
-            self.source_types.set(row, &String::from_utf8_lossy(source));
+            self.source_types.set(row, &utf8(source, around.is_utf8));
         }
         self.common.push(around, &event.origin, event.timestamp, event.host, event.tags);
     }

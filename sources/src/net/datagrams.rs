@@ -12,6 +12,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Datagrams taken with one call.
 pub const DATAGRAMS_MAX: usize = 64;
+/// Between the buffers: they are powers of two apart otherwise, and would all lie in the same few sets of
+/// the cache.
+const STAGGER_BYTES: usize = 24 * 64;
 /// Room for one message's credentials and time.
 const CONTROL_BYTES: usize = 128;
 /// Where `SO_MEMINFO` has the number of packets dropped (`SK_MEMINFO_DROPS` of `linux/sock_diag.h`).
@@ -21,6 +24,8 @@ const MEMINFO_DROPS: usize = 8;
 pub struct Datagrams {
     bytes: Vec<u8>,
     message_bytes_max: usize,
+    /// From where one message begins to where the next one does.
+    stride: usize,
     names: Vec<libc::sockaddr_in6>,
     controls: Vec<[u64; CONTROL_BYTES / 8]>,
     parts: Vec<libc::iovec>,
@@ -49,9 +54,11 @@ impl Datagrams {
     pub fn new(message_bytes_max: usize) -> Datagrams {
         // SAFETY: all of these are plain C structures, of which zeros are a valid value.
         let (name, part, head) = unsafe { (zeroed(), zeroed::<libc::iovec>(), zeroed::<libc::mmsghdr>()) };
+        let stride = message_bytes_max + STAGGER_BYTES;
         Datagrams {
-            bytes: vec![0; message_bytes_max * DATAGRAMS_MAX],
+            bytes: vec![0; stride * DATAGRAMS_MAX],
             message_bytes_max,
+            stride,
             names: vec![name; DATAGRAMS_MAX],
             controls: vec![[0; CONTROL_BYTES / 8]; DATAGRAMS_MAX],
             parts: vec![part; DATAGRAMS_MAX],
@@ -64,7 +71,7 @@ impl Datagrams {
     pub fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
         self.received = 0;
         for at in 0..DATAGRAMS_MAX {
-            let from = at * self.message_bytes_max;
+            let from = at * self.stride;
             self.parts[at] =
                 libc::iovec { iov_base: self.bytes[from..].as_mut_ptr().cast(), iov_len: self.message_bytes_max };
             let head = &mut self.heads[at];
@@ -108,7 +115,7 @@ impl Datagrams {
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.received).map(|at| {
             let head = &self.heads[at];
-            let from = at * self.message_bytes_max;
+            let from = at * self.stride;
             let length = (head.msg_len as usize).min(self.message_bytes_max);
             let (pid, sent) = credentials(&head.msg_hdr);
             Datagram {

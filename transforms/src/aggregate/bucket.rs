@@ -62,6 +62,13 @@ impl Bucket {
         }
     }
 
+    /// Has what these contexts have fetched from memory, all at once.
+    pub fn reach_for<'a>(&self, ids: impl Iterator<Item = &'a Id>) {
+        let seen = ids.fold(0, |all, id| all ^ self.slots[*id as usize].seen);
+        // What is read for nothing would not be read at all.
+        std::hint::black_box(seen);
+    }
+
     fn at(&mut self, id: Id, time: i64) -> &mut f64 {
         let slot = &mut self.slots[id as usize];
         slot.seen = slot.seen.max(time);

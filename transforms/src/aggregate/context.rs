@@ -5,99 +5,16 @@
 //! new is looked at once: its tags are put in order, and it becomes another name of the context that it
 //! belongs to.
 
-use std::hash::BuildHasher;
-
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+
+use super::aliases::{ALIAS_BYTES, Alias, Aliases};
+use super::hash::{Hash, Hashing};
 
 /// A context's number.
 pub type Id = u32;
 
-/// Both halves are of seeds of their own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hash {
-    pub high: u64,
-    pub low: u64,
-}
-
-/// What rows are hashed with: secrets of this run, because local clients may be hostile.
-pub struct Hashing {
-    high: [u64; 2],
-    low: [u64; 2],
-    lengths: u64,
-}
-
-impl Default for Hashing {
-    fn default() -> Self {
-        let random = foldhash::fast::RandomState::default();
-        let secret = |n: u64| random.hash_one(n) | 1;
-        Hashing { high: [secret(0), secret(1)], low: [secret(2), secret(3)], lengths: secret(4) }
-    }
-}
-
-impl Hashing {
-    /// Of some bytes, both halves in one pass: each takes in every byte, crosswise and under secrets of
-    /// its own.
-    pub fn bytes(&self, bytes: &[u8]) -> Hash {
-        let length = (bytes.len() as u64).wrapping_mul(ODD);
-        let (mut high, mut low) = (self.high[0] ^ length, self.low[0] ^ length.rotate_left(32));
-        let mut take = |a: u64, b: u64| {
-            (high, low) = (mix(high ^ a, self.high[1] ^ b), mix(low ^ b, self.low[1] ^ a));
-        };
-        let (chunks, rest) = bytes.as_chunks::<8>();
-        let mut pairs = chunks.chunks_exact(2);
-        for pair in &mut pairs {
-            take(u64::from_le_bytes(pair[0]), u64::from_le_bytes(pair[1]));
-        }
-        let first = pairs.remainder().first().map_or(0, |chunk| u64::from_le_bytes(*chunk));
-        // Eight bytes that end where the text ends hold what is left of it; shorter text is put together.
-        let last = match bytes.last_chunk::<8>() {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        take(first ^ self.lengths, last);
-        Hash { high, low }
-    }
-
-    /// Of a set of tags: its bytes, one after the other, and where each tag ends.
-    pub fn tags(&self, bytes: &[u8], ends: &[i32]) -> Hash {
-        let base = ends.first().copied().unwrap_or(0);
-        let mix = |sum: u64, end: &i32| (sum ^ (end - base) as u64).wrapping_mul(self.lengths).rotate_left(29);
-        let lengths = ends.iter().fold(ends.len() as u64, mix);
-        let hash = self.bytes(bytes);
-        Hash { high: hash.high ^ lengths, low: hash.low ^ lengths.rotate_left(32) }
-    }
-
-    /// Of all that makes a context.
-    pub fn join(&self, kind: u8, name: Hash, host: Hash, tags: Hash) -> Hash {
-        let with = |name: u64, host: u64, tags: u64| {
-            mix(mix(name ^ self.lengths, tags.rotate_left(32) ^ ODD) ^ host, u64::from(kind) ^ self.lengths)
-        };
-        Hash { high: with(name.high, host.high, tags.high), low: with(name.low, host.low, tags.low) }
-    }
-}
-
-/// An odd number without a pattern: the golden ratio's fraction.
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Both halves of a product, so that every bit of both has its part.
-fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product as u64) ^ (product >> 64) as u64
-}
-
-/// One hash of a context.
-struct Alias {
-    hash: Hash,
-    /// The number, and above it in [`KIND_SHIFT`] its kind: looking the context up would cost a miss.
-    id: Id,
-    /// The bucket in which it was last used, by its number; [`CANONICAL`] for the hash of the tags in
-    /// order, which stays as long as its context.
-    used: u32,
-}
-
-const CANONICAL: u32 = u32::MAX;
-/// Contexts are numbered in 28 bits; what they are of is in the four above, a stamped one by the highest.
+/// Contexts are numbered in 28 bits; what they are of is in the four above, a stamped one by the highest:
+/// looking the context up would cost a miss.
 const KIND_SHIFT: u32 = 28;
 const NUMBERS: u32 = (1 << KIND_SHIFT) - 1;
 
@@ -193,7 +110,10 @@ impl Context {
 
 /// All contexts that are alive.
 pub struct Contexts {
-    aliases: HashTable<Alias>,
+    aliases: Aliases,
+    /// The hash of each context's tags in order, which stays as long as the context. Apart from the others,
+    /// because rows hardly ever ask for it.
+    canonical: HashTable<(Hash, Id)>,
     /// What is beyond is put in order anew each time.
     aliases_max: usize,
     contexts: Vec<Option<Context>>,
@@ -213,7 +133,7 @@ pub struct Contexts {
 const ALIASES_EACH: usize = 2;
 /// Bytes of a context beside its text: its own fields, the allocator's, its time and its hashes.
 pub const CONTEXT_BYTES: usize =
-    size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + ALIASES_EACH * size_of::<Alias>() * 8 / 7;
+    size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + size_of::<(Hash, Id)>() * 8 / 7 + ALIASES_EACH * ALIAS_BYTES;
 
 /// What came of looking for a hash.
 pub enum Found {
@@ -225,7 +145,8 @@ pub enum Found {
 impl Contexts {
     pub fn new(max: usize) -> Contexts {
         Contexts {
-            aliases: HashTable::new(),
+            aliases: Aliases::new(),
+            canonical: HashTable::new(),
             aliases_max: max.saturating_mul(ALIASES_EACH),
             contexts: Vec::new(),
             seen: Vec::new(),
@@ -268,15 +189,18 @@ impl Contexts {
         self.gauges[id as usize] = value;
     }
 
+    /// Has what is looked for next fetched from memory.
+    pub fn reach_for(&self, hashes: impl Iterator<Item = Hash>) {
+        self.aliases.reach_for(hashes);
+    }
+
     /// The context that a hash was found to belong to.
     #[inline]
     pub fn find(&mut self, hash: Hash, bucket: u32) -> Found {
-        match self.aliases.find_mut(hash.high, |alias| alias.hash == hash) {
+        match self.aliases.find(hash) {
             Some(alias) => {
-                if alias.used != CANONICAL {
-                    alias.used = bucket;
-                }
-                let (id, kind) = unpack(alias.id);
+                alias.used = bucket;
+                let (id, kind) = unpack(alias.of);
                 Found::Context(id, kind)
             }
             None => Found::Unknown,
@@ -286,18 +210,19 @@ impl Contexts {
     /// The context of a hash that is new; absent if there is no room for another. `canonical` is the hash
     /// of the same tags in order.
     pub fn add(&mut self, hash: Hash, canonical: Hash, (time, bucket): (i64, u32), parts: &Parts) -> Option<(Id, u8)> {
-        let (id, kind) = match self.find(canonical, bucket) {
-            Found::Context(id, kind) => (id, kind),
-            Found::Unknown => {
-                let id = self.create(time, parts)?;
-                self.name(canonical, (id, parts.kind), CANONICAL);
-                (id, parts.kind)
+        let known = self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| *packed);
+        let packed = match known {
+            Some(packed) => packed,
+            None => {
+                let packed = pack(self.create(time, parts)?, parts.kind);
+                self.canonical.insert_unique(canonical.high, (canonical, packed), |(hash, _)| hash.high);
+                packed
             }
         };
-        if hash != canonical && self.aliases.len() < self.aliases_max {
-            self.name(hash, (id, kind), bucket);
+        if self.aliases.len() < self.aliases_max {
+            self.aliases.insert(Alias { hash, of: packed, used: bucket });
         }
-        Some((id, kind))
+        Some(unpack(packed))
     }
 
     fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
@@ -324,13 +249,6 @@ impl Contexts {
         }
     }
 
-    fn name(&mut self, hash: Hash, (id, kind): (Id, u8), bucket: u32) {
-        let entry = self.aliases.entry(hash.high, |alias| alias.hash == hash, |alias| alias.hash.high);
-        if let Entry::Vacant(vacant) = entry {
-            vacant.insert(Alias { hash, id: pack(id, kind), used: bucket });
-        }
-    }
-
     /// Forgets contexts that `is_over` says so of, and hashes that were not used since that bucket.
     pub fn expire(&mut self, since: u32, is_over: impl Fn(Id, &Context, i64) -> bool) {
         for (at, slot) in self.contexts.iter_mut().enumerate() {
@@ -341,40 +259,15 @@ impl Contexts {
             }
         }
         let contexts = &self.contexts;
-        self.aliases.retain(|alias| {
-            let is_used = alias.used == CANONICAL || alias.used.wrapping_sub(since) < u32::MAX / 2;
-            is_used && contexts[unpack(alias.id).0 as usize].is_some()
-        });
+        let is_alive = |packed: Id| contexts[unpack(packed).0 as usize].is_some();
+        self.canonical.retain(|(_, packed)| is_alive(*packed));
+        self.aliases.retain(|alias| alias.used.wrapping_sub(since) < u32::MAX / 2 && is_alive(alias.of));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-
-    /// Texts that differ by a byte, by length or by where a tag ends have hashes that differ in both halves.
-    #[test]
-    fn what_differs_has_another_hash() {
-        let hashing = Hashing::default();
-        let (mut highs, mut lows) = (HashSet::new(), HashSet::new());
-        let mut add = |hash: Hash, of: &str| {
-            assert!(highs.insert(hash.high) && lows.insert(hash.low), "{of}");
-        };
-        for length in 0..70usize {
-            let text = vec![b'a'; length];
-            add(hashing.bytes(&text), &format!("{length}"));
-            for at in 0..length {
-                let mut other = text.clone();
-                other[at] = b'b';
-                add(hashing.bytes(&other), &format!("{length} {at}"));
-            }
-        }
-        for ends in [[0, 3, 6].as_slice(), &[0, 4, 6], &[0, 6], &[0, 3, 3, 6]] {
-            add(hashing.tags(b"abcdef", ends), &format!("{ends:?}"));
-        }
-    }
 
     #[test]
     fn a_kind_is_packed_beside_its_number() {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, UInt8Array};
 use arrow_schema::SchemaRef;
 use weir_core::batch::{BATCH_ROWS, Times};
-use weir_core::build::{TagSets, Texts, Words};
+use weir_core::build::{Texts, Words};
 use weir_core::columns::{absent, arrow_schema, record};
 use weir_core::sketch::{self, Sketch};
+use weir_core::tags::TagSets;
 use weir_core::{Acks, Out, Time};
 use weir_spec::Schema;
 use weir_spec::kinds::enums::{metric_kind, series_kind};
@@ -104,13 +105,15 @@ struct Rows {
     units: Words,
     hosts: Words,
     tags: TagSets,
+    /// The tags of the rows that follow.
+    set: i32,
 }
 
 impl Rows {
     /// The tags of the rows that follow.
     fn begin(&mut self, context: &Context) {
         context.tags().for_each(|tag| self.tags.tag(tag));
-        self.tags.end_set();
+        self.set = self.tags.end_set();
     }
 
     /// One point; `suffix` goes behind the context's name.
@@ -122,12 +125,12 @@ impl Rows {
         self.name.extend_from_slice(suffix.as_bytes());
         self.names.push(&self.name);
         if let Some(unit) = context.unit().filter(|_| suffix != ".count") {
-            self.units.set(row, unit);
+            self.units.set(row, unit.as_bytes());
         }
         if let Some(host) = context.host() {
-            self.hosts.set(row, host);
+            self.hosts.set(row, host.as_bytes());
         }
-        self.tags.row();
+        self.tags.row(self.set);
         match value {
             Value::Number(kind, value) => {
                 self.kinds.push(kind);

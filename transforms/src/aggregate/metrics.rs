@@ -2,8 +2,8 @@
 
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
-use weir_core::build::TagView;
 use weir_core::columns::get;
+use weir_core::tags::TagView;
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::metric as kind;
 

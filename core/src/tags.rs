@@ -1,0 +1,153 @@
+//! Columns of tag sets.
+//!
+//! A set is held as one value, so that it is copied, compared and hashed as a whole: its tags one behind the
+//! other, each followed by [`END`]. What clients send joined by commas comes in without being cut up, and
+//! nobody looks at a tag who does not ask for one.
+
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, PrimitiveArray};
+use arrow_buffer::{Buffer, ScalarBuffer};
+
+use crate::build::{offsets, valid};
+use crate::columns::dictionary;
+
+/// Stands behind every tag. No UTF-8 has this byte.
+pub const END: u8 = 0xff;
+
+/// The tags of a set. What is no text is none.
+pub fn each(set: &[u8]) -> impl Iterator<Item = &str> {
+    let tags = set.strip_suffix(&[END]).map(|tags| tags.split(|byte| *byte == END));
+    tags.into_iter().flatten().filter_map(|tag| std::str::from_utf8(tag).ok())
+}
+
+/// Builds a column of tag sets: each set is ended once, and given to as many rows as have it.
+#[derive(Default)]
+pub struct TagSets {
+    keys: Vec<i32>,
+    /// Empty as long as every row has a set.
+    valid: Vec<bool>,
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+}
+
+impl TagSets {
+    /// Room for as much as another has.
+    pub fn like(other: &TagSets) -> TagSets {
+        TagSets {
+            keys: Vec::with_capacity(other.keys.len()),
+            valid: Vec::new(),
+            bytes: Vec::with_capacity(other.bytes.len()),
+            ends: Vec::with_capacity(other.ends.len() + 1),
+        }
+    }
+
+    /// Adds a tag, which is UTF-8, to the set that is being built.
+    pub fn tag(&mut self, tag: &[u8]) {
+        self.bytes.extend_from_slice(tag);
+        self.bytes.push(END);
+    }
+
+    /// Adds tags that are joined by commas; of no bytes, one without any.
+    pub fn joined(&mut self, tags: &[u8]) {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(tags);
+        self.bytes.push(END);
+        // Without a branch, many bytes are done at once.
+        self.bytes[from..].iter_mut().for_each(|byte| *byte = if *byte == b',' { END } else { *byte });
+    }
+
+    /// Ends the set that is being built; gives its number.
+    pub fn end_set(&mut self) -> i32 {
+        self.ends.push(self.bytes.len() as i32);
+        self.ends.len() as i32 - 1
+    }
+
+    /// Gives the next row a set.
+    pub fn row(&mut self, set: i32) {
+        self.keys.push(set);
+        if !self.valid.is_empty() {
+            self.valid.push(true);
+        }
+    }
+
+    /// The next row has none.
+    pub fn row_absent(&mut self) {
+        if self.valid.is_empty() {
+            self.valid.resize(self.keys.len(), true);
+        }
+        self.keys.push(0);
+        self.valid.push(false);
+    }
+
+    pub fn finish(self) -> ArrayRef {
+        let sets = match BinaryArray::try_new(offsets(self.ends), Buffer::from_vec(self.bytes), None) {
+            Ok(sets) => sets,
+            // Ends only grow, and the last is that of the bytes.
+            Err(error) => unreachable!("tags: {error}"),
+        };
+        let nulls = valid(self.valid.len(), |row| self.valid[row]);
+        let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
+        dictionary(keys, Arc::new(sets))
+    }
+}
+
+/// A view of a column of tag sets.
+pub struct TagView<'a> {
+    keys: &'a PrimitiveArray<Int32Type>,
+    sets: &'a BinaryArray,
+}
+
+impl<'a> TagView<'a> {
+    pub fn new(column: &'a DictionaryArray<Int32Type>) -> Option<TagView<'a>> {
+        Some(TagView { keys: column.keys(), sets: column.values().as_any().downcast_ref()? })
+    }
+
+    /// Which set a row has; absent for none.
+    pub fn set(&self, row: usize) -> Option<usize> {
+        (!self.keys.is_null(row)).then(|| self.keys.value(row) as usize)
+    }
+
+    /// How many sets there are.
+    pub fn sets(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// The tags of a set.
+    pub fn tags(&self, set: usize) -> impl Iterator<Item = &'a str> + use<'a> {
+        each(self.sets.value(set))
+    }
+
+    /// All of a set, as it is held.
+    pub fn bytes(&self, set: usize) -> &'a [u8] {
+        self.sets.value(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_come_out_as_they_were_built() {
+        let mut sets = TagSets::default();
+        sets.tag(b"a:1");
+        sets.tag(b"b:2");
+        let two = sets.end_set();
+        let none = sets.end_set();
+        sets.joined(b"a:1,b:2");
+        let joined = sets.end_set();
+        sets.joined(b",x");
+        let with_empty = sets.end_set();
+        [two, none, two].into_iter().for_each(|set| sets.row(set));
+        sets.row_absent();
+        [joined, with_empty].into_iter().for_each(|set| sets.row(set));
+        let sets = sets.finish();
+        let view = TagView::new(sets.as_any().downcast_ref().unwrap()).unwrap();
+        let tags: Vec<Option<Vec<&str>>> = (0..6).map(|row| Some(view.tags(view.set(row)?).collect())).collect();
+        let two = Some(vec!["a:1", "b:2"]);
+        assert_eq!(tags, [two.clone(), Some(vec![]), two.clone(), None, two, Some(vec!["", "x"])]);
+        assert_eq!(view.bytes(0), b"a:1\xffb:2\xff");
+    }
+}
