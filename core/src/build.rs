@@ -94,6 +94,11 @@ pub struct Words {
 }
 
 impl Words {
+    /// Room for as much as another has.
+    pub fn like(other: &Words) -> Words {
+        Words { builder: WordBuilder::like(&other.builder), rows: 0 }
+    }
+
     /// Gives a row its word, which is UTF-8. Rows come in order.
     pub fn set(&mut self, row: usize, word: &[u8]) {
         self.fill(row);

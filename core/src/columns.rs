@@ -123,6 +123,17 @@ pub struct WordBuilder {
 }
 
 impl WordBuilder {
+    /// Room for as much as another has.
+    pub fn like(other: &WordBuilder) -> WordBuilder {
+        WordBuilder {
+            keys: Vec::with_capacity(other.keys.len()),
+            valid: Vec::with_capacity(other.valid.len()),
+            words: Texts::like(&other.words),
+            index: HashTable::with_capacity(other.words.len()),
+            hasher: other.hasher.clone(),
+        }
+    }
+
     pub fn push(&mut self, word: Option<&str>) {
         match word {
             Some(word) => self.push_bytes(word.as_bytes()),

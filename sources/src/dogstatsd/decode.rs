@@ -130,18 +130,22 @@ impl Decoder {
             return self.etsy(line, is_utf8, payload, now);
         }
         let around = Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8 };
-        let read = match message::parse(line, self.rules.timestamps) {
-            Ok(Message::Metric(metric)) => self.metrics.push(&metric, &around),
-            Ok(Message::Event(event)) => {
-                // Lengths are of bytes, and clients count characters: an event may be cut inside one.
-                self.events.push(&event, &Around { is_utf8: false, ..around });
-                Ok(())
-            }
-            Ok(Message::Check(check)) => {
-                self.checks.push(&check, &around);
-                Ok(())
-            }
-            Err(why) => Err(why),
+        let read = match line {
+            [b'_', ..] => match message::parse(line, self.rules.timestamps) {
+                Ok(Message::Metric(metric)) => self.metrics.push(&metric, &around),
+                Ok(Message::Event(event)) => {
+                    // Lengths are of bytes, and clients count characters: an event may be cut inside one.
+                    self.events.push(&event, &Around { is_utf8: false, ..around });
+                    Ok(())
+                }
+                Ok(Message::Check(check)) => {
+                    self.checks.push(&check, &around);
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            },
+            // Nearly every line, without a detour.
+            _ => message::metric(line, self.rules.timestamps).and_then(|metric| self.metrics.push(&metric, &around)),
         };
         if let Err(why) = read {
             self.refuse(line, why, payload);

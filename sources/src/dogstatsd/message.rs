@@ -116,6 +116,7 @@ pub fn parse(line: &[u8], timestamps: bool) -> Result<Message<'_>, Refused> {
 }
 
 /// Cuts at the first `|`: what stands before it, and what follows it.
+#[inline]
 fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     match find(b'|', bytes) {
         Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
@@ -123,6 +124,7 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+#[inline]
 pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
     let (head, rest) = cut(line);
     let Some(rest) = rest else { return Err(NO_TYPE) };

@@ -300,6 +300,7 @@ impl Metrics {
             ..Metrics::default()
         };
         more.common.time.reserve(rows);
+        more.common.host = Words::like(&other.common.host);
         more.common.tags.sets = TagSets::like(&other.common.tags.sets);
         more
     }
