@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What a DogStatsD line costs: benches/dogstatsd.py [LINES_A_SECOND]
+"""What a DogStatsD line costs, how fast they may come, and how long one takes: benches/dogstatsd.py [ROUNDS]
 
-Builds the load (Go and a C compiler are needed), then sends it over UDP and a unix datagram socket to weir
-with 10,000 and 250,000 contexts, to a bare receiver, and to netdata where it is installed
-(`apt-get install netdata-core`). Everything in one run; ratios are what counts.
+Builds the load (Go and a C compiler are needed) and puts weir beside a receiver that only counts lines and,
+where benches/peers/dogstatsd.sh has installed them, beside netdata, the original statsd and statsd_exporter.
+Everything in one run, the measurements of a round one after the other; ratios of the medians are what counts.
 """
 
 import json
@@ -11,18 +11,29 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
+import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 LOAD = HERE / "dogstatsd/load"
 BUILD = ROOT / "target/dogstatsd"
+PEERS = BUILD / "peers"
 WEIR = ROOT / "target/release/weir"
 PORT = 18125
+UDP = f"udp://127.0.0.1:{PORT}"
 TICKS = os.sysconf("SC_CLK_TCK")
+MILLION = 1_000_000
+# Lines a second at which costs are compared.
+RATE = 100_000
+# Lines a second among which the knee is looked for.
+RATES = [300_000, 450_000, 600_000, 750_000, 900_000, 1_100_000, 1_300_000, 1_500_000]
 
 
 def build():
@@ -33,82 +44,220 @@ def build():
     for contexts in (10_000, 250_000):
         name = BUILD / f"w1-{contexts}"
         if not pathlib.Path(f"{name}.dsd").exists():
-            subprocess.run([BUILD / "dsdgen", "-contexts", str(contexts), "-lines", "1000000", "-out", name], check=True)
+            subprocess.run([BUILD / "dsdgen", "-contexts", str(contexts), "-lines", str(MILLION), "-out", name], check=True)
+    single = BUILD / "single.dsd"
+    if not single.exists():
+        single.write_bytes(one_line_each((BUILD / "w1-10000.dsd").read_bytes(), 400_000))
 
 
-def cpu(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def one_line_each(load, lines):
+    """The first lines of a load, each in a datagram of its own."""
+    out, at = bytearray(), 0
+    while lines > 0:
+        (length,) = struct.unpack_from("<I", load, at)
+        for line in load[at + 4 : at + 4 + length].split(b"\n")[: max(lines, 0)]:
+            if line:
+                out += struct.pack("<I", len(line)) + line
+                lines -= 1
+        at += 4 + length
+    return bytes(out)
 
 
-def resident(pid):
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
+class Server:
+    """A program that is sent to, and what it uses meanwhile."""
+
+    def __init__(self, command, out=subprocess.DEVNULL):
+        self.process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=subprocess.DEVNULL)
+        time.sleep(2)
+
+    def cpu(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def resident(self):
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
-def measure(name, command, contexts, to, rate):
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(2)
-    before = cpu(process.pid)
+def send(load, to, rate, passes=1, untagged=False):
+    """Sends a load; how many lines a second went out."""
+    command = [BUILD / "dsdsend", "-file", BUILD / f"{load}.dsd", "-to", to, "-rate", str(rate), "-passes", str(passes)]
     begun = time.monotonic()
-    send = [BUILD / "dsdsend", "-file", BUILD / f"w1-{contexts}.dsd", "-to", to]
-    subprocess.run(send + (["-rate", str(rate)] if rate else []), capture_output=True, check=True)
+    subprocess.run(command + (["-untagged"] if untagged else []), capture_output=True, check=True)
+    return time.monotonic() - begun
+
+
+def cost(command, load, to=UDP, rate=RATE, untagged=False):
+    """CPU seconds, and MiB."""
+    server = Server(command)
+    before = server.cpu()
+    send(load, to, rate, untagged=untagged)
     # The last interval is given out in this time, too.
     time.sleep(1)
-    used, memory, took = cpu(process.pid) - before, resident(process.pid), time.monotonic() - begun - 1
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    print(f"{name:24} {contexts:7} contexts  {used:5.2f} CPU s/M lines  {memory:6.1f} MiB  sent in {took:.1f} s", flush=True)
-    return used
+    used, memory = server.cpu() - before, server.resident()
+    server.stop()
+    return used, memory
 
 
-def weir(listen, contexts, rate, name, directory):
-    pipeline = (
-        f'let d = dogstatsd(listen: ["{listen}"])\n'
-        f"d.metrics | aggregate(10s, contexts_max: 1000000) | blackhole"
+def weir(directory, listen=UDP, rest="aggregate(10s, contexts_max: 1000000) | blackhole"):
+    pipeline = f'let d = dogstatsd(listen: ["{listen}"])\nd.metrics | {rest}'
+    return [WEIR, "run", "-e", pipeline, "--ledger", directory / "ledger.json"]
+
+
+def ledger(directory):
+    """Lines read, and datagrams that the kernel dropped."""
+    source = json.loads((directory / "ledger.json").read_text())["components"][0]
+    return source["noted"].get("lines", 0), source["dropped"].get("kernel", 0)
+
+
+def weir_cost(directory, load, listen=UDP, rate=RATE, lines=MILLION):
+    result = cost(weir(directory, listen), load, listen, rate)
+    read, lost = ledger(directory)
+    if read != lines:
+        print(f"  weir read {read} of {lines} lines, the kernel dropped {lost} datagrams", flush=True)
+    return result
+
+
+def netdata(directory):
+    config = directory / "netdata"
+    config.mkdir(exist_ok=True)
+    plugins = (
+        "proc diskspace cgroups tc idlejitter timex go.d charts.d python.d ebpf apps network-viewer profile "
+        "logs-management freeipmi nfacct perf slabinfo ioping systemd-journal debugfs loops"
     )
-    ledger = pathlib.Path(directory) / "ledger.json"
-    to = listen
-    used = measure(name, [WEIR, "run", "-e", pipeline, "--ledger", ledger], contexts, to, rate)
-    source = json.loads(ledger.read_text())["components"][0]
-    read, lost = source["noted"].get("lines", 0), source["dropped"].get("kernel", 0)
-    print(f"{'':24} read {read} lines, {lost} datagrams dropped by the kernel", flush=True)
-    return used
-
-
-def netdata(directory, rate):
-    config = pathlib.Path(directory) / "netdata"
-    config.mkdir()
     (config / "netdata.conf").write_text(
-        "[global]\nhostname = bench\n[db]\nmode = ram\n[web]\nmode = none\n[ml]\nenabled = no\n"
-        "[plugins]\n" + "".join(f"{p} = no\n" for p in
-        "proc diskspace cgroups tc idlejitter timex go.d charts.d python.d ebpf apps network-viewer profile logs-management freeipmi nfacct perf slabinfo ioping systemd-journal debugfs loops".split())
+        "[global]\nhostname = bench\n[db]\nmode = ram\n[web]\nmode = none\n[ml]\nenabled = no\n[plugins]\n"
+        + "".join(f"{plugin} = no\n" for plugin in plugins.split())
         + f"statsd = yes\n[statsd]\nenabled = yes\nbind to = udp:127.0.0.1:{PORT}\n"
     )
-    command = ["netdata", "-D", "-c", config / "netdata.conf", "-u", "root"]
-    return measure("netdata", command, 10_000, f"udp://127.0.0.1:{PORT}", rate)
+    return ["netdata", "-D", "-c", config / "netdata.conf", "-u", "root"]
+
+
+def statsd(directory):
+    config = directory / "statsd.js"
+    config.write_text(f"{{ address: '127.0.0.1', port: {PORT}, mgmt_port: {PORT + 1}, backends: [], flushInterval: 10000 }}")
+    return ["node", PEERS / "node_modules/statsd/stats.js", config]
+
+
+def statsd_exporter(_):
+    listen = [f"--statsd.listen-udp=127.0.0.1:{PORT}", "--statsd.listen-tcp=", f"--web.listen-address=127.0.0.1:{PORT + 1}"]
+    return [PEERS / "statsd_exporter", *listen, "--log.level=error"]
+
+
+def costs(directory, rounds):
+    floor = [BUILD / "floor", PORT, 1, 4194304]
+    socket_file = f"unixgram://{directory}/socket"
+    runs = {
+        "bare receive": lambda: cost(floor, "w1-10000"),
+        "weir": lambda: weir_cost(directory, "w1-10000"),
+        "weir, 250,000 contexts": lambda: weir_cost(directory, "w1-250000"),
+        "weir, unix datagrams": lambda: weir_cost(directory, "w1-10000", socket_file),
+    }
+    if shutil.which("netdata"):
+        runs["netdata"] = lambda: cost(netdata(directory), "w1-10000")
+    if (PEERS / "node_modules/statsd").exists():
+        runs["statsd, tags in names"] = lambda: cost(statsd(directory), "w1-10000", untagged=True)
+    if (PEERS / "statsd_exporter").exists():
+        runs["statsd_exporter"] = lambda: cost(statsd_exporter(directory), "w1-10000")
+    results = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            results[name].append(run())
+    print(f"CPU seconds for a million lines at {RATE:,} a second, medians of {rounds}; MiB at most")
+    medians = {}
+    for name, taken in results.items():
+        medians[name] = statistics.median(used for used, _ in taken)
+        each = ", ".join(f"{used:.2f}" for used, _ in taken)
+        print(f"  {name:24} {medians[name]:6.2f}  ({each})  {max(memory for _, memory in taken):7.1f} MiB")
+    ours = medians["weir"]
+    print(f"weir / bare receive: {ours / medians['bare receive']:.2f} (bar 3)")
+    print(f"250,000 contexts / 10,000: {medians['weir, 250,000 contexts'] / ours:.2f} (bar 2)")
+    for name, bar in (("netdata", 1 / 2), ("statsd, tags in names", 1 / 8), ("statsd_exporter", 1 / 8)):
+        if name in medians:
+            print(f"weir / {name}: {ours / medians[name]:.3f} (bar {bar})")
+        else:
+            print(f"{name} is not installed: not measured")
+
+
+def singles(directory):
+    bare, _ = cost([BUILD / "floor", PORT, 1, 4194304], "single", rate=50_000)
+    ours, _ = weir_cost(directory, "single", rate=50_000, lines=400_000)
+    print(f"one line a datagram: weir {ours:.2f}, bare receive {bare:.2f} CPU s; {ours / bare:.2f} times (bar 2)", flush=True)
+
+
+def is_borne(directory, rate):
+    """Whether nothing is lost of five million lines; how fast they really went out."""
+    server = Server(weir(directory))
+    took = send("w1-10000", UDP, rate, passes=5)
+    time.sleep(0.5)
+    server.stop()
+    read, lost = ledger(directory)
+    return lost == 0 and read == 5 * MILLION, 5 * MILLION / took
+
+
+def knee(directory):
+    last = 0
+    for rate in RATES:
+        borne, sent = is_borne(directory, rate)
+        print(f"  {sent:9,.0f} lines a second: {'nothing lost' if borne else 'datagrams dropped'}", flush=True)
+        if not borne:
+            break
+        last = sent
+    print(f"knee: above {last:,.0f} lines a second (bar 300,000)")
+    return last
+
+
+def latency(directory, rate):
+    """From sending a line to its row behind `aggregate`. Lines with a time of their own pass its buckets, so
+    that their rows can be seen at once; everything before that is the way of all lines."""
+    server = Server(
+        weir(directory, rest='aggregate(10s) | where name == "probe" | stdout(ndjson)'), out=subprocess.PIPE
+    )
+    sent, seen = {}, {}
+
+    def watch():
+        for line in server.process.stdout:
+            row = json.loads(line)
+            seen[int(row["value"])] = time.monotonic()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    load = threading.Thread(target=send, args=("w1-10000", UDP, rate), kwargs={"passes": max(1, round(rate * 6 / MILLION))})
+    load.start()
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    number = 0
+    while load.is_alive():
+        number += 1
+        sent[number] = time.monotonic()
+        client.sendto(f"probe:{number}|g|T{int(time.time())}".encode(), ("127.0.0.1", PORT))
+        time.sleep(0.005)
+    time.sleep(1)
+    server.stop()
+    watcher.join(timeout=10)
+    took = sorted(seen[n] - sent[n] for n in sent if n in seen)
+    at = lambda part: took[min(len(took) - 1, int(len(took) * part))] * 1000
+    print(
+        f"latency at {rate:,.0f} lines a second, {len(took)} of {number} probes: "
+        f"median {at(0.5):.1f} ms, 99th percentile {at(0.99):.1f} ms (bar 50), longest {took[-1] * 1000:.1f} ms"
+    )
 
 
 def main():
-    rate = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     build()
-    with tempfile.TemporaryDirectory() as directory:
-        udp = f"udp://127.0.0.1:{PORT}"
-        floor = measure("bare recv", [BUILD / "floor", str(PORT), "1", "4194304"], 10_000, udp, rate)
-        ours = weir(udp, 10_000, rate, "weir, UDP", directory)
-        many = weir(udp, 250_000, rate, "weir, UDP", directory)
-        weir(f"unixgram://{directory}/socket", 10_000, rate, "weir, unix datagrams", directory)
-        print(f"weir / bare recv: {ours / floor:.2f} (bar 3)")
-        print(f"250,000 contexts / 10,000: {many / ours:.2f} (bar 2)")
-        if shutil.which("netdata"):
-            theirs = netdata(directory, rate)
-            print(f"weir / netdata: {ours / theirs:.2f} (bar 0.5)")
-        else:
-            print("netdata is not installed: not measured")
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        costs(directory, rounds)
+        singles(directory)
+        latency(directory, knee(directory) / 2)
 
 
 main()
