@@ -103,9 +103,9 @@ pub fn statsd(data: &[u8]) {
             for bytes in payloads {
                 decoder.payload(&Payload { bytes, is_truncated, sender: &sender, peer: &peer }, Time(1));
             }
-            let metrics = decoder.metrics.finish(&METRIC.schema());
-            let events = decoder.events.finish(&EVENT.schema());
-            let checks = decoder.checks.finish(&CHECK.schema());
+            let (metrics, _) = decoder.metrics.finish(&METRIC.schema());
+            let (events, _) = decoder.events.finish(&EVENT.schema());
+            let (checks, _) = decoder.checks.finish(&CHECK.schema());
             let rows = metrics.num_rows() + events.num_rows() + checks.num_rows() + decoder.rejected.len();
             if dialect == Dialect::Dogstatsd {
                 assert_eq!(rows + decoder.truncated, decoder.lines as usize, "lines and messages");

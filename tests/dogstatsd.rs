@@ -51,11 +51,11 @@ fn read(bytes: &[u8], rules: Rules) -> Vec<Value> {
     let payload = Payload { bytes, is_truncated: false, sender: &sender, peer: &peer };
     decoder.payload(&payload, Time(1_000_000_000));
     // NaN has no form in JSON, so values are taken from the column.
-    let metrics = decoder.metrics.finish(&METRIC.schema());
+    let (metrics, _) = decoder.metrics.finish(&METRIC.schema());
     let values = values(&metrics);
     let metrics = objects(metrics, &METRIC).into_iter().zip(values).map(|(row, values)| metric(&row, values));
-    let events = objects(decoder.events.finish(&EVENT.schema()), &EVENT).into_iter().map(|row| event(&row));
-    let checks = objects(decoder.checks.finish(&CHECK.schema()), &CHECK).into_iter().map(|row| check(&row));
+    let events = objects(decoder.events.finish(&EVENT.schema()).0, &EVENT).into_iter().map(|row| event(&row));
+    let checks = objects(decoder.checks.finish(&CHECK.schema()).0, &CHECK).into_iter().map(|row| check(&row));
     let bad = decoder.rejected.iter().map(|bad| json!({"error": bad.reason}));
     metrics.chain(events).chain(checks).chain(bad).collect()
 }
@@ -192,6 +192,44 @@ fn sketch_keys_are_the_agents() {
     for row in lines("sketch_keys.jsonl") {
         let (value, key) = (row["value"].as_f64().unwrap(), row["key"].as_i64().unwrap());
         assert_eq!(i64::from(weir_core::sketch::key(value)), key, "{value}");
+    }
+}
+
+/// Every metric that the catalogue of the tracers has comes out with its type, value, tags and unit.
+#[test]
+fn every_runtime_metric_is_known() {
+    let catalogue = lines("runtime_metrics.jsonl");
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_string();
+    let sent = catalogue.iter().enumerate().map(|(at, row)| {
+        let stamp = if row["timestamped"] == true { "|T1700000000" } else { "" };
+        format!("{}:{}|{}|#env:prod,service:shop{stamp}\n", text(row, "name"), at + 1, text(row, "wire"))
+    });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("lines"), sent.collect::<String>()).unwrap();
+    let pipeline = format!(
+        "let d = dogstatsd(\"{}\")\nd.metrics | aggregate(10s) | stdout(ndjson)",
+        dir.path().join("lines").display()
+    );
+    let output = super::support::weir().args(["run", "-e", &pipeline]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows: Vec<Value> =
+        output.stdout.split(|b| *b == b'\n').filter_map(|row| serde_json::from_slice(row).ok()).collect();
+    assert!(catalogue.len() > 150);
+    for (at, row) in catalogue.iter().enumerate() {
+        let name = text(row, "name");
+        let value = (at + 1) as f64;
+        let (called, kind, value) = match text(row, "wire").as_str() {
+            "g" => (name.clone(), "gauge", value),
+            "c" => (name.clone(), "rate", value / 10.0),
+            "d" => (name.clone(), "sketch", value),
+            _ => (format!("{name}.max"), "gauge", value),
+        };
+        let found =
+            rows.iter().find(|row| row["name"] == called.as_str()).unwrap_or_else(|| panic!("{called} is missing"));
+        let seen = if kind == "sketch" { &found["sketch"]["sum"] } else { &found["value"] };
+        assert_eq!((&found["kind"], seen.as_f64()), (&json!(kind), Some(value)), "{found}");
+        assert_eq!(found["tags"], json!(["env:prod", "service:shop"]), "{found}");
+        assert_eq!(found["unit"].as_str().unwrap_or_default(), text(row, "unit"), "{found}");
     }
 }
 

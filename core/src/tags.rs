@@ -122,11 +122,6 @@ impl<'a> TagView<'a> {
         (!self.keys.is_null(row)).then(|| self.keys.value(row) as usize)
     }
 
-    /// How many sets there are.
-    pub fn sets(&self) -> usize {
-        self.sets.len()
-    }
-
     /// The tags of a set.
     pub fn tags(&self, set: usize) -> impl Iterator<Item = &'a str> + use<'a> {
         each(self.sets.value(set))

@@ -35,7 +35,7 @@ use crate::rejected;
 use decode::{Decoder, Dialect, Payload, Rules};
 use info::Info;
 use listener::{Listeners, Listening, Setup, Woken};
-use rows::Sender;
+use rows::{Finished, Sender};
 
 /// Where the Agent listens, if nothing is said.
 const LISTEN_DEFAULT: &str = "udp://127.0.0.1:8125";
@@ -46,7 +46,7 @@ const SOCKETS_MAX: i64 = 64;
 /// The longest datagram there is.
 const MESSAGE_BYTES_MAX: i64 = 64 << 10;
 /// How long rows wait for more of them. It bounds how late a line is in its aggregate.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(5);
 /// How long what the sockets hold is still read when the graph is to end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How often event time is said to move on when nothing comes.
@@ -374,25 +374,20 @@ impl Run {
         if truncated > 0 {
             cx.reject("truncated", truncated);
         }
-        let mut made = |port, rows: arrow_array::RecordBatch, times: Vec<i64>| {
-            cx.made(port, rows, Times::InOrder(times.into()), Acks::none());
-        };
+        let mut made = |port, (rows, times): Finished| cx.made(port, rows, Times::InOrder(times), Acks::none());
         if !decoder.metrics.is_empty() {
-            let times = decoder.metrics.times();
-            made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]), times);
+            made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]));
         }
         if !decoder.events.is_empty() {
-            let times = decoder.events.times();
-            made(EVENTS, decoder.events.finish(&self.schemas[EVENTS]), times);
+            made(EVENTS, decoder.events.finish(&self.schemas[EVENTS]));
         }
         if !decoder.checks.is_empty() {
-            let times = decoder.checks.times();
-            made(CHECKS, decoder.checks.finish(&self.schemas[CHECKS]), times);
+            made(CHECKS, decoder.checks.finish(&self.schemas[CHECKS]));
         }
         if !decoder.rejected.is_empty() {
             let bad = std::mem::take(&mut decoder.rejected);
             let rows = rejected::rows(&bad, now, &self.schemas[REJECTED_]);
-            made(REJECTED_, rows, vec![now.0; bad.len()]);
+            made(REJECTED_, (rows, vec![now.0; bad.len()].into()));
         }
         cx.advance(now);
     }

@@ -103,9 +103,8 @@ impl Source for Internal {
                 // A number that was just written is one.
                 let _ = metrics.push(&metric, &around);
             }
-            let times = metrics.times();
-            let rows = metrics.finish(&self.schema);
-            cx.made(0, rows, Times::InOrder(times.into()), Acks::none());
+            let (rows, times) = metrics.finish(&self.schema);
+            cx.made(0, rows, Times::InOrder(times), Acks::none());
             cx.advance(now);
         }
     }

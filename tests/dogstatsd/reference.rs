@@ -2,6 +2,7 @@
 //! program's. It works on text, one line at a time, for one bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -179,10 +180,22 @@ fn series(key: &Key, suffix: &str, kind: &str, value: Value, time: Option<i64>, 
     if let Some(time) = time {
         row["time"] = json!(time);
     }
-    if timing {
-        row["unit"] = json!("millisecond");
+    let known = units().get(name).filter(|_| suffix != ".count");
+    if let Some(unit) = known.map(String::as_str).or(timing.then_some("millisecond")) {
+        row["unit"] = json!(unit);
     }
     row
+}
+
+/// Of the runtime metrics whose names are known.
+fn units() -> &'static BTreeMap<String, String> {
+    static UNITS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_string();
+        let rows = super::lines("runtime_metrics.jsonl");
+        let units = rows.iter().map(|row| (text(row, "name"), text(row, "unit")));
+        units.filter(|(_, unit)| !unit.is_empty()).collect()
+    });
+    &UNITS
 }
 
 /// By the published parameters, in the order of the keys.

@@ -1,7 +1,7 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
 //! Reading order: [`metrics`] (what comes in), [`hash`], [`aliases`], [`context`] (what tells series apart),
-//! [`bucket`] (what is kept of an interval), [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count).
+//! [`bucket`] (what is kept of an interval), [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
 
 mod aliases;
 mod bucket;
@@ -11,8 +11,10 @@ mod filter;
 mod hash;
 mod metrics;
 mod numerics;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, BooleanArray, StringArray};
@@ -21,7 +23,7 @@ use weir_core::batch::{Batch, mask};
 use weir_core::columns::get;
 use weir_core::eval::text::word;
 use weir_core::ledger::Counts;
-use weir_core::tags::{END, TagView};
+use weir_core::tags::END;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
 use weir_spec::kinds::enums::metric_kind;
@@ -139,7 +141,6 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         input: Time::START,
         counts: cx.counts.clone(),
         ids: Vec::new(),
-        sets: Vec::new(),
         verdicts: Vec::new(),
     }))
 }
@@ -173,10 +174,8 @@ struct Aggregation {
     samples_bytes_max: usize,
     input: Time,
     counts: Arc<Counts>,
-    /// Of the batch at hand, and used again: contexts of its rows, hashes of its tag sets, what becomes of
-    /// its rows.
+    /// Of the batch at hand, and used again: contexts of its rows, what becomes of its rows.
     ids: Vec<Id>,
-    sets: Vec<Option<Hash>>,
     verdicts: Vec<Verdict>,
 }
 
@@ -306,46 +305,59 @@ impl Aggregation {
         parts.pop().flatten()
     }
 
-    /// The context of every row: a pass of hashes, and one of looking up.
+    /// The context of every row: for some rows at a time their hashes, then where these lead to.
     fn find_contexts(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
         let rows = metrics.names.len();
-        self.sets.clear();
-        self.sets.resize(metrics.tags.as_ref().map_or(0, TagView::sets), None);
+        let named = self.host_hashes(metrics);
+        let mut hashes = Vec::with_capacity(REACH_ROWS);
+        let mut spans = Span::default();
+        self.ids.clear();
+        for start in (0..rows).step_by(REACH_ROWS) {
+            hashes.clear();
+            self.hash(metrics, start..rows.min(start + REACH_ROWS), &named, &mut hashes);
+            self.contexts.reach_for(hashes.iter().map(|(hash, _)| *hash));
+            for (row, (hash, host)) in (start..).zip(hashes.iter().copied()) {
+                let bucket = spans.number(times[row], self.interval);
+                let found = match self.contexts.find(hash, bucket) {
+                    Found::Context(id, kind) => Some((id, kind)),
+                    Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
+                };
+                let kind = metrics.context_kind(row);
+                match found {
+                    None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
+                    Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
+                    Some(_) => {}
+                }
+                self.ids.push(found.map_or(0, |(id, _)| id));
+            }
+        }
+    }
+
+    /// Of every host that the rows name.
+    fn host_hashes(&self, metrics: &Metrics) -> Vec<Hash> {
+        let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
+        let hash = |host: Option<&str>| self.contexts.hashing.bytes(host.unwrap_or("").as_bytes());
+        named.into_iter().flatten().map(hash).collect()
+    }
+
+    /// The hash of each row, and that of its host.
+    fn hash(&self, metrics: &Metrics, rows: Range<usize>, named: &[Hash], into: &mut Vec<(Hash, Hash)>) {
         let hashing = &self.contexts.hashing;
         let no_host = Hash { high: 0, low: 0 };
         let no_tags = hashing.bytes(&[]);
-        let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
-        let named: Vec<Hash> =
-            named.into_iter().flatten().map(|host| hashing.bytes(host.unwrap_or("").as_bytes())).collect();
-        let mut hashes = Vec::with_capacity(rows);
-        for row in 0..rows {
+        // Rows of one client share a set.
+        let mut last = (usize::MAX, no_tags);
+        for row in rows {
             let name = hashing.bytes(metrics.names.value(row).as_bytes());
             let host = metrics.hosts.filter(|hosts| !hosts.is_null(row));
             let host = host.map_or(no_host, |hosts| named[hosts.keys().value(row) as usize]);
-            let tags = metrics
-                .set(row)
-                .map_or(no_tags, |(tags, set)| *self.sets[set].get_or_insert_with(|| hashing.bytes(tags.bytes(set))));
-            let kind = metrics.context_kind(row);
-            hashes.push((hashing.join(class(kind), name, host, tags), host));
-        }
-        self.ids.clear();
-        let mut spans = Span::default();
-        for (row, (hash, host)) in hashes.iter().copied().enumerate() {
-            if row % REACH_ROWS == 0 {
-                self.contexts.reach_for(hashes[row..].iter().take(REACH_ROWS).map(|(hash, _)| *hash));
-            }
-            let bucket = spans.number(times[row], self.interval);
-            let found = match self.contexts.find(hash, bucket) {
-                Found::Context(id, kind) => Some((id, kind)),
-                Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
-            };
-            let kind = metrics.context_kind(row);
-            match found {
-                None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
-                Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
-                Some(_) => {}
-            }
-            self.ids.push(found.map_or(0, |(id, _)| id));
+            let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
+                if last.0 != set {
+                    last = (set, hashing.bytes(tags.bytes(set)));
+                }
+                last.1
+            });
+            into.push((hashing.join(class(metrics.context_kind(row)), name, host, tags), host));
         }
     }
 
@@ -370,7 +382,7 @@ impl Aggregation {
         let kind = metrics.context_kind(row);
         let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), host, hashing.bytes(&set));
         let host = metrics.hosts.and_then(|hosts| word(hosts, row));
-        let unit = metrics.units.and_then(|units| word(units, row));
+        let unit = metrics.units.and_then(|units| word(units, row)).or_else(|| units::of(name));
         self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags })
     }
 

@@ -62,10 +62,13 @@ pub fn escape(value: &str, into: &mut String) {
     }
 }
 
+/// Units that are measured in. What is counted, as `thread`, stands in no name.
+const MEASURES: &[&str] = &["byte", "second", "millisecond", "microsecond", "nanosecond"];
+
 /// A unit as it stands at the end of a name: in the plural, as OpenMetrics writes it.
-pub fn unit(unit: &str) -> String {
-    let unit = plain(unit, false);
-    if unit.ends_with('s') { unit } else { unit + "s" }
+pub fn unit(unit: &str) -> Option<String> {
+    let one = unit.strip_suffix('s').unwrap_or(unit);
+    MEASURES.contains(&one).then(|| format!("{one}s"))
 }
 
 #[cfg(test)]
@@ -82,6 +85,7 @@ mod tests {
         let all = labels(["env:prod", "env:test", "bare", "empty:", "url:a:b"].into_iter());
         let all: Vec<_> = all.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(all, ["bare=true", "empty=true", "env=prod,test", "url=a:b"]);
-        assert_eq!(unit("millisecond"), "milliseconds");
+        assert_eq!(unit("millisecond").as_deref(), Some("milliseconds"));
+        assert_eq!(unit("thread"), None);
     }
 }

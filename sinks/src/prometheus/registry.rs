@@ -66,7 +66,7 @@ impl Point {
         if let Some(host) = row["host"].as_str().filter(|host| !host.is_empty()) {
             labels.entry("host".into()).or_insert_with(|| host.to_string());
         }
-        let unit = row["unit"].as_str().map(names::unit);
+        let unit = row["unit"].as_str().and_then(names::unit);
         Some(Point { name: row["name"].as_str()?.to_string(), unit, labels, value })
     }
 }

@@ -4,8 +4,9 @@ mod bind;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ impl Listeners {
             origins: Origins::default(),
             warnings: self.warnings,
             rest: None,
+            is_ending: false,
             unbound: Vec::new(),
         };
         for bound in self.bound {
@@ -92,8 +94,11 @@ impl Datagram {
         }
     }
 
-    fn receive(&self, buffers: &mut Datagrams) -> io::Result<usize> {
+    /// Without `waited`, the kernel is asked whatever the runtime has heard of it.
+    fn receive(&self, buffers: &mut Datagrams, waited: bool) -> io::Result<usize> {
         match self {
+            Datagram::Udp(socket) if !waited => buffers.receive(socket.as_raw_fd()),
+            Datagram::Unix(socket) if !waited => buffers.receive(socket.as_raw_fd()),
             Datagram::Udp(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
             Datagram::Unix(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
         }
@@ -105,6 +110,14 @@ impl Datagram {
             Datagram::Unix(socket) => datagrams::dropped(socket),
         }
     }
+}
+
+/// What a connection has, as [`Datagram::receive`].
+fn read(stream: &net::UnixStream, into: &mut [u8], waited: bool) -> io::Result<usize> {
+    if waited {
+        return stream.try_read(into);
+    }
+    StdUnixStream::from(stream.as_fd().try_clone_to_owned()?).read(into)
 }
 
 /// A connection of a unix stream.
@@ -179,6 +192,8 @@ pub struct Listening {
     warnings: Vec<String>,
     /// Datagrams that were received and not yet given, of which socket and from which on.
     rest: Option<(usize, usize)>,
+    /// Whether nothing is waited for any more.
+    is_ending: bool,
     /// Files of sockets that could not be bound again yet, and whether they are of streams.
     unbound: Vec<(PathBuf, bool)>,
 }
@@ -277,7 +292,7 @@ impl Listening {
         let mut taken = 0;
         let calm = self.setup.granted_bytes / DATAGRAM_BYTES / PAUSE_PART;
         for _ in 0..CALLS_MAX {
-            let received = match socket.receive(&mut self.buffers) {
+            let received = match socket.receive(&mut self.buffers, !self.is_ending) {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Duration::ZERO,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -357,10 +372,10 @@ impl Listening {
 
     /// Gives the frames that are there; `None` when the connection is to be closed.
     fn frames(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Option<Duration> {
-        let Listening { sockets, scratch, setup, .. } = self;
+        let Listening { sockets, scratch, setup, is_ending, .. } = self;
         let Some(Socket::Connection(connection)) = sockets.get_mut(&at) else { return None };
         for _ in 0..CALLS_MAX {
-            let n = match connection.stream.try_read(scratch) {
+            let n = match read(&connection.stream, scratch, !*is_ending) {
                 Ok(0) => return None,
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Duration::ZERO),
@@ -470,8 +485,10 @@ impl Listening {
         Ok(Socket::datagrams(Datagram::Unix(net::UnixDatagram::from_std(socket)?), Some(file)))
     }
 
-    /// Takes in the connections that wait to be.
+    /// Takes in the connections that wait to be. From then on the kernel is asked at once: what came just
+    /// before the end, the runtime may not have heard of.
     pub fn accept_rest(&mut self, cx: &mut SourceCx) {
+        self.is_ending = true;
         let listeners: Vec<(usize, Arc<net::UnixListener>)> = self
             .sockets
             .iter()
@@ -481,9 +498,10 @@ impl Listening {
             })
             .collect();
         for (at, listener) in listeners {
-            let mut waker = std::task::Context::from_waker(std::task::Waker::noop());
-            while let std::task::Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut waker) {
-                self.accepted(at, Ok(stream), cx);
+            let Ok(listener) = listener.as_fd().try_clone_to_owned().map(StdUnixListener::from) else { continue };
+            while let Ok((stream, _)) = listener.accept() {
+                let stream = stream.set_nonblocking(true).and_then(|()| net::UnixStream::from_std(stream));
+                self.accepted(at, stream, cx);
             }
         }
     }

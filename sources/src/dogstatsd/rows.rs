@@ -204,10 +204,10 @@ impl Common {
     }
 
     /// The column of that name, if it is one of these.
-    fn column(&mut self, field: &Field) -> Option<ArrayRef> {
-        let rows = self.time.len();
+    fn column(&mut self, field: &Field, times: &ScalarBuffer<i64>) -> Option<ArrayRef> {
+        let rows = times.len();
         Some(match field.name.as_str() {
-            "time" => Arc::new(Int64Array::from(self.time.clone())),
+            "time" => Arc::new(Int64Array::new(times.clone(), None)),
             "timestamp" => std::mem::take(&mut self.timestamp).finish(rows),
             "host" => std::mem::take(&mut self.host).finish(rows),
             "tags" => std::mem::take(&mut self.tags).sets.finish(),
@@ -236,14 +236,19 @@ fn pod_of(external: &str) -> Option<&str> {
     external.split(',').find_map(|part| part.strip_prefix("pu-")).filter(|uid| !uid.is_empty())
 }
 
+/// Rows with their times.
+pub type Finished = (RecordBatch, ScalarBuffer<i64>);
+
 /// Rows of the columns that all kinds have, and of `own` by their names.
-fn batch(schema: &Schema, mut common: Common, mut own: impl FnMut(&str) -> Option<ArrayRef>) -> RecordBatch {
-    let rows = common.time.len();
+fn batch(schema: &Schema, mut common: Common, mut own: impl FnMut(&str) -> Option<ArrayRef>) -> Finished {
+    let times = ScalarBuffer::from(std::mem::take(&mut common.time));
+    let rows = times.len();
     let mut column = |field: &Field| {
-        let column = common.column(field).or_else(|| own(&field.name));
+        let column = common.column(field, &times).or_else(|| own(&field.name));
         column.unwrap_or_else(|| absent(field.repr, rows))
     };
-    record(&arrow_schema(schema), schema.fields.iter().map(&mut column).collect(), rows)
+    let batch = record(&arrow_schema(schema), schema.fields.iter().map(&mut column).collect(), rows);
+    (batch, times)
 }
 
 /// Metrics, collected column by column.
@@ -255,6 +260,7 @@ pub struct Metrics {
     values: Vec<f64>,
     value_ends: Vec<i32>,
     members: Texts,
+    /// Empty as long as no row has members.
     member_ends: Vec<i32>,
     rates: Vec<f64>,
 }
@@ -271,20 +277,19 @@ impl Metrics {
     /// Adds a metric, or nothing at all if one of its values is none.
     pub fn push(&mut self, metric: &Metric, around: &Around) -> Result<(), Refused> {
         match metric.kind {
-            metric_kind::SET => self.members.push(&utf8(metric.values, around.is_utf8)),
+            metric_kind::SET => {
+                self.member_ends.resize(self.len(), self.members.len() as i32);
+                self.members.push(&utf8(metric.values, around.is_utf8));
+                self.member_ends.push(self.members.len() as i32);
+            }
             _ => message::values(metric.values, &mut self.values)?,
         }
         self.names.push(&utf8(metric.name, around.is_utf8));
         self.kinds.push(metric.kind);
         self.value_ends.push(self.values.len() as i32);
-        self.member_ends.push(self.members.len() as i32);
         self.rates.push(metric.sample_rate);
         self.common.push(around, &metric.origin, metric.timestamp, None, metric.tags);
         Ok(())
-    }
-
-    pub fn times(&self) -> Vec<i64> {
-        self.common.time.clone()
     }
 
     /// Room for as much again: growing step by step costs a copy each.
@@ -295,7 +300,6 @@ impl Metrics {
             kinds: Vec::with_capacity(rows),
             values: Vec::with_capacity(other.values.len()),
             value_ends: Vec::with_capacity(rows),
-            member_ends: Vec::with_capacity(rows),
             rates: Vec::with_capacity(rows),
             ..Metrics::default()
         };
@@ -305,26 +309,29 @@ impl Metrics {
         more
     }
 
-    pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
+    pub fn finish(&mut self, schema: &Schema) -> Finished {
         let next = Metrics::like(self);
         let mut all = std::mem::replace(self, next);
         let common = std::mem::take(&mut all.common);
+        let kinds = ScalarBuffer::from(std::mem::take(&mut all.kinds));
         batch(schema, common, |name| {
             Some(match name {
                 name if name == metric::NAME.name => Arc::new(std::mem::take(&mut all.names).finish()) as ArrayRef,
-                name if name == metric::KIND.name => Arc::new(UInt8Array::from(all.kinds.clone())),
+                name if name == metric::KIND.name => Arc::new(UInt8Array::new(kinds.clone(), None)),
                 name if name == metric::VALUES.name => {
                     let values = Arc::new(Float64Array::from(std::mem::take(&mut all.values)));
                     lists(DataType::Float64, std::mem::take(&mut all.value_ends), values)
                 }
+                name if name == metric::MEMBERS.name && all.members.is_empty() => return None,
                 name if name == metric::MEMBERS.name => {
+                    all.member_ends.resize(kinds.len(), all.members.len() as i32);
                     let members = Arc::new(std::mem::take(&mut all.members).finish());
                     lists(DataType::Utf8, std::mem::take(&mut all.member_ends), members)
                 }
                 name if name == metric::SAMPLE_RATE.name => {
                     Arc::new(Float64Array::from(std::mem::take(&mut all.rates)))
                 }
-                name if name == metric::UNIT.name => units(&all.kinds),
+                name if name == metric::UNIT.name => units(&kinds),
                 _ => return None,
             })
         })
@@ -388,11 +395,7 @@ impl Events {
         self.common.push(around, &event.origin, event.timestamp, event.host, event.tags);
     }
 
-    pub fn times(&self) -> Vec<i64> {
-        self.common.time.clone()
-    }
-
-    pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
+    pub fn finish(&mut self, schema: &Schema) -> Finished {
         let mut all = std::mem::take(self);
         let rows = all.len();
         let common = std::mem::take(&mut all.common);
@@ -440,11 +443,7 @@ impl Checks {
         self.common.push(around, &check.origin, check.timestamp, check.host, check.tags);
     }
 
-    pub fn times(&self) -> Vec<i64> {
-        self.common.time.clone()
-    }
-
-    pub fn finish(&mut self, schema: &Schema) -> RecordBatch {
+    pub fn finish(&mut self, schema: &Schema) -> Finished {
         let mut all = std::mem::take(self);
         let common = std::mem::take(&mut all.common);
         batch(schema, common, |name| {
