@@ -3,6 +3,8 @@
 //! `/health` (is every task alive and moving), `/ready` (do sinks reach their far ends), `/metrics`
 //! (Prometheus), `/ledger`, `/graph`.
 
+mod queues;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -19,8 +21,8 @@ use weir_http::server::{self, Answers, Asked, Said, Serving};
 use weir_http::{Method, StatusCode};
 use weir_spec::Plan;
 
-/// A queue that nobody takes from for so long belongs to a task that is stuck.
-const STUCK: Duration = Duration::from_secs(60);
+use queues::Queues;
+
 /// How often the queues are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -44,7 +46,7 @@ pub fn serve(address: SocketAddr, plan: &Plan, handle: &Handle) -> Result<Admin,
             .help("stop who holds it, or write another address in `settings(admin: …)`")
     };
     let listener = server::bind(address).map_err(fail)?;
-    let desk = Arc::new(Desk { handle: handle.clone(), graph: graph(plan), moved: Mutex::default() });
+    let desk = Arc::new(Desk { handle: handle.clone(), graph: graph(plan), queues: Mutex::default() });
     let watching = tokio::spawn(watch(desk.clone()));
     Ok(Admin { _serving: server::serve(listener, desk).map_err(fail)?, watching })
 }
@@ -66,56 +68,29 @@ fn graph(plan: &Plan) -> Value {
     json!({ "nodes": nodes.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>() })
 }
 
-/// How far each queue had come, and since when.
-type Moved = BTreeMap<(String, String, String), (u64, Instant)>;
-
 struct Desk {
     handle: Handle,
     graph: Value,
-    moved: Mutex<Moved>,
+    queues: Mutex<Queues>,
 }
 
 async fn watch(desk: Arc<Desk>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        desk.look(&desk.handle.ledger());
+        let ledger = desk.handle.ledger();
+        lock(&desk.queues).look(&ledger, Instant::now());
     }
 }
 
 impl Desk {
-    /// Notes which queues have moved.
-    fn look(&self, ledger: &Ledger) {
-        let mut moved = lock(&self.moved);
-        for edge in &ledger.edges {
-            let key = (edge.from.clone(), edge.output.clone(), edge.to.clone());
-            let taken = edge.sent - edge.queued;
-            let place = moved.entry(key).or_insert((taken, Instant::now()));
-            if place.0 != taken || edge.queued == 0 {
-                *place = (taken, Instant::now());
-            }
-        }
-    }
-
-    /// Nodes whose queue has stood still for long, and that wait for nobody behind them: a sink that tries
-    /// again is not stuck, and who waits for it is not either.
-    fn stuck(&self, ledger: &Ledger) -> Vec<String> {
-        let moved = lock(&self.moved);
-        let still: Vec<&(String, String, String)> =
-            moved.iter().filter(|(_, (_, since))| since.elapsed() >= STUCK).map(|(key, _)| key).collect();
-        let tries = |name: &str| {
-            let component = ledger.components.iter().find(|component| component.name == name);
-            component.is_some_and(|component| component.health == Some(Health::Retrying))
-        };
-        let waits = |name: &str| tries(name) || still.iter().any(|(from, _, _)| from == name);
-        let mut stuck: Vec<String> = still.iter().map(|(_, _, to)| to.clone()).filter(|to| !waits(to)).collect();
-        stuck.dedup();
-        stuck
-    }
-
     fn health(&self) -> Said {
         let ledger = self.handle.ledger();
-        self.look(&ledger);
-        let (stuck, dead) = (self.stuck(&ledger), self.handle.dead());
+        let stuck = {
+            let mut queues = lock(&self.queues);
+            queues.look(&ledger, Instant::now());
+            queues.stuck(&ledger, Instant::now())
+        };
+        let dead = self.handle.dead();
         let is_well = stuck.is_empty() && dead.is_empty();
         answer(is_well, json!({ "healthy": is_well, "stuck": stuck, "dead": dead }))
     }
