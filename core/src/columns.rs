@@ -1,7 +1,7 @@
 //! Arrow columns of declared and computed types: how they are held, typed access, building.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
@@ -58,8 +58,20 @@ pub fn record(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Record
 
 /// A column without any value.
 pub fn absent(repr: Repr, rows: usize) -> ArrayRef {
-    new_null_array(&data_type(repr), rows)
+    // Most columns of most batches have none: they share their memory.
+    static SHARED: [OnceLock<ArrayRef>; REPRS] = [const { OnceLock::new() }; REPRS];
+    match rows {
+        0..=ABSENT_ROWS => {
+            let shared = SHARED[repr as usize].get_or_init(|| new_null_array(&data_type(repr), ABSENT_ROWS));
+            shared.slice(0, rows)
+        }
+        _ => new_null_array(&data_type(repr), rows),
+    }
 }
+
+const REPRS: usize = Repr::Sketch as usize + 1;
+/// Rows of columns without values that are held for all batches; batches are seldom longer.
+const ABSENT_ROWS: usize = 4096;
 
 /// A column from a buffer of fixed-width values.
 pub fn ips(values: Vec<[u8; 16]>, nulls: Option<NullBuffer>) -> FixedSizeBinaryArray {
@@ -237,6 +249,7 @@ mod tests {
             let columns = kind.columns.iter().map(|c| absent(c.repr, 3)).collect();
             let rows = RecordBatch::try_new(schema, columns).unwrap();
             assert!(rows_bytes(&rows) > 0);
+            assert!(rows.columns().iter().all(|column| column.null_count() == 3));
         }
     }
 

@@ -25,7 +25,7 @@ use bind::{Bound, SocketFile, bind_datagrams, bind_stream};
 pub use bind::{Listeners, Setup};
 
 /// How long a socket that was read empty is left alone: what comes meanwhile is read with one call.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(20);
 /// The same where that much would fill a good part of its buffer.
 const PACE_SHORT: Duration = Duration::from_millis(1);
 /// What a datagram takes of a receive buffer, with the kernel's overhead.
