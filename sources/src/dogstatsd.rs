@@ -291,11 +291,17 @@ impl Run {
                 () = tokio::time::sleep(wait) => Event::Tick,
             };
             match woken {
-                Event::Woken(woken) => self.take(&mut listeners, woken, cx),
+                Event::Woken(woken) => {
+                    // Nothing more comes from there in time.
+                    if self.take(&mut listeners, woken, cx) >= PATIENCE {
+                        flush_at = Some(tokio::time::Instant::now());
+                    }
+                }
                 Event::Body(body) => self.body(&body, cx),
                 Event::Tick => {}
             }
             if self.decoder.is_empty() {
+                flush_at = None;
                 let now = self.now(cx);
                 cx.advance(now);
                 continue;
@@ -339,14 +345,14 @@ impl Run {
         self.decoder.payload(&Payload { bytes: body, is_truncated: false, sender: &sender, peer: &peer }, now);
     }
 
-    /// Reads what woke us, as far as one batch has room.
-    fn take(&mut self, listeners: &mut Listening, woken: Woken, cx: &mut SourceCx) {
+    /// Reads what woke us, as far as one batch has room; says for how long nothing more comes from there.
+    fn take(&mut self, listeners: &mut Listening, woken: Woken, cx: &mut SourceCx) -> Duration {
         let now = self.now(cx);
         let decoder = &mut self.decoder;
         listeners.take(woken, cx, &mut |payload| {
             decoder.payload(payload, now);
             !decoder.is_full()
-        });
+        })
     }
 
     /// Sends what was read; `false` if nobody wants more.

@@ -1,12 +1,14 @@
 //! The sockets of one source: bound before start ([`bind`]), read by one task, a batch of datagrams at a time.
 
 mod bind;
+mod connection;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use super::rows::Sender;
 use crate::net::datagrams::{self, DATAGRAMS_MAX, Datagrams};
 use bind::{Bound, SocketFile, bind_datagrams, bind_stream};
 pub use bind::{Listeners, Setup};
+use connection::{Connection, FRAME_HEAD_BYTES};
 
 /// How long a socket that was read empty is left alone: what comes meanwhile is read with one call.
 const PACE: Duration = Duration::from_millis(20);
@@ -38,9 +41,6 @@ const CALLS_MAX: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection may stand still inside a frame.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// The length before each frame of a stream, little-endian.
-const FRAME_HEAD_BYTES: usize = 4;
-
 impl Listeners {
     /// Begins to listen; needs the runtime.
     pub fn listen(self) -> Result<Listening, Fault> {
@@ -62,7 +62,6 @@ impl Listeners {
             match bound {
                 Bound::Udp(sockets, _) => {
                     for socket in sockets {
-                        let socket = net::UdpSocket::from_std(socket).map_err(unregistered)?;
                         listening.add(Socket::datagrams(Datagram::Udp(socket), None));
                     }
                 }
@@ -82,24 +81,30 @@ impl Listeners {
 
 /// A socket whose messages keep their bounds.
 enum Datagram {
-    Udp(net::UdpSocket),
+    /// Unknown to the runtime as long as it is looked at now and then: it would be woken for each datagram.
+    Udp(UdpSocket),
     Unix(net::UnixDatagram),
 }
 
 impl Datagram {
-    async fn readable(&self) -> io::Result<()> {
+    /// Waits until there is something.
+    async fn readable(&self) {
         match self {
-            Datagram::Udp(socket) => socket.readable().await,
-            Datagram::Unix(socket) => socket.readable().await,
+            Datagram::Udp(socket) => match socket.try_clone().and_then(net::UdpSocket::from_std) {
+                Ok(watched) => drop(watched.readable().await),
+                // It cannot be watched now.
+                Err(_) => tokio::time::sleep(PACE).await,
+            },
+            // One that cannot be waited for any more says so when it is read.
+            Datagram::Unix(socket) => drop(socket.readable().await),
         }
     }
 
     /// Without `waited`, the kernel is asked whatever the runtime has heard of it.
     fn receive(&self, buffers: &mut Datagrams, waited: bool) -> io::Result<usize> {
         match self {
-            Datagram::Udp(socket) if !waited => buffers.receive(socket.as_raw_fd()),
+            Datagram::Udp(socket) => buffers.receive(socket.as_raw_fd()),
             Datagram::Unix(socket) if !waited => buffers.receive(socket.as_raw_fd()),
-            Datagram::Udp(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
             Datagram::Unix(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
         }
     }
@@ -110,23 +115,6 @@ impl Datagram {
             Datagram::Unix(socket) => datagrams::dropped(socket),
         }
     }
-}
-
-/// What a connection has, as [`Datagram::receive`].
-fn read(stream: &net::UnixStream, into: &mut [u8], waited: bool) -> io::Result<usize> {
-    if waited {
-        return stream.try_read(into);
-    }
-    StdUnixStream::from(stream.as_fd().try_clone_to_owned()?).read(into)
-}
-
-/// A connection of a unix stream.
-struct Connection {
-    stream: Arc<net::UnixStream>,
-    /// Of a frame that is not whole.
-    partial: Vec<u8>,
-    sender: Sender,
-    listener: usize,
 }
 
 enum Socket {
@@ -178,6 +166,20 @@ enum What {
     Stalled,
 }
 
+/// When a socket is looked at again.
+#[derive(Clone, Copy)]
+pub enum Next {
+    /// When there is something.
+    Readable,
+    /// After so long, whatever there is.
+    After(Duration),
+}
+
+impl Next {
+    /// At once, when others have had their turn.
+    const SOON: Next = Next::After(Duration::ZERO);
+}
+
 type Waiting = Pin<Box<dyn Future<Output = Woken> + Send>>;
 
 /// Sockets that are read.
@@ -206,15 +208,16 @@ impl Listening {
         let at = self.next;
         self.next += 1;
         self.sockets.insert(at, socket);
-        self.wait(at, Duration::ZERO);
+        self.wait(at, Next::Readable);
     }
 
-    /// Waits for a socket again, after a pause.
-    fn wait(&mut self, at: usize, pause: Duration) {
+    /// Waits for a socket again.
+    fn wait(&mut self, at: usize, next: Next) {
         let Some(socket) = self.sockets.get(&at) else { return };
         let pause = async move {
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+            match next {
+                Next::After(pause) if !pause.is_zero() => tokio::time::sleep(pause).await,
+                _ => {}
             }
         };
         // A descriptor that cannot be waited for any more says so when it is read.
@@ -223,8 +226,10 @@ impl Listening {
             Socket::Datagrams { socket, .. } => {
                 let socket = socket.clone();
                 Box::pin(async move {
-                    pause.await;
-                    let _ = socket.readable().await;
+                    match next {
+                        Next::Readable => socket.readable().await,
+                        Next::After(_) => pause.await,
+                    }
                     readable
                 })
             }
@@ -265,59 +270,63 @@ impl Listening {
         }
     }
 
-    /// Reads a socket as far as `take` wants, and waits for it again.
-    pub fn take(&mut self, woken: Woken, cx: &mut SourceCx, take: &mut Take) {
+    /// Reads a socket as far as `take` wants, and waits for it again; says how long it is left alone.
+    pub fn take(&mut self, woken: Woken, cx: &mut SourceCx, take: &mut Take) -> Duration {
         let at = woken.socket;
-        let pause = match (woken.what, self.sockets.get(&at)) {
+        let next = match (woken.what, self.sockets.get(&at)) {
             (What::Accepted(accepted), _) => Some(self.accepted(at, accepted, cx)),
             (What::Stalled, _) => None,
             (What::Rest, _) => {
                 self.give(take);
-                return;
+                return Duration::ZERO;
             }
             (What::Readable, Some(Socket::Datagrams { .. })) => Some(self.datagrams(at, cx, take)),
             (What::Readable, Some(Socket::Connection(_))) => self.frames(at, cx, take),
-            (What::Readable, _) => return,
+            (What::Readable, _) => return Duration::ZERO,
         };
-        match pause {
-            Some(pause) => self.wait(at, pause),
+        match next {
+            Some(next) => self.wait(at, next),
             None => self.close(at, cx),
+        }
+        match next {
+            Some(Next::After(pause)) => pause,
+            _ => Duration::ZERO,
         }
     }
 
-    /// Gives what a datagram socket has; says how long to leave it alone.
-    fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Duration {
-        let Some(Socket::Datagrams { socket, .. }) = self.sockets.get(&at) else { return Duration::ZERO };
+    /// Gives what a datagram socket has.
+    fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Next {
+        let Some(Socket::Datagrams { socket, .. }) = self.sockets.get(&at) else { return Next::Readable };
         let socket = socket.clone();
         let mut taken = 0;
         let calm = self.setup.granted_bytes / DATAGRAM_BYTES / PAUSE_PART;
         for _ in 0..CALLS_MAX {
             let received = match socket.receive(&mut self.buffers, !self.is_ending) {
                 Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Duration::ZERO,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Readable,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => {
                     cx.note("receive_errors", 1);
-                    return PACE;
+                    return Next::After(PACE);
                 }
             };
             cx.note("datagrams", received as u64);
             self.rest = Some((at, 0));
             if !self.give(take) {
-                return Duration::ZERO;
+                return Next::SOON;
             }
             taken += received;
             if received < DATAGRAMS_MAX {
                 return match &*socket {
                     // A unix socket queues ten datagrams (`net.unix.max_dgram_qlen`), whatever its buffer:
                     // a pause would turn senders away.
-                    Datagram::Unix(_) => Duration::ZERO,
-                    Datagram::Udp(_) if taken <= calm => PACE,
-                    Datagram::Udp(_) => PACE_SHORT,
+                    Datagram::Unix(_) => Next::Readable,
+                    Datagram::Udp(_) if taken <= calm => Next::After(PACE),
+                    Datagram::Udp(_) => Next::After(PACE_SHORT),
                 };
             }
         }
-        Duration::ZERO
+        Next::SOON
     }
 
     /// Gives what was received, until there is no more room; whether there still is some.
@@ -350,16 +359,16 @@ impl Listening {
     }
 
     /// Takes a new connection in.
-    fn accepted(&mut self, at: usize, accepted: io::Result<net::UnixStream>, cx: &mut SourceCx) -> Duration {
-        let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&at) else { return Duration::ZERO };
+    fn accepted(&mut self, at: usize, accepted: io::Result<net::UnixStream>, cx: &mut SourceCx) -> Next {
+        let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&at) else { return Next::Readable };
         let Ok(stream) = accepted else {
             // Too many open files, a client that has gone: the next one may be better.
             cx.note("accept_errors", 1);
-            return ACCEPT_PAUSE;
+            return Next::After(ACCEPT_PAUSE);
         };
         if *connections >= self.setup.connections_max {
             cx.note("connections_refused", 1);
-            return Duration::ZERO;
+            return Next::Readable;
         }
         *connections += 1;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
@@ -367,51 +376,14 @@ impl Listening {
         self.origins.settle();
         let connection = Connection { stream: Arc::new(stream), partial: Vec::new(), sender, listener: at };
         self.add(Socket::Connection(connection));
-        Duration::ZERO
+        Next::Readable
     }
 
     /// Gives the frames that are there; `None` when the connection is to be closed.
-    fn frames(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Option<Duration> {
+    fn frames(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Option<Next> {
         let Listening { sockets, scratch, setup, is_ending, .. } = self;
         let Some(Socket::Connection(connection)) = sockets.get_mut(&at) else { return None };
-        for _ in 0..CALLS_MAX {
-            let n = match read(&connection.stream, scratch, !*is_ending) {
-                Ok(0) => return None,
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Duration::ZERO),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return None,
-            };
-            connection.partial.extend_from_slice(&scratch[..n]);
-            let mut more = true;
-            let mut start = 0;
-            while let Some((head, rest)) = connection.partial[start..].split_first_chunk::<FRAME_HEAD_BYTES>() {
-                let length = u32::from_le_bytes(*head) as usize;
-                if length > setup.message_bytes_max {
-                    cx.reject("too_long", 1);
-                    // It is dealt with: what is left of it is not cut off as well.
-                    connection.partial.clear();
-                    return None;
-                }
-                let Some(bytes) = rest.get(..length) else { break };
-                cx.note("frames", 1);
-                let peer = || match connection.sender.pid {
-                    Some(pid) => format!("pid {pid}"),
-                    None => "unixstream".to_string(),
-                };
-                let payload = Payload { bytes, is_truncated: false, sender: &connection.sender, peer: &peer };
-                more &= take(&payload);
-                start += FRAME_HEAD_BYTES + length;
-            }
-            connection.partial.drain(..start);
-            if !more {
-                return Some(Duration::ZERO);
-            }
-            if n < scratch.len() {
-                return Some(PACE);
-            }
-        }
-        Some(Duration::ZERO)
+        connection.frames(scratch, setup.message_bytes_max, !*is_ending, cx, take)
     }
 
     /// Ends a connection; other sockets stay.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array};
 use arrow_buffer::ScalarBuffer;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, SchemaRef};
 use weir_core::build::{Numbers, Texts, Words, lists, valid};
 use weir_core::columns::{absent, arrow_schema, dictionary, record};
 use weir_core::tags::TagSets;
@@ -137,6 +137,8 @@ struct Common {
     pod: Words,
     external: Words,
     cardinality: Numbers,
+    /// The schema as Arrow has it, once it was asked for.
+    arrow: Option<SchemaRef>,
 }
 
 /// What is pushed with every message.
@@ -203,6 +205,10 @@ impl Common {
         }
     }
 
+    fn arrow(&mut self, schema: &Schema) -> SchemaRef {
+        self.arrow.get_or_insert_with(|| arrow_schema(schema)).clone()
+    }
+
     /// The column of that name, if it is one of these.
     fn column(&mut self, field: &Field, times: &ScalarBuffer<i64>) -> Option<ArrayRef> {
         let rows = times.len();
@@ -247,7 +253,8 @@ fn batch(schema: &Schema, mut common: Common, mut own: impl FnMut(&str) -> Optio
         let column = common.column(field, &times).or_else(|| own(&field.name));
         column.unwrap_or_else(|| absent(field.repr, rows))
     };
-    let batch = record(&arrow_schema(schema), schema.fields.iter().map(&mut column).collect(), rows);
+    let columns = schema.fields.iter().map(&mut column).collect();
+    let batch = record(&common.arrow(schema), columns, rows);
     (batch, times)
 }
 
@@ -304,12 +311,14 @@ impl Metrics {
             ..Metrics::default()
         };
         more.common.time.reserve(rows);
+        more.common.arrow = other.common.arrow.clone();
         more.common.host = Words::like(&other.common.host);
         more.common.tags.sets = TagSets::like(&other.common.tags.sets);
         more
     }
 
     pub fn finish(&mut self, schema: &Schema) -> Finished {
+        self.common.arrow(schema);
         let next = Metrics::like(self);
         let mut all = std::mem::replace(self, next);
         let common = std::mem::take(&mut all.common);
