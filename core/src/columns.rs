@@ -70,8 +70,9 @@ pub fn absent(repr: Repr, rows: usize) -> ArrayRef {
 }
 
 const REPRS: usize = Repr::Sketch as usize + 1;
-/// Rows of columns without values that are held for all batches; batches are seldom longer.
-const ABSENT_ROWS: usize = 4096;
+/// Rows of columns without values that are held for all batches. A batch that is full may be a datagram's lines
+/// longer than others.
+const ABSENT_ROWS: usize = 8192;
 
 /// A column from a buffer of fixed-width values.
 pub fn ips(values: Vec<[u8; 16]>, nulls: Option<NullBuffer>) -> FixedSizeBinaryArray {

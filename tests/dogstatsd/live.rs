@@ -124,6 +124,17 @@ impl Drop for Live {
     }
 }
 
+/// A connection to a stream whose file is there: it is bound a moment before it is listened on.
+fn connect(path: &Path) -> UnixStream {
+    for _ in 0..200 {
+        if let Ok(stream) = UnixStream::connect(path) {
+            return stream;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    UnixStream::connect(path).unwrap()
+}
+
 /// Where a recording goes to.
 enum Way {
     Udp(UdpSocket),
@@ -145,7 +156,7 @@ impl Way {
                         // Which of two connections is read first is nobody's promise: in the recording
                         // they were apart, too.
                         std::thread::sleep(Duration::from_millis(50));
-                        UnixStream::connect(path).unwrap()
+                        connect(path)
                     });
                     stream.write_all(&(text.len() as u32).to_le_bytes()).unwrap();
                     stream.write_all(text).unwrap();
@@ -451,7 +462,7 @@ fn bad_bytes_cost_only_themselves() {
     socket.send(b"not.utf8.\xff:2|c|#bad:\xfe\xfe").unwrap();
     socket.send(b"fine:1|c").unwrap();
     for bytes in [&b"\xff\xff\xff\xffabc"[..], b"\x05\0\0\0a:1|c\x09\0\0\0b:1", b"\x05\0"] {
-        UnixStream::connect(&path).unwrap().write_all(bytes).unwrap();
+        connect(&path).write_all(bytes).unwrap();
     }
     std::thread::sleep(Duration::from_millis(200));
     let run = live.stop();
@@ -482,7 +493,7 @@ fn frames_are_read_as_the_agent_reads_them() {
         let hex = case["bytes_hex"].as_str().unwrap();
         let bytes: Vec<u8> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
-        UnixStream::connect(&path).unwrap().write_all(&bytes).unwrap();
+        connect(&path).write_all(&bytes).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         live.stop();
         let packets = case["expect"]["packets"].as_array().into_iter().flatten();
@@ -510,7 +521,7 @@ fn what_waits_at_the_end_is_read() {
         socket.send(b"x:1|c").unwrap();
     }
     // One connection that is still to be let in, with a frame and half of one.
-    let mut waiting = UnixStream::connect(&path).unwrap();
+    let mut waiting = connect(&path);
     waiting.write_all(b"\x05\0\0\0y:1|c\x09\0\0\0y:").unwrap();
     live.signal("TERM");
     live.signal("CONT");

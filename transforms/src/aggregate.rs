@@ -528,11 +528,12 @@ fn fold(
 ) -> Verdict {
     let kind = metrics.kinds[row];
     if kind == metric_kind::SET {
+        // All of a row, or nothing.
+        if bucket.bytes() + metrics.members(row).count() * bucket::MEMBER_BYTES > bytes_max {
+            return Verdict::Dropped("samples_full");
+        }
         let mut any = false;
         for member in metrics.members(row) {
-            if bucket.bytes() + bucket::MEMBER_BYTES > bytes_max {
-                return Verdict::Dropped("samples_full");
-            }
             bucket.member(id, time, contexts.hashing.bytes(member.as_bytes()).high);
             any = true;
         }

@@ -31,10 +31,13 @@ use connection::{Connection, FRAME_HEAD_BYTES};
 const PACE: Duration = Duration::from_millis(20);
 /// The same where that much would fill a good part of its buffer.
 const PACE_SHORT: Duration = Duration::from_millis(1);
-/// What a datagram takes of a receive buffer, with the kernel's overhead.
+/// What a small datagram takes of a receive buffer, with the kernel's overhead; a large one takes up to twice
+/// its length.
 const DATAGRAM_BYTES: usize = 2304;
 /// Of a buffer, what may fill up in one pause: one part in this many.
 const PAUSE_PART: usize = 8;
+/// Sockets of which each may say that what was read need not wait for more.
+const RESTING_MAX: usize = 4;
 /// Calls for one socket before the others have their turn.
 const CALLS_MAX: usize = 16;
 /// How long nobody is let in after a connection could not be.
@@ -289,7 +292,8 @@ impl Listening {
             None => self.close(at, cx),
         }
         match next {
-            Some(Next::After(pause)) => pause,
+            // Where there are many sockets, others have something soon.
+            Some(Next::After(pause)) if self.sockets.len() <= RESTING_MAX => pause,
             _ => Duration::ZERO,
         }
     }
@@ -298,8 +302,8 @@ impl Listening {
     fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Next {
         let Some(Socket::Datagrams { socket, .. }) = self.sockets.get(&at) else { return Next::Readable };
         let socket = socket.clone();
-        let mut taken = 0;
-        let calm = self.setup.granted_bytes / DATAGRAM_BYTES / PAUSE_PART;
+        let mut taken_bytes = 0;
+        let calm_bytes = self.setup.granted_bytes / PAUSE_PART;
         for _ in 0..CALLS_MAX {
             let received = match socket.receive(&mut self.buffers, !self.is_ending) {
                 Ok(n) => n,
@@ -311,17 +315,18 @@ impl Listening {
                 }
             };
             cx.note("datagrams", received as u64);
+            let filled: usize = self.buffers.lengths().map(|bytes| DATAGRAM_BYTES.max(2 * bytes)).sum();
             self.rest = Some((at, 0));
             if !self.give(take) {
                 return Next::SOON;
             }
-            taken += received;
+            taken_bytes += filled;
             if received < DATAGRAMS_MAX {
                 return match &*socket {
                     // A unix socket queues ten datagrams (`net.unix.max_dgram_qlen`), whatever its buffer:
                     // a pause would turn senders away.
                     Datagram::Unix(_) => Next::Readable,
-                    Datagram::Udp(_) if taken <= calm => Next::After(PACE),
+                    Datagram::Udp(_) if taken_bytes <= calm_bytes => Next::After(PACE),
                     Datagram::Udp(_) => Next::After(PACE_SHORT),
                 };
             }
@@ -485,6 +490,7 @@ impl Listening {
         }
         let sockets: Vec<usize> = self.sockets.keys().copied().collect();
         for at in sockets {
+            let mut rounds = 0;
             loop {
                 let mut is_full = false;
                 let mut took = false;
@@ -499,7 +505,9 @@ impl Listening {
                 } else if !is_connection {
                     self.datagrams(at, cx, &mut watched);
                 }
-                if is_full {
+                // Whoever never stops sending must not put off the end.
+                rounds += 1;
+                if is_full || (took && rounds == CALLS_MAX) {
                     return true;
                 }
                 if !took {

@@ -111,6 +111,11 @@ impl Datagrams {
         self.received == 0
     }
 
+    /// How long they are that the last call took.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.heads[..self.received].iter().map(|head| head.msg_len as usize)
+    }
+
     /// What the last call took.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.received).map(|at| {
@@ -200,6 +205,13 @@ pub fn set_receive_buffer(socket: &impl AsRawFd, bytes: usize) -> io::Result<usi
 pub fn pass_credentials(socket: &impl AsRawFd) -> io::Result<()> {
     set(socket.as_raw_fd(), libc::SO_PASSCRED, 1)?;
     set(socket.as_raw_fd(), libc::SO_TIMESTAMPNS, 1)
+}
+
+/// What a socket has, without waiting and whatever the runtime has heard of it.
+pub fn receive_now(socket: &impl AsRawFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is as long as is said, and lives for the whole call.
+    let n = unsafe { libc::recv(socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
 /// Packets that the kernel has dropped at this socket since it was opened. `SO_RXQ_OVFL` says the same

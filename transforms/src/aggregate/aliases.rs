@@ -22,7 +22,7 @@ const FREE: Id = Id::MAX;
 /// Places for each hash, at least.
 const PLACES_EACH: usize = 2;
 const PLACES_MIN: usize = 64;
-/// Bytes of each hash, with the places that are free.
+/// Bytes of each hash, with the places that are free; just after they were doubled, twice as much.
 pub const ALIAS_BYTES: usize = PLACES_EACH * size_of::<Alias>();
 
 pub struct Aliases {

@@ -1,8 +1,6 @@
 //! A connection of a unix stream, and its frames.
 
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::io;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
@@ -11,6 +9,7 @@ use weir_core::SourceCx;
 use super::super::decode::Payload;
 use super::super::rows::Sender;
 use super::{CALLS_MAX, Next, PACE, Take};
+use crate::net::datagrams;
 
 /// The length before each frame of a stream, little-endian.
 pub const FRAME_HEAD_BYTES: usize = 4;
@@ -57,7 +56,7 @@ impl Connection {
         if waited {
             return self.stream.try_read(into);
         }
-        StdUnixStream::from(self.stream.as_fd().try_clone_to_owned()?).read(into)
+        datagrams::receive_now(&*self.stream, into)
     }
 
     /// Gives the frames that are whole; whether there is room for more, `None` after one that is too long.
