@@ -373,7 +373,7 @@ fn unix_senders_are_known_by_their_pid() {
     assert_eq!((mode(&gram), mode(&stream)), (0o722, 0o722));
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(b"a:1|c", &gram).unwrap();
-    let mut connection = UnixStream::connect(&stream).unwrap();
+    let mut connection = connect(&stream);
     connection.write_all(b"\x05\0\0\0b:1|c").unwrap();
     std::thread::sleep(Duration::from_millis(100));
     live.stop();
