@@ -97,6 +97,7 @@ impl Decoder {
         let is_utf8 = payload.bytes.is_ascii() || std::str::from_utf8(payload.bytes).is_ok();
         // What is missing of a datagram is at least a line, even where the cut is just behind one.
         if payload.is_truncated && payload.bytes.ends_with(b"\n") {
+            self.lines += 1;
             self.truncated += 1;
         }
         let mut rest = payload.bytes;
@@ -110,11 +111,12 @@ impl Decoder {
                 None => (std::mem::take(&mut rest), true),
             };
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
+            let is_cut = is_last && payload.is_truncated;
+            if line.is_empty() && !is_cut {
                 continue;
             }
             self.lines += 1;
-            if is_last && payload.is_truncated {
+            if is_cut {
                 self.truncated += 1;
             } else if is_last && self.rules.eol_required {
                 self.refuse(line, UNTERMINATED, payload);
