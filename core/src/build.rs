@@ -14,8 +14,7 @@ use crate::columns::{WordBuilder, absent};
 pub struct Texts {
     bytes: Vec<u8>,
     ends: Vec<i32>,
-    /// Empty as long as every row has a value.
-    valid: Vec<bool>,
+    validity: Validity,
 }
 
 impl Texts {
@@ -24,7 +23,7 @@ impl Texts {
         Texts {
             bytes: Vec::with_capacity(other.bytes.len()),
             ends: Vec::with_capacity(other.ends.len() + 1),
-            valid: Vec::new(),
+            validity: Validity::default(),
         }
     }
 
@@ -44,27 +43,43 @@ impl Texts {
 
     pub fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
-        if !self.valid.is_empty() {
-            self.valid.push(true);
-        }
+        self.validity.push();
         self.ends.push(self.bytes.len() as i32);
     }
 
     pub fn push_absent(&mut self) {
-        if self.valid.is_empty() {
-            self.valid.resize(self.ends.len(), true);
-        }
-        self.valid.push(false);
+        self.validity.push_absent(self.ends.len());
         self.ends.push(self.bytes.len() as i32);
     }
 
     pub fn finish(self) -> StringArray {
-        let nulls = valid(self.valid.len(), |row| self.valid[row]);
-        match StringArray::try_new(offsets(self.ends), Buffer::from_vec(self.bytes), nulls) {
+        match StringArray::try_new(offsets(self.ends), Buffer::from_vec(self.bytes), self.validity.finish()) {
             Ok(array) => array,
             // Whoever pushes text has made sure that it is UTF-8.
             Err(error) => unreachable!("text: {error}"),
         }
+    }
+}
+
+/// Which rows have a value: nothing is held until one has none.
+#[derive(Default)]
+pub(crate) struct Validity(Vec<bool>);
+
+impl Validity {
+    pub fn push(&mut self) {
+        if !self.0.is_empty() {
+            self.0.push(true);
+        }
+    }
+
+    /// The next row, behind so many others, has none.
+    pub fn push_absent(&mut self, before: usize) {
+        self.0.resize(before, true);
+        self.0.push(false);
+    }
+
+    pub fn finish(self) -> Option<NullBuffer> {
+        valid(self.0.len(), |row| self.0[row])
     }
 }
 

@@ -16,7 +16,7 @@ use hashbrown::hash_table::Entry;
 use weir_spec::kind::{Key, repr};
 use weir_spec::schema::{Repr, Schema};
 
-use crate::build::Texts;
+use crate::build::{Texts, Validity};
 
 /// How Arrow holds a column of that representation.
 pub fn data_type(repr: Repr) -> DataType {
@@ -124,12 +124,38 @@ pub fn dictionary(keys: PrimitiveArray<Int32Type>, values: ArrayRef) -> ArrayRef
     }
 }
 
+/// The rows of a dictionary column, each by the number of its value.
+#[derive(Default)]
+pub(crate) struct Keys {
+    keys: Vec<i32>,
+    validity: Validity,
+}
+
+impl Keys {
+    /// Room for as much as another has.
+    pub fn like(other: &Keys) -> Keys {
+        Keys { keys: Vec::with_capacity(other.keys.len()), validity: Validity::default() }
+    }
+
+    pub fn push(&mut self, key: i32) {
+        self.keys.push(key);
+        self.validity.push();
+    }
+
+    pub fn push_absent(&mut self) {
+        self.validity.push_absent(self.keys.len());
+        self.keys.push(0);
+    }
+
+    pub fn finish(self, values: ArrayRef) -> ArrayRef {
+        dictionary(PrimitiveArray::new(ScalarBuffer::from(self.keys), self.validity.finish()), values)
+    }
+}
+
 /// Builds a dictionary column: few distinct strings, many rows.
 #[derive(Default)]
 pub struct WordBuilder {
-    keys: Vec<i32>,
-    /// Empty as long as every row has a word.
-    valid: Vec<bool>,
+    keys: Keys,
     words: Texts,
     index: HashTable<i32>,
     hasher: foldhash::fast::RandomState,
@@ -139,8 +165,7 @@ impl WordBuilder {
     /// Room for as much as another has.
     pub fn like(other: &WordBuilder) -> WordBuilder {
         WordBuilder {
-            keys: Vec::with_capacity(other.keys.len()),
-            valid: Vec::with_capacity(other.valid.len()),
+            keys: Keys::like(&other.keys),
             words: Texts::like(&other.words),
             index: HashTable::with_capacity(other.words.len()),
             hasher: other.hasher.clone(),
@@ -172,23 +197,14 @@ impl WordBuilder {
             }
         };
         self.keys.push(key);
-        if !self.valid.is_empty() {
-            self.valid.push(true);
-        }
     }
 
     pub fn push_absent(&mut self) {
-        if self.valid.is_empty() {
-            self.valid.resize(self.keys.len(), true);
-        }
-        self.keys.push(0);
-        self.valid.push(false);
+        self.keys.push_absent();
     }
 
     pub fn finish(self) -> ArrayRef {
-        let nulls = crate::build::valid(self.valid.len(), |row| self.valid[row]);
-        let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
-        dictionary(keys, Arc::new(self.words.finish()))
+        self.keys.finish(Arc::new(self.words.finish()))
     }
 }
 

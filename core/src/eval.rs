@@ -211,7 +211,7 @@ fn tag(tags: &ArrayRef, key: &str) -> ArrayRef {
     let sets = cast::<BinaryArray>(tags.values());
     let mut values = ListBuilder::new(StringBuilder::new());
     for set in 0..sets.len() {
-        let found = crate::tags::each(sets.value(set)).filter_map(|e| e.strip_prefix(key)?.strip_prefix(':'));
+        let found = crate::tags::each(sets.value(set)).filter_map(|entry| tags::value_of(entry, key));
         let mut any = false;
         for value in found {
             values.values().append_value(value);

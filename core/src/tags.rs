@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, PrimitiveArray};
-use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_buffer::Buffer;
 
-use crate::build::{offsets, valid};
-use crate::columns::dictionary;
+use crate::build::offsets;
+use crate::columns::Keys;
 
 /// Stands behind every tag. No UTF-8 has this byte.
 pub const END: u8 = 0xff;
@@ -35,9 +35,7 @@ pub fn each(set: &[u8]) -> impl Iterator<Item = &str> {
 /// Builds a column of tag sets: each set is ended once, and given to as many rows as have it.
 #[derive(Default)]
 pub struct TagSets {
-    keys: Vec<i32>,
-    /// Empty as long as every row has a set.
-    valid: Vec<bool>,
+    keys: Keys,
     bytes: Vec<u8>,
     ends: Vec<i32>,
 }
@@ -46,8 +44,7 @@ impl TagSets {
     /// Room for as much as another has.
     pub fn like(other: &TagSets) -> TagSets {
         TagSets {
-            keys: Vec::with_capacity(other.keys.len()),
-            valid: Vec::new(),
+            keys: Keys::like(&other.keys),
             bytes: Vec::with_capacity(other.bytes.len()),
             ends: Vec::with_capacity(other.ends.len() + 1),
         }
@@ -80,18 +77,11 @@ impl TagSets {
     /// Gives the next row a set.
     pub fn row(&mut self, set: i32) {
         self.keys.push(set);
-        if !self.valid.is_empty() {
-            self.valid.push(true);
-        }
     }
 
     /// The next row has none.
     pub fn row_absent(&mut self) {
-        if self.valid.is_empty() {
-            self.valid.resize(self.keys.len(), true);
-        }
-        self.keys.push(0);
-        self.valid.push(false);
+        self.keys.push_absent();
     }
 
     pub fn finish(self) -> ArrayRef {
@@ -100,9 +90,7 @@ impl TagSets {
             // Ends only grow, and the last is that of the bytes.
             Err(error) => unreachable!("tags: {error}"),
         };
-        let nulls = valid(self.valid.len(), |row| self.valid[row]);
-        let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(self.keys), nulls);
-        dictionary(keys, Arc::new(sets))
+        self.keys.finish(Arc::new(sets))
     }
 }
 

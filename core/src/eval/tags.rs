@@ -31,7 +31,8 @@ fn sets(tags: &DictionaryArray<Int32Type>) -> Vec<Vec<String>> {
     (0..sets.len()).map(|at| tags::each(sets.value(at)).map(str::to_string).collect()).collect()
 }
 
-fn value_of<'a>(entry: &'a str, key: &str) -> Option<&'a str> {
+/// The value of a tag with this key.
+pub(super) fn value_of<'a>(entry: &'a str, key: &str) -> Option<&'a str> {
     entry.strip_prefix(key)?.strip_prefix(':')
 }
 

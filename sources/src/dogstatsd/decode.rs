@@ -3,7 +3,7 @@
 use weir_core::Time;
 use weir_core::batch::BATCH_ROWS;
 
-use super::message::{self, Message, Refused, UNTERMINATED};
+use super::message::{self, BAD_EVENT, Refused, UNTERMINATED};
 use super::rows::{Around, Checks, Events, Metrics, Sender};
 use super::scan::find;
 use super::{DogstatsdOptions, etsy};
@@ -132,22 +132,18 @@ impl Decoder {
             return self.etsy(line, is_utf8, payload, now);
         }
         let around = Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8 };
+        let timestamps = self.rules.timestamps;
         let read = match line {
-            [b'_', ..] => match message::parse(line, self.rules.timestamps) {
-                Ok(Message::Metric(metric)) => self.metrics.push(&metric, &around),
-                Ok(Message::Event(event)) => {
-                    // Lengths are of bytes, and clients count characters: an event may be cut inside one.
-                    self.events.push(&event, &Around { is_utf8: false, ..around });
-                    Ok(())
-                }
-                Ok(Message::Check(check)) => {
-                    self.checks.push(&check, &around);
-                    Ok(())
-                }
-                Err(why) => Err(why),
-            },
-            // Nearly every line, without a detour.
-            _ => message::metric(line, self.rules.timestamps).and_then(|metric| self.metrics.push(&metric, &around)),
+            // Lengths are of bytes, and clients count characters: an event may be cut inside one.
+            [b'_', b'e', b'{', ..] => {
+                message::event(line).map(|event| self.events.push(&event, &Around { is_utf8: false, ..around }))
+            }
+            [b'_', b's', b'c', ..] => message::check(line).map(|check| self.checks.push(&check, &around)),
+            // A metric may be called `_e`; what is none was meant as an event.
+            [b'_', b'e', ..] => message::metric(line, timestamps)
+                .map_err(|_| BAD_EVENT)
+                .and_then(|metric| self.metrics.push(&metric, &around)),
+            _ => message::metric(line, timestamps).and_then(|metric| self.metrics.push(&metric, &around)),
         };
         if let Err(why) = read {
             self.refuse(line, why, payload);

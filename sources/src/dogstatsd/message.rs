@@ -97,24 +97,6 @@ pub struct Check<'a> {
     pub origin: Origin<'a>,
 }
 
-#[derive(Clone, PartialEq, Debug)]
-pub enum Message<'a> {
-    Metric(Metric<'a>),
-    Event(Event<'a>),
-    Check(Check<'a>),
-}
-
-/// Reads one line without its end. Without `timestamps`, `T` is a field that is not known.
-pub fn parse(line: &[u8], timestamps: bool) -> Result<Message<'_>, Refused> {
-    match line {
-        [b'_', b'e', b'{', ..] => event(line).map(Message::Event),
-        [b'_', b's', b'c', ..] => check(line).map(Message::Check),
-        // A metric may be called `_e`; what is none was meant as an event.
-        [b'_', b'e', ..] => metric(line, timestamps).map(Message::Metric).map_err(|_| BAD_EVENT),
-        _ => metric(line, timestamps).map(Message::Metric),
-    }
-}
-
 /// Cuts at the first `|`: what stands before it, and what follows it.
 #[inline]
 fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -124,6 +106,7 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Reads a metric line without its end. Without `timestamps`, `T` is a field that is not known.
 #[inline]
 pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
     let (head, rest) = cut(line);
@@ -235,7 +218,8 @@ fn event_parts(line: &[u8]) -> IResult<&[u8], (&[u8], &[u8])> {
     (terminated(take(title), take(1usize)), take(text)).parse(body)
 }
 
-fn event(line: &[u8]) -> Result<Event<'_>, Refused> {
+/// Reads a line that begins with `_e{`.
+pub fn event(line: &[u8]) -> Result<Event<'_>, Refused> {
     let (mut input, (title, text)) = event_parts(line).map_err(|_| BAD_EVENT)?;
     if title.is_empty() {
         return Err(EMPTY_TITLE);
@@ -272,7 +256,8 @@ fn check_parts(line: &[u8]) -> IResult<&[u8], (&[u8], u8)> {
     (name, status).parse(line)
 }
 
-fn check(line: &[u8]) -> Result<Check<'_>, Refused> {
+/// Reads a line that begins with `_sc`.
+pub fn check(line: &[u8]) -> Result<Check<'_>, Refused> {
     let (mut input, (name, status)) = check_parts(line).map_err(|_| BAD_CHECK)?;
     let mut check = Check { name, status, ..Check::default() };
     while let Ok((after, field)) = field(input) {

@@ -81,47 +81,45 @@ impl Tags {
 
     /// Adds the tags that are sent; says what was meant for the receiver, if anything was.
     fn set(&mut self, sent: &[u8], cardinality: Option<u8>) -> Option<Magic> {
-        let mut magic: Option<Magic> = None;
+        let mut magic = Magic::default();
+        // Where what follows the last of those begins; 0 as long as there was none.
         let mut rest = 0;
         starts(b',', [b'h', b'd'], sent, |from| {
             let tag = &sent[from..];
             let tag = &tag[..find(b',', tag).unwrap_or(tag.len())];
-            if !is_magic(tag, cardinality) {
+            if !magic.take(tag, from, cardinality) {
                 return;
             }
             if from > rest {
                 self.sets.joined(&sent[rest..from - 1]);
             }
-            magic.get_or_insert_default().take(tag, from);
             rest = from + tag.len() + 1;
         });
         if rest < sent.len() || (rest == sent.len() && rest > 0) {
             self.sets.joined(&sent[rest..]);
         }
-        magic
+        (rest > 0).then_some(magic)
     }
 }
 
-/// Whether a tag is meant for the receiver.
-fn is_magic(tag: &[u8], cardinality: Option<u8>) -> bool {
-    let internal = |rest: &[u8]| {
-        let names = [b"entity_id:".as_slice(), b"jmx_check_name:"];
-        names.iter().any(|name| rest.starts_with(name)) || (rest.starts_with(b"card:") && cardinality.is_none())
-    };
-    tag.starts_with(b"host:") || tag.strip_prefix(b"dd.internal.").is_some_and(internal)
-}
-
 impl Magic {
-    /// Takes in such a tag, which begins at `start`.
-    fn take(&mut self, tag: &[u8], start: usize) {
+    /// Whether a tag, which begins at `start`, was meant for the receiver; then it is taken in.
+    fn take(&mut self, tag: &[u8], start: usize, cardinality: Option<u8>) -> bool {
         let behind = |prefix: usize| Some(start + prefix..start + tag.len());
         if tag.starts_with(b"host:") {
             self.host = behind(5);
-        } else if tag.starts_with(b"dd.internal.entity_id:") {
-            self.pod = behind(22);
-        } else if let Some(word) = tag.strip_prefix(b"dd.internal.card:") {
-            self.cardinality = message::cardinality(word);
+            return true;
         }
+        let Some(rest) = tag.strip_prefix(b"dd.internal.") else { return false };
+        if rest.starts_with(b"entity_id:") {
+            self.pod = behind(22);
+            return true;
+        }
+        if let Some(word) = rest.strip_prefix(b"card:").filter(|_| cardinality.is_none()) {
+            self.cardinality = message::cardinality(word);
+            return true;
+        }
+        rest.starts_with(b"jmx_check_name:")
     }
 }
 
