@@ -147,26 +147,32 @@ def statsd(directory):
     return ["node", PEERS / "node_modules/statsd/stats.js", config]
 
 
-def statsd_exporter(_):
-    listen = [f"--statsd.listen-udp=127.0.0.1:{PORT}", "--statsd.listen-tcp=", f"--web.listen-address=127.0.0.1:{PORT + 1}"]
-    return [PEERS / "statsd_exporter", *listen, "--log.level=error"]
+def statsd_exporter(udp, unixgram):
+    listen = [f"--statsd.listen-udp={udp}", f"--statsd.listen-unixgram={unixgram}", "--statsd.listen-tcp="]
+    return [PEERS / "statsd_exporter", *listen, f"--web.listen-address=127.0.0.1:{PORT + 1}", "--log.level=error"]
 
 
 def costs(directory, rounds):
-    floor = [BUILD / "floor", PORT, 1, 4194304]
-    socket_file = f"unixgram://{directory}/socket"
+    def floor(listen):
+        return [BUILD / "floor", listen, 1, 4194304]
+
+    path = directory / "socket"
+    unixgram = f"unixgram://{path}"
     runs = {
-        "bare receive": lambda: cost(floor, "w1-10000"),
+        "bare receive": lambda: cost(floor(PORT), "w1-10000"),
         "weir": lambda: weir_cost(directory, "w1-10000"),
         "weir, 250,000 contexts": lambda: weir_cost(directory, "w1-250000"),
-        "weir, unix datagrams": lambda: weir_cost(directory, "w1-10000", socket_file),
+        "bare receive, unix": lambda: cost(floor(path), "w1-10000", unixgram),
+        "weir, unix": lambda: weir_cost(directory, "w1-10000", unixgram),
     }
     if shutil.which("netdata"):
         runs["netdata"] = lambda: cost(netdata(directory), "w1-10000")
     if (PEERS / "node_modules/statsd").exists():
         runs["statsd, tags in names"] = lambda: cost(statsd(directory), "w1-10000", untagged=True)
     if (PEERS / "statsd_exporter").exists():
-        runs["statsd_exporter"] = lambda: cost(statsd_exporter(directory), "w1-10000")
+        udp = f"127.0.0.1:{PORT}"
+        runs["statsd_exporter"] = lambda: cost(statsd_exporter(udp, ""), "w1-10000")
+        runs["statsd_exporter, unix"] = lambda: cost(statsd_exporter("", path), "w1-10000", unixgram)
     results = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -177,14 +183,21 @@ def costs(directory, rounds):
         medians[name] = statistics.median(used for used, _ in taken)
         each = ", ".join(f"{used:.2f}" for used, _ in taken)
         print(f"  {name:24} {medians[name]:6.2f}  ({each})  {max(memory for _, memory in taken):7.1f} MiB")
-    ours = medians["weir"]
-    print(f"weir / bare receive: {ours / medians['bare receive']:.2f} (bar 3)")
-    print(f"250,000 contexts / 10,000: {medians['weir, 250,000 contexts'] / ours:.2f} (bar 2)")
-    for name, bar in (("netdata", 1 / 2), ("statsd, tags in names", 1 / 8), ("statsd_exporter", 1 / 8)):
-        if name in medians:
-            print(f"weir / {name}: {ours / medians[name]:.3f} (bar {bar})")
-        else:
-            print(f"{name} is not installed: not measured")
+    compare(medians, "weir", "bare receive", 3)
+    compare(medians, "weir, 250,000 contexts", "weir", 2)
+    compare(medians, "weir", "netdata", 1 / 2)
+    compare(medians, "weir", "statsd, tags in names", 1 / 8)
+    compare(medians, "weir", "statsd_exporter", 1 / 8)
+    # Of the peers, this one alone reads such sockets.
+    compare(medians, "weir, unix", "bare receive, unix", 3)
+    compare(medians, "weir, unix", "statsd_exporter, unix", 1 / 8)
+
+
+def compare(medians, ours, other, bar):
+    if other in medians:
+        print(f"{ours} / {other}: {medians[ours] / medians[other]:.3f} (bar {bar})")
+    else:
+        print(f"{other} is not installed: not measured")
 
 
 def singles(directory):

@@ -58,14 +58,29 @@ impl TagSets {
 
     /// Adds tags that are joined by commas; of no bytes, one without any.
     pub fn joined(&mut self, tags: &[u8]) {
+        self.bytes.reserve(tags.len() + 1);
         let end = self.bytes.len() + tags.len();
-        let (pieces, rest) = tags.as_chunks::<PIECE_BYTES>();
-        pieces.iter().for_each(|piece| self.bytes.extend_from_slice(&separated(*piece)));
-        let mut last = [0; PIECE_BYTES];
-        last[..rest.len()].copy_from_slice(rest);
-        self.bytes.extend_from_slice(&separated(last));
-        self.bytes.truncate(end);
+        tags.as_chunks().0.iter().for_each(|piece| self.bytes.extend_from_slice(&separated(*piece)));
+        match tags.last_chunk() {
+            // Some of it for the second time: that is quicker than byte by byte.
+            Some(last) => {
+                self.bytes.truncate(end - PIECE_BYTES);
+                self.bytes.extend_from_slice(&separated(*last));
+            }
+            None => self.bytes.extend(tags.iter().map(|byte| if *byte == b',' { END } else { *byte })),
+        }
         self.bytes.push(END);
+    }
+
+    /// Whether the set that was ended last began with these tags, joined by commas.
+    pub fn last_begins_with(&self, tags: &[u8]) -> bool {
+        let start = self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before] as usize);
+        let Some(held) = self.bytes.get(start..start + tags.len()) else { return false };
+        let (pieces, rest) = tags.as_chunks();
+        let (held, held_rest) = held.as_chunks::<PIECE_BYTES>();
+        let is_same = |(piece, held): (&[u8; PIECE_BYTES], &[u8; PIECE_BYTES])| separated(*piece) == *held;
+        let is_same_byte = |(byte, held): (&u8, &u8)| byte == held || (*byte == b',' && *held == END);
+        pieces.iter().zip(held).all(is_same) && rest.iter().zip(held_rest).all(is_same_byte)
     }
 
     /// Ends the set that is being built; gives its number.

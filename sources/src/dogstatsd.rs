@@ -27,14 +27,14 @@ use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC, rejected::REJ
 use weir_spec::memory::Memory;
 use weir_spec::option::{self, OptionError, OptionType};
 use weir_spec::schema::Delivery;
+use weir_spec::value::Value;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream, Values};
 
 use crate::net::address::Address;
-use crate::net::datagrams::DATAGRAMS_MAX;
 use crate::rejected;
 use decode::{Decoder, Dialect, Payload, Rules};
 use info::Info;
-use listener::{Listeners, Listening, Setup, Woken};
+use listener::{DATAGRAMS_MAX, Listeners, Listening, Setup, Woken, held_bytes};
 use rows::{Finished, Sender};
 
 /// Where the Agent listens, if nothing is said.
@@ -46,7 +46,7 @@ const SOCKETS_MAX: i64 = 64;
 /// The longest datagram there is.
 const MESSAGE_BYTES_MAX: i64 = 64 << 10;
 /// How long rows wait for more of them. It bounds how late a line is in its aggregate.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(20);
 /// How long what the sockets hold is still read when the graph is to end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How often event time is said to move on when nothing comes.
@@ -132,9 +132,12 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         Ok(vec![stream(&METRIC), stream(&EVENT), stream(&CHECK), stream(&REJECTED)])
     },
     memory: |values| {
-        let sockets = values.get("listen").items().len() as i64 * values.get("sockets").as_i64().unwrap_or(1);
-        let message = values.get("message_bytes_max").as_i64().unwrap_or(MESSAGE_BYTES_MAX);
-        Memory::fixed((message * DATAGRAMS_MAX as i64 + (sockets << 16)).max(0) as u64)
+        let listen = values.get("listen").items();
+        let sockets = listen.len() as i64 * values.get("sockets").as_i64().unwrap_or(1);
+        let is_unixgram = |address: &&Value| address.as_str().is_some_and(|a| a.starts_with("unixgram:"));
+        let message = values.get("message_bytes_max").as_i64().unwrap_or(MESSAGE_BYTES_MAX).max(0) as usize;
+        let of_threads = held_bytes(message) * listen.iter().filter(is_unixgram).count();
+        Memory::fixed((message * DATAGRAMS_MAX + of_threads) as u64 + ((sockets.max(0) as u64) << 16))
     },
     needs,
     examples: &[
@@ -319,15 +322,16 @@ impl Run {
         while let Some(Ok(body)) = bodies.as_mut().map(mpsc::Receiver::try_recv) {
             self.body(&body, cx);
         }
-        listeners.accept_rest(cx);
+        listeners.begin_to_end(cx);
         let until = tokio::time::Instant::now() + DRAIN_MAX;
         loop {
             let now = self.now(cx);
             let decoder = &mut self.decoder;
-            let more = listeners.drain(cx, &mut |payload| {
+            let mut take = |payload: &Payload| {
                 decoder.payload(payload, now);
                 !decoder.is_full()
-            });
+            };
+            let more = listeners.drain(cx, &mut take).await;
             self.flush_at_end(cx).await;
             if !more || until <= tokio::time::Instant::now() {
                 break;

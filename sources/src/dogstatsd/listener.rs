@@ -2,6 +2,7 @@
 
 mod bind;
 mod connection;
+mod reader;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,18 +16,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::io::Interest;
 use tokio::net;
 use weir_core::{Fault, SourceCx};
 
 use super::decode::Payload;
 use super::origin::Origins;
 use super::rows::Sender;
-use crate::net::datagrams::{self, DATAGRAMS_MAX, Datagrams};
+use crate::net::datagrams::{self, Datagram, Datagrams};
 use bind::{Bound, SocketFile, bind_datagrams, bind_stream};
 pub use bind::{Listeners, Setup};
 use connection::{Connection, FRAME_HEAD_BYTES};
+pub use reader::held_bytes;
+use reader::{Reader, Received, Sent};
 
+/// Datagrams taken from a UDP socket with one call.
+pub const DATAGRAMS_MAX: usize = 64;
 /// How long a socket that was read empty is left alone: what comes meanwhile is read with one call.
 const PACE: Duration = Duration::from_millis(20);
 /// The same where that much would fill a good part of its buffer.
@@ -49,7 +53,7 @@ impl Listeners {
     pub fn listen(self) -> Result<Listening, Fault> {
         let unregistered = |error: io::Error| Fault::environment(format!("cannot watch a socket: {error}"));
         let mut listening = Listening {
-            buffers: Datagrams::new(self.setup.message_bytes_max),
+            buffers: Datagrams::new(DATAGRAMS_MAX, self.setup.message_bytes_max),
             scratch: vec![0; self.setup.message_bytes_max + FRAME_HEAD_BYTES],
             setup: self.setup,
             sockets: HashMap::new(),
@@ -65,12 +69,13 @@ impl Listeners {
             match bound {
                 Bound::Udp(sockets, _) => {
                     for socket in sockets {
-                        listening.add(Socket::datagrams(Datagram::Udp(socket), None));
+                        listening.add(Socket::Udp { socket: Arc::new(socket), dropped: 0 });
                     }
                 }
                 Bound::Unixgram(socket, file) => {
-                    let socket = net::UnixDatagram::from_std(socket).map_err(unregistered)?;
-                    listening.add(Socket::datagrams(Datagram::Unix(socket), Some(file)));
+                    let unread = |error| Fault::environment(format!("cannot read `{}`: {error}", file.path.display()));
+                    let reader = Reader::start(socket, listening.setup.message_bytes_max).map_err(unread)?;
+                    listening.add(Socket::Unixgram { reader, file: Some(file), dropped: 0 });
                 }
                 Bound::Unixstream(socket, file) => {
                     let socket = net::UnixListener::from_std(socket).map_err(unregistered)?;
@@ -82,49 +87,16 @@ impl Listeners {
     }
 }
 
-/// A socket whose messages keep their bounds.
-enum Datagram {
-    /// Unknown to the runtime as long as it is looked at now and then: it would be woken for each datagram.
-    Udp(UdpSocket),
-    Unix(net::UnixDatagram),
-}
-
-impl Datagram {
-    /// Waits until there is something.
-    async fn readable(&self) {
-        match self {
-            Datagram::Udp(socket) => match socket.try_clone().and_then(net::UdpSocket::from_std) {
-                Ok(watched) => drop(watched.readable().await),
-                // It cannot be watched now.
-                Err(_) => tokio::time::sleep(PACE).await,
-            },
-            // One that cannot be waited for any more says so when it is read.
-            Datagram::Unix(socket) => drop(socket.readable().await),
-        }
-    }
-
-    /// Without `waited`, the kernel is asked whatever the runtime has heard of it.
-    fn receive(&self, buffers: &mut Datagrams, waited: bool) -> io::Result<usize> {
-        match self {
-            Datagram::Udp(socket) => buffers.receive(socket.as_raw_fd()),
-            Datagram::Unix(socket) if !waited => buffers.receive(socket.as_raw_fd()),
-            Datagram::Unix(socket) => socket.try_io(Interest::READABLE, || buffers.receive(socket.as_raw_fd())),
-        }
-    }
-
-    fn dropped(&self) -> u32 {
-        match self {
-            Datagram::Udp(socket) => datagrams::dropped(socket),
-            Datagram::Unix(socket) => datagrams::dropped(socket),
-        }
-    }
-}
-
 enum Socket {
-    Datagrams {
-        socket: Arc<Datagram>,
-        file: Option<SocketFile>,
+    /// Unknown to the runtime as long as it is looked at now and then: it would be woken for each datagram.
+    Udp {
+        socket: Arc<UdpSocket>,
         /// What the kernel had dropped when it was last asked.
+        dropped: u32,
+    },
+    Unixgram {
+        reader: Reader,
+        file: Option<SocketFile>,
         dropped: u32,
     },
     Listener {
@@ -136,21 +108,36 @@ enum Socket {
 }
 
 impl Socket {
-    fn datagrams(socket: Datagram, file: Option<SocketFile>) -> Socket {
-        Socket::Datagrams { socket: Arc::new(socket), file, dropped: 0 }
-    }
-
     fn listener(socket: net::UnixListener, file: SocketFile) -> Socket {
         Socket::Listener { socket: Arc::new(socket), file: Some(file), connections: 0 }
     }
 
     fn is_gone(&self) -> bool {
         match self {
-            Socket::Datagrams { file, .. } | Socket::Listener { file, .. } => {
+            Socket::Unixgram { file, .. } | Socket::Listener { file, .. } => {
                 file.as_ref().is_some_and(SocketFile::is_gone)
             }
-            Socket::Connection(_) => false,
+            Socket::Udp { .. } | Socket::Connection(_) => false,
         }
+    }
+
+    /// Packets that the kernel has dropped since it was last asked.
+    fn newly_dropped(&mut self) -> u32 {
+        let (now, before) = match self {
+            Socket::Udp { socket, dropped } => (datagrams::dropped(socket), dropped),
+            Socket::Unixgram { reader, dropped, .. } => (datagrams::dropped(&reader.socket), dropped),
+            Socket::Listener { .. } | Socket::Connection(_) => return 0,
+        };
+        now.wrapping_sub(std::mem::replace(before, now))
+    }
+}
+
+/// Waits until there is something.
+async fn readable(socket: &UdpSocket) {
+    match socket.try_clone().and_then(net::UdpSocket::from_std) {
+        Ok(watched) => drop(watched.readable().await),
+        // It cannot be watched now.
+        Err(_) => tokio::time::sleep(PACE).await,
     }
 }
 
@@ -162,7 +149,9 @@ pub struct Woken {
 
 enum What {
     Readable,
-    /// Datagrams of it were received, and there was no room to give them all.
+    /// By its thread; nothing once that has ended.
+    Received(Option<Received>),
+    /// There was no room to give all that was received.
     Rest,
     Accepted(io::Result<net::UnixStream>),
     /// A connection stands still inside a frame.
@@ -195,12 +184,20 @@ pub struct Listening {
     waiting: FuturesUnordered<Waiting>,
     origins: Origins,
     warnings: Vec<String>,
-    /// Datagrams that were received and not yet given, of which socket and from which on.
-    rest: Option<(usize, usize)>,
+    rest: Option<Rest>,
     /// Whether nothing is waited for any more.
     is_ending: bool,
     /// Files of sockets that could not be bound again yet, and whether they are of streams.
     unbound: Vec<(PathBuf, bool)>,
+}
+
+/// Datagrams that were received and not yet given.
+struct Rest {
+    socket: usize,
+    /// Which is the first.
+    from: usize,
+    /// By a thread; without one they are in the buffers of all.
+    received: Option<Received>,
 }
 
 /// Takes a payload; `false` when there is no room for another round.
@@ -226,14 +223,22 @@ impl Listening {
         // A descriptor that cannot be waited for any more says so when it is read.
         let readable = Woken { socket: at, what: What::Readable };
         self.waiting.push(match socket {
-            Socket::Datagrams { socket, .. } => {
+            Socket::Udp { socket, .. } => {
                 let socket = socket.clone();
                 Box::pin(async move {
                     match next {
-                        Next::Readable => socket.readable().await,
+                        Next::Readable => self::readable(&socket).await,
                         Next::After(_) => pause.await,
                     }
                     readable
+                })
+            }
+            // Its thread knows when.
+            Socket::Unixgram { reader, .. } => {
+                let handover = reader.handover.clone();
+                Box::pin(async move {
+                    let received = handover.lock().await.recv().await;
+                    Woken { socket: at, what: What::Received(received) }
                 })
             }
             Socket::Listener { socket, .. } => {
@@ -263,7 +268,7 @@ impl Listening {
 
     /// The next socket with something to read. Safe to drop.
     pub async fn woken(&mut self) -> Woken {
-        if let Some((socket, _)) = self.rest {
+        if let Some(Rest { socket, .. }) = self.rest {
             return Woken { socket, what: What::Rest };
         }
         match self.waiting.next().await {
@@ -283,7 +288,14 @@ impl Listening {
                 self.give(take);
                 return Duration::ZERO;
             }
-            (What::Readable, Some(Socket::Datagrams { .. })) => Some(self.datagrams(at, cx, take)),
+            (What::Received(None), _) => return Duration::ZERO,
+            (What::Received(Some(received)), _) => {
+                // One that is full has more behind it.
+                let pause = if received.is_full() { Duration::ZERO } else { PACE };
+                self.received(at, received, cx, take);
+                Some(Next::After(pause))
+            }
+            (What::Readable, Some(Socket::Udp { .. })) => Some(self.datagrams(at, cx, take)),
             (What::Readable, Some(Socket::Connection(_))) => self.frames(at, cx, take),
             (What::Readable, _) => return Duration::ZERO,
         };
@@ -298,14 +310,14 @@ impl Listening {
         }
     }
 
-    /// Gives what a datagram socket has.
+    /// Gives what a UDP socket has.
     fn datagrams(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take) -> Next {
-        let Some(Socket::Datagrams { socket, .. }) = self.sockets.get(&at) else { return Next::Readable };
+        let Some(Socket::Udp { socket, .. }) = self.sockets.get(&at) else { return Next::Readable };
         let socket = socket.clone();
         let mut taken_bytes = 0;
         let calm_bytes = self.setup.granted_bytes / PAUSE_PART;
         for _ in 0..CALLS_MAX {
-            let received = match socket.receive(&mut self.buffers, !self.is_ending) {
+            let received = match self.buffers.receive(socket.as_raw_fd()) {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Readable,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -316,51 +328,79 @@ impl Listening {
             };
             cx.note("datagrams", received as u64);
             let filled: usize = self.buffers.lengths().map(|bytes| DATAGRAM_BYTES.max(2 * bytes)).sum();
-            self.rest = Some((at, 0));
+            self.rest = Some(Rest { socket: at, from: 0, received: None });
             if !self.give(take) {
                 return Next::SOON;
             }
             taken_bytes += filled;
             if received < DATAGRAMS_MAX {
-                return match &*socket {
-                    // A unix socket queues ten datagrams (`net.unix.max_dgram_qlen`), whatever its buffer:
-                    // a pause would turn senders away.
-                    Datagram::Unix(_) => Next::Readable,
-                    Datagram::Udp(_) if taken_bytes <= calm_bytes => Next::After(PACE),
-                    Datagram::Udp(_) => Next::After(PACE_SHORT),
-                };
+                let is_calm = taken_bytes <= calm_bytes;
+                return Next::After(if is_calm { PACE } else { PACE_SHORT });
             }
         }
         Next::SOON
     }
 
+    /// Gives what a thread has received; whether there is room for more.
+    fn received(&mut self, at: usize, received: Received, cx: &mut SourceCx, take: &mut Take) -> bool {
+        cx.note("datagrams", received.len() as u64);
+        if received.errors > 0 {
+            cx.note("receive_errors", received.errors);
+        }
+        self.rest = Some(Rest { socket: at, from: 0, received: Some(received) });
+        self.give(take)
+    }
+
     /// Gives what was received, until there is no more room; whether there still is some.
     fn give(&mut self, take: &mut Take) -> bool {
-        let Some((at, from)) = self.rest.take() else { return true };
-        let path = match self.sockets.get(&at) {
-            Some(Socket::Datagrams { file: Some(file), .. }) => Some(file.path.display().to_string()),
-            _ => None,
+        let Some(mut rest) = self.rest.take() else { return true };
+        let has_room = match &rest.received {
+            Some(received) => self.give_sent(received, &mut rest.from, rest.socket, take),
+            None => self.give_datagrams(&mut rest.from, take),
         };
-        let nobody = Sender::default();
-        for (number, datagram) in self.buffers.iter().enumerate().skip(from) {
-            let of_pid = datagram.pid.map(|pid| self.origins.of(pid, datagram.sent));
-            let sender = of_pid.as_deref().unwrap_or(&nobody);
-            let peer = || match (datagram.peer, datagram.pid, &path) {
-                (Some(peer), _, _) => peer.to_string(),
-                (None, Some(pid), _) => format!("pid {pid}"),
-                (None, None, path) => path.clone().unwrap_or_default(),
-            };
-            let payload = Payload { bytes: datagram.bytes, is_truncated: datagram.is_truncated, sender, peer: &peer };
-            if !take(&payload) {
-                if number + 1 < self.buffers.len() {
-                    self.rest = Some((at, number + 1));
-                }
-                self.origins.settle();
+        let len = rest.received.as_ref().map_or(self.buffers.len(), Received::len);
+        if rest.from < len {
+            self.rest = Some(rest);
+        } else if let (Some(received), Some(Socket::Unixgram { reader, .. })) =
+            (rest.received, self.sockets.get(&rest.socket))
+        {
+            reader.give_back(received);
+        }
+        has_room
+    }
+
+    /// Of a thread.
+    fn give_sent(&self, received: &Received, from: &mut usize, at: usize, take: &mut Take) -> bool {
+        while let Some(Sent { bytes, is_truncated, pid, sender }) = received.get(*from) {
+            *from += 1;
+            let peer = || pid.map_or_else(|| self.path(at), |pid| format!("pid {pid}"));
+            if !take(&Payload { bytes, is_truncated, sender, peer: &peer }) {
                 return false;
             }
         }
-        self.origins.settle();
         true
+    }
+
+    /// Of UDP.
+    fn give_datagrams(&self, from: &mut usize, take: &mut Take) -> bool {
+        let nobody = Sender::default();
+        for datagram in self.buffers.iter().skip(*from) {
+            *from += 1;
+            let peer = || datagram.peer.map(|peer| peer.to_string()).unwrap_or_default();
+            let Datagram { bytes, is_truncated, .. } = datagram;
+            if !take(&Payload { bytes, is_truncated, sender: &nobody, peer: &peer }) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The path of a socket's file.
+    fn path(&self, at: usize) -> String {
+        match self.sockets.get(&at) {
+            Some(Socket::Unixgram { file: Some(file), .. }) => file.path.display().to_string(),
+            _ => String::new(),
+        }
     }
 
     /// Takes a new connection in.
@@ -409,20 +449,16 @@ impl Listening {
     pub fn look_after(&mut self, cx: &mut SourceCx) {
         self.warnings.drain(..).for_each(|warning| cx.warn(warning));
         for socket in self.sockets.values_mut() {
-            if let Socket::Datagrams { socket, dropped, .. } = socket {
-                let now = socket.dropped();
-                let since = now.wrapping_sub(*dropped);
-                *dropped = now;
-                if since > 0 {
-                    cx.reject("kernel", since as usize);
-                }
+            let dropped = socket.newly_dropped();
+            if dropped > 0 {
+                cx.reject("kernel", dropped as usize);
             }
         }
         self.origins.reap();
         let gone: Vec<usize> = self.sockets.iter().filter(|(_, socket)| socket.is_gone()).map(|(at, _)| *at).collect();
         for at in gone {
             match self.sockets.get_mut(&at) {
-                Some(Socket::Datagrams { file, .. }) => {
+                Some(Socket::Unixgram { file, .. }) => {
                     self.unbound.extend(file.take().map(|file| (file.path.clone(), false)));
                 }
                 Some(Socket::Listener { file, .. }) => {
@@ -459,13 +495,21 @@ impl Listening {
     fn datagrams_again(&self, path: &Path) -> io::Result<Socket> {
         let (socket, file) = bind_datagrams(path)?;
         datagrams::set_receive_buffer(&socket, self.setup.receive_buffer_bytes)?;
-        Ok(Socket::datagrams(Datagram::Unix(net::UnixDatagram::from_std(socket)?), Some(file)))
+        let reader = Reader::start(socket, self.setup.message_bytes_max)?;
+        Ok(Socket::Unixgram { reader, file: Some(file), dropped: 0 })
     }
 
-    /// Takes in the connections that wait to be. From then on the kernel is asked at once: what came just
-    /// before the end, the runtime may not have heard of.
-    pub fn accept_rest(&mut self, cx: &mut SourceCx) {
+    /// Takes in the connections that wait to be, and has threads read what is left. From then on the kernel
+    /// is asked at once: what came just before the end, the runtime may not have heard of.
+    pub fn begin_to_end(&mut self, cx: &mut SourceCx) {
         self.is_ending = true;
+        // Who waits holds the handovers.
+        self.waiting.clear();
+        for socket in self.sockets.values_mut() {
+            if let Socket::Unixgram { reader, .. } = socket {
+                reader.stop();
+            }
+        }
         let listeners: Vec<(usize, Arc<net::UnixListener>)> = self
             .sockets
             .iter()
@@ -484,12 +528,15 @@ impl Listening {
     }
 
     /// Reads what is still there, without waiting, as far as there is room; whether there is more.
-    pub fn drain(&mut self, cx: &mut SourceCx, take: &mut Take) -> bool {
+    pub async fn drain(&mut self, cx: &mut SourceCx, take: &mut Take<'_>) -> bool {
         if !self.give(take) {
             return true;
         }
         let sockets: Vec<usize> = self.sockets.keys().copied().collect();
         for at in sockets {
+            if !self.drain_reader(at, cx, take).await {
+                return true;
+            }
             let mut rounds = 0;
             loop {
                 let mut is_full = false;
@@ -516,6 +563,18 @@ impl Listening {
             }
         }
         false
+    }
+
+    /// Gives what a thread still reads until it has ended; `false` when there is no room for more.
+    async fn drain_reader(&mut self, at: usize, cx: &mut SourceCx, take: &mut Take<'_>) -> bool {
+        while let Some(Socket::Unixgram { reader, .. }) = self.sockets.get(&at) {
+            let handover = reader.handover.clone();
+            let Some(received) = handover.lock().await.recv().await else { break };
+            if !self.received(at, received, cx, take) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Ends every connection; what is left of a frame is counted.

@@ -16,25 +16,36 @@ pub fn float(text: &[u8]) -> Option<f64> {
 
 /// What clients send nearly always: few digits, perhaps a point. Exact, because both parts are.
 fn short(text: &[u8]) -> Option<f64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        rest => (false, rest),
-    };
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.is_empty() || digits.len() > DIGITS_EXACT {
         return None;
     }
-    let mut number = 0u64;
-    let mut point = None;
-    for (at, byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() && digits.len() > 1 => point = Some(at),
-            _ => return None,
+    let (mut number, behind) = whole(0, digits);
+    let value = match behind {
+        [] => number as f64,
+        [b'.', part @ ..] if digits.len() > 1 => {
+            let rest;
+            (number, rest) = whole(number, part);
+            if !rest.is_empty() {
+                return None;
+            }
+            number as f64 / POWERS[part.len()]
         }
+        _ => return None,
+    };
+    Some(if digits.len() < text.len() { -value } else { value })
+}
+
+/// A number continued by the digits that a text begins with; what stands behind them.
+fn whole(mut number: u64, text: &[u8]) -> (u64, &[u8]) {
+    for (at, byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return (number, &text[at..]);
+        }
+        number = number * 10 + u64::from(digit);
     }
-    let behind = point.map_or(0, |at| digits.len() - at - 1);
-    let value = number as f64 / POWERS[behind];
-    Some(if negative { -value } else { value })
+    (number, &[])
 }
 
 fn long(text: &[u8]) -> Option<f64> {

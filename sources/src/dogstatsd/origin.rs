@@ -63,6 +63,11 @@ impl Origins {
         self.known.values_mut().for_each(|known| known.is_asked = false);
     }
 
+    /// Whether nobody is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Lets go of who has ended.
     pub fn reap(&mut self) {
         self.known.retain(|_, known| known.process.as_ref().is_some_and(is_alive));

@@ -41,11 +41,18 @@ fn utf8(text: &[u8], is_utf8: bool) -> Cow<'_, [u8]> {
 #[derive(Default)]
 struct Tags {
     sets: TagSets,
-    /// The set that was built last, if nothing in it was meant for the receiver, and whether its message said
-    /// a cardinality.
-    last: Option<(i32, bool)>,
-    /// The same as it was sent.
-    sent: Vec<u8>,
+    /// The set that was built last, if nothing in it was meant for the receiver.
+    last: Option<Last>,
+}
+
+/// A set of tags, and what it came from.
+#[derive(Clone, Copy)]
+struct Last {
+    set: i32,
+    /// Of the tags as they were sent; what the source adds stands behind them.
+    sent_bytes: usize,
+    /// Whether its message said a cardinality.
+    has_cardinality: bool,
 }
 
 /// What tags say that is not a tag. Text is told by where it stands among the tags.
@@ -62,8 +69,11 @@ impl Tags {
     /// others.
     fn push(&mut self, sent: &[u8], always: &[String], cardinality: Option<u8>) -> Option<Magic> {
         let has_cardinality = cardinality.is_some();
-        if let Some((last, _)) = self.last.filter(|(_, had)| *had == has_cardinality && sent == self.sent) {
-            self.sets.row(last);
+        let is_same = |last: &Last| {
+            last.sent_bytes == sent.len() && last.has_cardinality == has_cardinality && self.sets.last_begins_with(sent)
+        };
+        if let Some(last) = self.last.filter(is_same) {
+            self.sets.row(last.set);
             return None;
         }
         let magic = self.set(sent, cardinality);
@@ -71,11 +81,7 @@ impl Tags {
         let set = self.sets.end_set();
         self.sets.row(set);
         // What was meant for the receiver is in no set, and has to be found again.
-        self.last = magic.is_none().then_some((set, has_cardinality));
-        if magic.is_none() {
-            self.sent.clear();
-            self.sent.extend_from_slice(sent);
-        }
+        self.last = magic.is_none().then_some(Last { set, sent_bytes: sent.len(), has_cardinality });
         magic
     }
 

@@ -9,9 +9,8 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
-/// Datagrams taken with one call.
-pub const DATAGRAMS_MAX: usize = 64;
 /// Between the buffers: they are powers of two apart otherwise, and would all lie in the same few sets of
 /// the cache.
 const STAGGER_BYTES: usize = 24 * 64;
@@ -51,26 +50,28 @@ pub struct Datagram<'a> {
 }
 
 impl Datagrams {
-    pub fn new(message_bytes_max: usize) -> Datagrams {
+    /// Room for so many datagrams of at most so many bytes.
+    pub fn new(datagrams: usize, message_bytes_max: usize) -> Datagrams {
         // SAFETY: all of these are plain C structures, of which zeros are a valid value.
         let (name, part, head) = unsafe { (zeroed(), zeroed::<libc::iovec>(), zeroed::<libc::mmsghdr>()) };
         let stride = message_bytes_max + STAGGER_BYTES;
         Datagrams {
-            bytes: vec![0; stride * DATAGRAMS_MAX],
+            bytes: vec![0; stride * datagrams],
             message_bytes_max,
             stride,
-            names: vec![name; DATAGRAMS_MAX],
-            controls: vec![[0; CONTROL_BYTES / 8]; DATAGRAMS_MAX],
-            parts: vec![part; DATAGRAMS_MAX],
-            heads: vec![head; DATAGRAMS_MAX],
+            names: vec![name; datagrams],
+            controls: vec![[0; CONTROL_BYTES / 8]; datagrams],
+            parts: vec![part; datagrams],
+            heads: vec![head; datagrams],
             received: 0,
         }
     }
 
-    /// Takes what is there without waiting; an error of kind `WouldBlock` says that nothing is.
+    /// Takes what is there without waiting, as far as there is room; an error of kind `WouldBlock` says that
+    /// nothing is.
     pub fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
         self.received = 0;
-        for at in 0..DATAGRAMS_MAX {
+        for at in 0..self.heads.len() {
             let from = at * self.stride;
             self.parts[at] =
                 libc::iovec { iov_base: self.bytes[from..].as_mut_ptr().cast(), iov_len: self.message_bytes_max };
@@ -90,7 +91,7 @@ impl Datagrams {
             libc::recvmmsg(
                 socket,
                 self.heads.as_mut_ptr(),
-                DATAGRAMS_MAX as u32,
+                self.heads.len() as u32,
                 libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
@@ -278,6 +279,18 @@ pub fn open_process(pid: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: as above.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Waits until a socket has something, or the other end of `running` was closed; for so long at most.
+/// Whether that was closed.
+pub fn wait(socket: &impl AsRawFd, running: &impl AsRawFd, at_most: Option<Duration>) -> io::Result<bool> {
+    let on = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut waits = [on(socket.as_raw_fd()), on(running.as_raw_fd())];
+    // Rounded up: too early would be again and again.
+    let millis = at_most.map_or(-1, |at_most| at_most.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32);
+    // SAFETY: as many structures as is said, alive for the whole call.
+    let ready = unsafe { libc::poll(waits.as_mut_ptr(), waits.len() as libc::nfds_t, millis) };
+    if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(waits[1].revents != 0) }
 }
 
 /// Whether the process of a descriptor has not ended.
