@@ -10,10 +10,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("weir-core", &["weir-spec"]),
     ("weir-dsl", &["weir-spec"]),
     ("weir-http", &[]),
+    ("weir-ebpf", &[]),
     ("weir-sources", &["weir-core", "weir-http", "weir-spec"]),
     ("weir-transforms", &["weir-core", "weir-spec"]),
     ("weir-sinks", &["weir-core", "weir-http", "weir-spec"]),
-    ("weir", &["weir-core", "weir-dsl", "weir-http", "weir-sinks", "weir-sources", "weir-spec", "weir-transforms"]),
+    (
+        "weir",
+        &[
+            "weir-core",
+            "weir-dsl",
+            "weir-ebpf",
+            "weir-http",
+            "weir-sinks",
+            "weir-sources",
+            "weir-spec",
+            "weir-transforms",
+        ],
+    ),
     ("weir-benches", &["weir-core", "weir-dsl", "weir-sinks", "weir-sources", "weir-spec", "weir-transforms", "weir"]),
 ];
 const PACKAGES_MAX: usize = 350;

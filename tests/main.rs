@@ -9,6 +9,7 @@ mod captures;
 mod clients;
 mod conformance;
 mod dogstatsd;
+mod ebpf;
 mod fmt;
 mod functions;
 mod fuzz;

@@ -1,0 +1,85 @@
+//! Iterators: programs that the kernel runs for each of many things, whenever they are read.
+//!
+//! aya cannot say to one which map it is over, and lets one be read once; so this is done here, with two calls
+//! of `bpf(2)`. It is the one file of this crate with `unsafe`.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Commands and the kind of attachment, by the numbers of `linux/bpf.h`.
+const LINK_CREATE: libc::c_int = 28;
+const ITER_CREATE: libc::c_int = 33;
+const TRACE_ITER: u32 = 28;
+
+/// What an iterator is over (`union bpf_iter_link_info`).
+#[repr(C)]
+struct Over {
+    map_fd: u32,
+    rest: [u32; 3],
+}
+
+#[repr(C)]
+struct LinkCreate {
+    program_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    over: u64,
+    over_bytes: u32,
+}
+
+#[repr(C)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// A program that goes over things, whenever it is asked to.
+pub struct Iterator(OwnedFd);
+
+impl Iterator {
+    /// Over this map; without one, over what the program was written for.
+    pub fn attach(program: BorrowedFd, map: Option<BorrowedFd>) -> io::Result<Iterator> {
+        let over = Over { map_fd: map.map_or(0, |map| map.as_raw_fd() as u32), rest: [0; 3] };
+        let is_over = map.is_some();
+        let link = LinkCreate {
+            program_fd: program.as_raw_fd() as u32,
+            target_fd: 0,
+            attach_type: TRACE_ITER,
+            flags: 0,
+            over: if is_over { (&raw const over) as u64 } else { 0 },
+            over_bytes: if is_over { size_of::<Over>() as u32 } else { 0 },
+        };
+        bpf(LINK_CREATE, &link).map(Iterator)
+    }
+
+    /// Begins to go over them: what the program writes is read from the file.
+    pub fn begin(&self) -> io::Result<File> {
+        bpf(ITER_CREATE, &IterCreate { link_fd: self.0.as_fd().as_raw_fd() as u32, flags: 0 }).map(File::from)
+    }
+}
+
+/// A call whose answer is a descriptor.
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads as many bytes as is said, of a structure that lives for the whole call, as does
+    // what it points to.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Gives back to the system what was freed: the kernel's types take much memory as long as they are looked up.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call without pointers.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,10 @@
+//! The BPF program that watches TCP connections, and how it is loaded and read.
+//!
+//! `bpf/` has the program in C; `flows.bpfel.o` is what [build.sh](../build.sh) makes of it, committed so that
+//! nobody needs a compiler for it. [`Program`] loads and attaches it, [`records`] is what it tells.
+
+mod iterator;
+mod program;
+pub mod records;
+
+pub use program::{Program, Refused};

@@ -1,0 +1,231 @@
+//! What the program tells, as `bpf/records.h` lays it out.
+
+use std::net::Ipv6Addr;
+
+/// Bytes of a [`Record`] as the kernel writes it.
+pub const RECORD_BYTES: usize = 160;
+/// Words of [`Losses`] as the kernel writes them.
+pub const LOSS_WORDS: usize = 9;
+
+/// How a socket came to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It called `connect`.
+    Connected,
+    /// It was accepted from a socket that listened.
+    Accepted,
+    Listening,
+    /// It was open before the program started.
+    Found,
+}
+
+/// States of TCP, by the numbers of `linux/tcp_states.h`.
+pub mod state {
+    pub const ESTABLISHED: u8 = 1;
+    pub const SYN_SENT: u8 = 2;
+    pub const SYN_RECV: u8 = 3;
+    pub const FIN_WAIT1: u8 = 4;
+    pub const FIN_WAIT2: u8 = 5;
+    pub const TIME_WAIT: u8 = 6;
+    pub const CLOSE_WAIT: u8 = 8;
+    pub const LAST_ACK: u8 = 9;
+    pub const LISTEN: u8 = 10;
+    pub const CLOSING: u8 = 11;
+}
+
+/// A TCP socket with its counters since it was opened. Times are nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Record {
+    /// The same for as long as the socket is there, and no other socket's until the next boot.
+    pub cookie: u64,
+    /// Inode of its cgroup's directory.
+    pub cgroup: u64,
+    /// When it connected or was accepted; absent where that was before the program started.
+    pub opened: Option<u64>,
+    pub established: Option<u64>,
+    /// Absent as long as it is open.
+    pub closed: Option<u64>,
+    /// When the last packet came or went.
+    pub active: u64,
+    pub counters: Counters,
+    /// The kernel's smoothed round trip, and its variation; 0 without any.
+    pub srtt_us: u32,
+    pub mdev_us: u32,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    pub pid: u32,
+    pub local: Ipv6Addr,
+    pub remote: Ipv6Addr,
+    pub local_port: u16,
+    pub remote_port: u16,
+    /// The errno that it ended with, if it did.
+    pub error: Option<u16>,
+    pub origin: Origin,
+    /// One of [`state`]; of a socket that is closed, the last one before.
+    pub state: u8,
+    /// Whether `pid` opened or closed it, and did not only listen.
+    pub is_owned: bool,
+    /// The name of the process' command, up to 15 bytes.
+    pub command: String,
+}
+
+/// What a socket has counted. Payload is that of TCP, re-sent bytes included in what was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    pub bytes_sent: u64,
+    pub bytes_retransmitted: u64,
+    pub bytes_received: u64,
+    /// These three begin anew after 2^32.
+    pub packets_sent: u32,
+    pub packets_received: u32,
+    pub retransmits: u32,
+}
+
+/// What was counted and is told of no socket, and what could not be counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Losses {
+    /// Of sockets that closed while the ring was full.
+    pub unattributed: Sums,
+    /// Sockets for which the kernel had no memory.
+    pub no_memory: u64,
+    /// Sockets that closed and had never been known.
+    pub unknown: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sums {
+    pub sockets: u64,
+    pub bytes_sent: u64,
+    pub bytes_retransmitted: u64,
+    pub bytes_received: u64,
+    pub packets_sent: u64,
+    pub packets_received: u64,
+    pub retransmits: u64,
+}
+
+/// Reads one field after the other.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_ne_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_ne_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_ne_bytes)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take().map(|[byte]| byte)
+    }
+
+    /// A time, of which 0 says that there was none.
+    fn time(&mut self) -> Option<Option<u64>> {
+        self.u64().map(|time| Some(time).filter(|time| *time > 0))
+    }
+}
+
+impl Record {
+    /// Reads a record; nothing if it is none.
+    pub fn read(bytes: &[u8; RECORD_BYTES]) -> Option<Record> {
+        let mut fields = Fields(bytes);
+        let [cookie, cgroup] = [fields.u64()?, fields.u64()?];
+        let [opened, established, closed] = [fields.time()?, fields.time()?, fields.time()?];
+        let active = fields.u64()?;
+        let counters = Counters {
+            bytes_sent: fields.u64()?,
+            bytes_retransmitted: fields.u64()?,
+            bytes_received: fields.u64()?,
+            packets_sent: fields.u32()?,
+            packets_received: fields.u32()?,
+            retransmits: fields.u32()?,
+        };
+        let [srtt_us, mdev_us, netns, pid] = [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
+        let [local, remote] = [fields.take::<16>()?, fields.take::<16>()?].map(Ipv6Addr::from);
+        let [local_port, remote_port, error] = [fields.u16()?, fields.u16()?, fields.u16()?];
+        let origin = match fields.u8()? {
+            1 => Origin::Connected,
+            2 => Origin::Accepted,
+            3 => Origin::Listening,
+            4 => Origin::Found,
+            _ => return None,
+        };
+        let [state, is_owned] = [fields.u8()?, fields.u8()?];
+        fields.take::<3>()?;
+        let command = fields.take::<16>()?;
+        let command = command.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Record {
+            cookie,
+            cgroup,
+            opened,
+            established,
+            closed,
+            active,
+            counters,
+            srtt_us,
+            mdev_us,
+            netns,
+            pid,
+            local,
+            remote,
+            local_port,
+            remote_port,
+            error: Some(error).filter(|error| *error > 0),
+            origin,
+            state,
+            is_owned: is_owned != 0,
+            command: String::from_utf8_lossy(command).into_owned(),
+        })
+    }
+}
+
+impl Counters {
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Counters) -> Counters {
+        Counters {
+            bytes_sent: self.bytes_sent.saturating_sub(before.bytes_sent),
+            bytes_retransmitted: self.bytes_retransmitted.saturating_sub(before.bytes_retransmitted),
+            bytes_received: self.bytes_received.saturating_sub(before.bytes_received),
+            packets_sent: self.packets_sent.wrapping_sub(before.packets_sent),
+            packets_received: self.packets_received.wrapping_sub(before.packets_received),
+            retransmits: self.retransmits.wrapping_sub(before.retransmits),
+        }
+    }
+}
+
+impl Losses {
+    /// Adds what one CPU has counted.
+    pub fn add(&mut self, words: &[u64; LOSS_WORDS]) {
+        let Sums {
+            sockets,
+            bytes_sent,
+            bytes_retransmitted,
+            bytes_received,
+            packets_sent,
+            packets_received,
+            retransmits,
+        } = &mut self.unattributed;
+        let sums = [
+            sockets,
+            bytes_sent,
+            bytes_retransmitted,
+            bytes_received,
+            packets_sent,
+            packets_received,
+            retransmits,
+            &mut self.no_memory,
+            &mut self.unknown,
+        ];
+        sums.into_iter().zip(words).for_each(|(sum, word)| *sum += word);
+    }
+}

@@ -1,0 +1,223 @@
+//! The BPF program against what the kernel's own sockets say.
+
+mod space;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, MutexGuard};
+
+use weir_ebpf::Program;
+use weir_ebpf::records::{Counters, Origin, Record, state};
+
+use space::{TcpInfo, alone, tcp_info};
+
+/// Whether this can run here. In CI it has to.
+fn is_allowed(test: &str) -> bool {
+    // SAFETY: a call without pointers.
+    #[allow(unsafe_code)]
+    let is_root = unsafe { libc::geteuid() } == 0;
+    assert!(is_root || std::env::var_os("CI").is_none(), "{test} needs root");
+    if !is_root {
+        eprintln!("{test} was not run: it needs root, to load BPF programs and to make network namespaces");
+    }
+    is_root
+}
+
+/// One at a time: what all sockets of a program have in common is compared.
+fn in_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn attach() -> Program {
+    Program::attach().unwrap_or_else(|refused| panic!("{refused}"))
+}
+
+/// Sockets of one namespace.
+fn open(program: &Program, netns: u32) -> Vec<Record> {
+    let mut records = Vec::new();
+    program.open(|record| records.extend(Some(record).filter(|record| record.netns == netns))).unwrap();
+    records
+}
+
+fn closed(program: &mut Program, netns: u32) -> Vec<Record> {
+    let mut records = Vec::new();
+    program.closed(|record| records.extend(Some(record).filter(|record| record.netns == netns)));
+    records
+}
+
+fn find(program: &Program, netns: u32) -> Vec<Record> {
+    let mut records = Vec::new();
+    program.find(|record| records.extend(Some(record).filter(|record| record.netns == netns))).unwrap();
+    records
+}
+
+/// The record of a socket, by its two ends.
+fn of<'a>(records: &'a [Record], socket: &TcpStream) -> &'a Record {
+    let ends = (mapped(socket.local_addr().unwrap()), mapped(socket.peer_addr().unwrap()));
+    let is_it = |record: &&Record| ((record.local, record.local_port), (record.remote, record.remote_port)) == ends;
+    records.iter().find(is_it).unwrap_or_else(|| panic!("none of {ends:?} in {records:#?}"))
+}
+
+fn mapped(address: SocketAddr) -> (Ipv6Addr, u16) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    (ip, address.port())
+}
+
+fn as_info(counters: &Counters) -> TcpInfo {
+    TcpInfo {
+        bytes_sent: counters.bytes_sent,
+        bytes_retransmitted: counters.bytes_retransmitted,
+        bytes_received: counters.bytes_received,
+        packets_sent: counters.packets_sent,
+        packets_received: counters.packets_received,
+        retransmits: counters.retransmits,
+    }
+}
+
+/// What the program and the kernel say of both sockets, when nothing happened in between.
+fn assert_as_the_kernel_says(program: &Program, netns: u32, sockets: [&TcpStream; 2]) {
+    for _ in 0..100 {
+        let before = sockets.map(tcp_info);
+        let records = open(program, netns);
+        if sockets.map(tcp_info) == before {
+            assert_eq!(sockets.map(|socket| as_info(&of(&records, socket).counters)), before);
+            return;
+        }
+    }
+    panic!("something always happened");
+}
+
+fn pair(listen: &str) -> (TcpListener, TcpStream, TcpStream) {
+    let listener = TcpListener::bind(listen).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = listener.accept().unwrap().0;
+    (listener, client, server)
+}
+
+fn send(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) {
+    std::thread::scope(|scope| {
+        scope.spawn(move || from.write_all(&vec![7; bytes]).unwrap());
+        let mut got = vec![0; bytes];
+        to.read_exact(&mut got).unwrap();
+    });
+}
+
+#[test]
+fn connections_are_counted_as_the_kernel_counts_them() {
+    if !is_allowed("connections_are_counted_as_the_kernel_counts_them") {
+        return;
+    }
+    let _turn = in_turn();
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        alone(|netns| {
+            let mut program = attach();
+            let (_listener, client, server) = pair(address);
+            send(&client, &server, 3_000_000);
+            send(&server, &client, 50_000);
+            assert_as_the_kernel_says(&program, netns, [&client, &server]);
+
+            let records = open(&program, netns);
+            let [ours, theirs] = [&client, &server].map(|socket| of(&records, socket).clone());
+            assert_eq!((ours.origin, theirs.origin), (Origin::Connected, Origin::Accepted));
+            assert_eq!((ours.state, theirs.state), (state::ESTABLISHED, state::ESTABLISHED));
+            assert_eq!([ours.pid, theirs.pid], [std::process::id(); 2]);
+            assert!(ours.opened <= ours.established && ours.established <= Some(ours.active));
+            assert_eq!(records.iter().filter(|record| record.origin == Origin::Listening).count(), 1);
+
+            // Half of it is closed, the other half goes on.
+            client.shutdown(Shutdown::Write).unwrap();
+            send(&server, &client, 70_000);
+            let both = [of(&open(&program, netns), &client).cookie, of(&open(&program, netns), &server).cookie];
+            drop(server);
+            drop(client);
+            let records = closed(&mut program, netns);
+            let [ours, theirs] = both.map(|cookie| records.iter().find(|record| record.cookie == cookie).unwrap());
+            assert_eq!((ours.counters.bytes_sent, ours.counters.bytes_received), (3_000_000, 120_000));
+            assert_eq!((theirs.counters.bytes_sent, theirs.counters.bytes_received), (120_000, 3_000_000));
+            assert!(ours.closed.is_some() && ours.error.is_none() && theirs.error.is_none());
+            assert_eq!(program.losses().unwrap().unattributed.sockets, 0);
+        });
+    }
+}
+
+#[test]
+fn a_connect_that_fails_says_why() {
+    if !is_allowed("a_connect_that_fails_says_why") {
+        return;
+    }
+    let _turn = in_turn();
+    alone(|netns| {
+        let mut program = attach();
+        let refused = TcpStream::connect("127.0.0.1:9").unwrap_err();
+        let records = closed(&mut program, netns);
+        // The port itself is told of, too, when it answers: by a reset, which is of no socket.
+        assert_eq!(records.len(), 1, "{records:#?}");
+        let record = &records[0];
+        assert_eq!(record.error.map(i32::from), refused.raw_os_error());
+        assert_eq!((record.state, record.origin, record.remote_port), (state::SYN_SENT, Origin::Connected, 9));
+        assert_eq!(record.counters.bytes_sent, 0);
+    });
+}
+
+#[test]
+fn what_was_open_before_is_found_and_not_counted_again() {
+    if !is_allowed("what_was_open_before_is_found_and_not_counted_again") {
+        return;
+    }
+    let _turn = in_turn();
+    alone(|netns| {
+        let (_listener, client, server) = pair("127.0.0.1:0");
+        send(&client, &server, 40_000);
+        let mut program = attach();
+        assert_eq!(open(&program, netns), []);
+        let found = find(&program, netns);
+        let [ours, theirs] = [&client, &server].map(|socket| of(&found, socket));
+        assert_eq!([ours.origin, theirs.origin], [Origin::Found; 2]);
+        assert_eq!((ours.counters.bytes_sent, theirs.counters.bytes_received), (40_000, 40_000));
+        assert_eq!((ours.pid, ours.opened), (std::process::id(), None));
+        // Once.
+        assert_eq!(find(&program, netns), []);
+        send(&client, &server, 1_000);
+        let cookie = ours.cookie;
+        let before = ours.counters;
+        drop((client, server));
+        let records = closed(&mut program, netns);
+        let ours = records.iter().find(|record| record.cookie == cookie).unwrap();
+        assert_eq!(ours.counters.since(&before).bytes_sent, 1_000);
+    });
+}
+
+#[test]
+fn a_ring_that_is_full_loses_no_bytes() {
+    if !is_allowed("a_ring_that_is_full_loses_no_bytes") {
+        return;
+    }
+    let _turn = in_turn();
+    const CONNECTIONS: u64 = 500;
+    alone(|netns| {
+        let mut program = Program::attach_with(4096).unwrap_or_else(|refused| panic!("{refused}"));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for number in 0..CONNECTIONS {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let server = listener.accept().unwrap().0;
+            send(&client, &server, 100);
+            // Some are read in between: what was told then is not told again.
+            if number % 50 == 0 {
+                open(&program, netns);
+            }
+        }
+        let told = closed(&mut program, netns);
+        let losses = program.losses().unwrap();
+        assert!(losses.unattributed.sockets > 0, "the ring was never full");
+        let told_bytes: u64 = told.iter().map(|record| record.counters.bytes_sent).sum();
+        assert_eq!(told.len() as u64 + losses.unattributed.sockets, 2 * CONNECTIONS);
+        // What snapshots told of sockets that did not fit later is in neither.
+        let in_snapshots = CONNECTIONS * 100 - told_bytes - losses.unattributed.bytes_sent;
+        assert!(in_snapshots <= CONNECTIONS / 50 * 100, "{in_snapshots}");
+        assert_eq!((losses.no_memory, losses.unknown), (0, 0));
+    });
+}
