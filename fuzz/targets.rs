@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use weir_sources::ebpf::meter::Meter;
+use weir_sources::ebpf::recording::{self, Step as FlowStep};
 use weir_sources::packet::{self, Packet};
 use weir_sources::pcap::reader::{Reader, Step};
 use weir_spec::Type;
@@ -15,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("row", row),
     ("statsd", statsd),
+    ("flows", flows),
     ("syntax", syntax),
     ("pipeline", pipeline),
     ("style", style),
@@ -26,6 +29,37 @@ pub fn capture(data: &[u8]) {
     let whole = packets(data, data.len().max(1));
     for piece in [1, 7, 61] {
         assert_eq!(whole, packets(data, piece), "in pieces of {piece}");
+    }
+}
+
+/// A recording of flows: every step makes progress or asks for more than is there, and whatever the events
+/// are, a conversation does not end before it begins.
+pub fn flows(data: &[u8]) {
+    let mut meter = Meter::new();
+    let mut flows = Vec::new();
+    let mut rest = data;
+    loop {
+        let used = match recording::step(rest) {
+            FlowStep::Need(bytes) => {
+                assert!(bytes > rest.len(), "it asks for what it has");
+                break;
+            }
+            FlowStep::Broken => break,
+            FlowStep::Bad { used } => used,
+            FlowStep::Event { used, event } => {
+                meter.take(event, &mut flows);
+                used
+            }
+        };
+        assert!(used > 0 && used <= rest.len(), "no progress");
+        rest = &rest[used..];
+    }
+    for flow in flows {
+        assert!(flow.start <= flow.end, "{flow:?}");
+        for side in [flow.sent, flow.received] {
+            let counts = [side.packets, side.payload_bytes];
+            assert!(counts.iter().all(|count| *count >= 0), "{side:?}");
+        }
     }
 }
 

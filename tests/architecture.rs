@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("weir-dsl", &["weir-spec"]),
     ("weir-http", &[]),
     ("weir-ebpf", &[]),
-    ("weir-sources", &["weir-core", "weir-http", "weir-spec"]),
+    ("weir-sources", &["weir-core", "weir-ebpf", "weir-http", "weir-spec"]),
     ("weir-transforms", &["weir-core", "weir-spec"]),
     ("weir-sinks", &["weir-core", "weir-http", "weir-spec"]),
     (

@@ -1,5 +1,6 @@
-//! The BPF program against what the kernel's own sockets say.
+//! The BPF program, and the source on it, against what the kernel's own sockets say.
 
+mod source;
 mod space;
 
 use std::io::{Read, Write};
@@ -36,19 +37,19 @@ fn attach() -> Program {
 /// Sockets of one namespace.
 fn open(program: &Program, netns: u32) -> Vec<Record> {
     let mut records = Vec::new();
-    program.open(|record| records.extend(Some(record).filter(|record| record.netns == netns))).unwrap();
+    program.open(|raw| records.extend(Record::read(raw).filter(|record| record.netns == netns))).unwrap();
     records
 }
 
 fn closed(program: &mut Program, netns: u32) -> Vec<Record> {
     let mut records = Vec::new();
-    program.closed(|record| records.extend(Some(record).filter(|record| record.netns == netns)));
+    program.closed(|raw| records.extend(Record::read(raw).filter(|record| record.netns == netns)));
     records
 }
 
 fn find(program: &Program, netns: u32) -> Vec<Record> {
     let mut records = Vec::new();
-    program.find(|record| records.extend(Some(record).filter(|record| record.netns == netns))).unwrap();
+    program.find(|raw| records.extend(Record::read(raw).filter(|record| record.netns == netns))).unwrap();
     records
 }
 

@@ -1,6 +1,7 @@
 //! What the host says about itself and its processes.
 
 pub mod cgroup;
+pub mod endpoint;
 
 /// What the host calls itself.
 pub fn name() -> String {

@@ -3,8 +3,9 @@
 //! `bpf/` has the program in C; `flows.bpfel.o` is what [build.sh](../build.sh) makes of it, committed so that
 //! nobody needs a compiler for it. [`Program`] loads and attaches it, [`records`] is what it tells.
 
-mod iterator;
+mod kernel;
 mod program;
 pub mod records;
 
-pub use program::{Program, Refused};
+pub use kernel::monotonic_nanos;
+pub use program::{Program, RING_BYTES, Refused};

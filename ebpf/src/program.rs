@@ -10,8 +10,8 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 
-use crate::iterator::{Iterator, trim};
-use crate::records::{LOSS_WORDS, Losses, RECORD_BYTES, Record};
+use crate::kernel::{Iterator, trim};
+use crate::records::{LOSS_WORDS, Losses, RECORD_BYTES, Raw};
 
 static OBJECT: &[u8] = include_bytes_aligned!("../flows.bpfel.o");
 
@@ -84,22 +84,20 @@ impl Program {
     }
 
     /// Gives the sockets that have closed since it was last asked.
-    pub fn closed(&mut self, mut each: impl FnMut(Record)) {
+    pub fn closed(&mut self, mut each: impl FnMut(&Raw)) {
         while let Some(item) = self.closings.next() {
-            if let Some(record) = item.first_chunk::<RECORD_BYTES>().and_then(Record::read) {
-                each(record);
-            }
+            item.first_chunk().into_iter().for_each(&mut each);
         }
     }
 
     /// Gives every socket that is open and known.
-    pub fn open(&self, each: impl FnMut(Record)) -> io::Result<()> {
+    pub fn open(&self, each: impl FnMut(&Raw)) -> io::Result<()> {
         read(self.snapshot.begin()?, each)
     }
 
     /// Looks for sockets that were open before, and for the processes that hold those that were accepted.
     /// Gives the ones that are new, with what they have counted before.
-    pub fn find(&self, each: impl FnMut(Record)) -> io::Result<()> {
+    pub fn find(&self, each: impl FnMut(&Raw)) -> io::Result<()> {
         read(self.find.begin()?, each)
     }
 
@@ -167,7 +165,7 @@ where
 }
 
 /// Reads an iterator to its end, a record at a time.
-fn read(mut file: File, mut each: impl FnMut(Record)) -> io::Result<()> {
+fn read(mut file: File, mut each: impl FnMut(&Raw)) -> io::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
     let mut filled = 0;
     let mut again = 0;
@@ -186,7 +184,7 @@ fn read(mut file: File, mut each: impl FnMut(Record)) -> io::Result<()> {
         }
         filled += n;
         let (records, rest) = buffer[..filled].as_chunks::<RECORD_BYTES>();
-        records.iter().filter_map(Record::read).for_each(&mut each);
+        records.iter().for_each(&mut each);
         let rest = filled - rest.len()..filled;
         filled = rest.len();
         buffer.copy_within(rest, 0);

@@ -4,6 +4,8 @@ use std::net::Ipv6Addr;
 
 /// Bytes of a [`Record`] as the kernel writes it.
 pub const RECORD_BYTES: usize = 160;
+/// A [`Record`] as the kernel writes it.
+pub type Raw = [u8; RECORD_BYTES];
 /// Words of [`Losses`] as the kernel writes them.
 pub const LOSS_WORDS: usize = 9;
 
@@ -137,7 +139,7 @@ impl Fields<'_> {
 
 impl Record {
     /// Reads a record; nothing if it is none.
-    pub fn read(bytes: &[u8; RECORD_BYTES]) -> Option<Record> {
+    pub fn read(bytes: &Raw) -> Option<Record> {
         let mut fields = Fields(bytes);
         let [cookie, cgroup] = [fields.u64()?, fields.u64()?];
         let [opened, established, closed] = [fields.time()?, fields.time()?, fields.time()?];
@@ -203,7 +205,47 @@ impl Counters {
     }
 }
 
+impl Sums {
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Sums) -> Sums {
+        Sums {
+            sockets: self.sockets.saturating_sub(before.sockets),
+            bytes_sent: self.bytes_sent.saturating_sub(before.bytes_sent),
+            bytes_retransmitted: self.bytes_retransmitted.saturating_sub(before.bytes_retransmitted),
+            bytes_received: self.bytes_received.saturating_sub(before.bytes_received),
+            packets_sent: self.packets_sent.saturating_sub(before.packets_sent),
+            packets_received: self.packets_received.saturating_sub(before.packets_received),
+            retransmits: self.retransmits.saturating_sub(before.retransmits),
+        }
+    }
+}
+
 impl Losses {
+    /// In the order of `bpf/records.h`.
+    pub fn words(&self) -> [u64; LOSS_WORDS] {
+        let Sums {
+            sockets,
+            bytes_sent,
+            bytes_retransmitted,
+            bytes_received,
+            packets_sent,
+            packets_received,
+            retransmits,
+        } = self.unattributed;
+        let Losses { no_memory, unknown, .. } = *self;
+        [
+            sockets,
+            bytes_sent,
+            bytes_retransmitted,
+            bytes_received,
+            packets_sent,
+            packets_received,
+            retransmits,
+            no_memory,
+            unknown,
+        ]
+    }
+
     /// Adds what one CPU has counted.
     pub fn add(&mut self, words: &[u64; LOSS_WORDS]) {
         let Sums {
@@ -226,6 +268,6 @@ impl Losses {
             &mut self.no_memory,
             &mut self.unknown,
         ];
-        sums.into_iter().zip(words).for_each(|(sum, word)| *sum += word);
+        sums.into_iter().zip(words).for_each(|(sum, word)| *sum = sum.saturating_add(*word));
     }
 }

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod dogstatsd;
+pub mod ebpf;
 pub mod generate;
 pub mod input;
 pub mod internal;
@@ -17,4 +18,5 @@ pub mod rows;
 use weir_core::Entry;
 
 /// The sources, in the order the reference lists them.
-pub static ENTRIES: &[Entry] = &[pcap::ENTRY, dogstatsd::ENTRY, ndjson::ENTRY, internal::ENTRY, generate::ENTRY];
+pub static ENTRIES: &[Entry] =
+    &[pcap::ENTRY, ebpf::ENTRY, dogstatsd::ENTRY, ndjson::ENTRY, internal::ENTRY, generate::ENTRY];

@@ -1,6 +1,9 @@
 //! Containers and pods by the names of their cgroups, in every layout that container runtimes use.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a cgroup's path says about who is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +80,48 @@ fn pod(segment: &str) -> Option<String> {
     (is_uid && uid.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())).then_some(uid)
 }
 
+/// Folders of cgroups that are looked at.
+const FOLDERS_MAX: usize = 1 << 16;
+/// How deep they are looked for.
+const DEPTH_MAX: usize = 16;
+
+/// The cgroups of a host, by the inodes of their folders: what the kernel calls a cgroup's id.
+pub struct Tree {
+    root: PathBuf,
+    units: HashMap<u64, Arc<Unit>>,
+}
+
+impl Tree {
+    /// Below where the unified hierarchy (cgroup2) is mounted; absent if it is nowhere.
+    pub fn mounted(mounts: &str) -> Option<Tree> {
+        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mut roots = fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).filter_map(|f| f.get(1).copied());
+        Some(Tree { root: roots.next()?.into(), units: HashMap::new() })
+    }
+
+    /// Who is in the cgroup with that id, as far as it was there when the tree was last read.
+    pub fn unit(&self, id: u64) -> Option<&Arc<Unit>> {
+        self.units.get(&id)
+    }
+
+    /// Reads all of it anew.
+    pub fn read(&mut self) {
+        self.units.clear();
+        let mut folders = vec![(self.root.clone(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            let Ok(meta) = std::fs::symlink_metadata(&folder) else { continue };
+            let path = folder.strip_prefix(&self.root).unwrap_or(&folder).display().to_string();
+            self.units.insert(meta.ino(), Arc::new(of_path(&path)));
+            if depth == DEPTH_MAX || self.units.len() + folders.len() >= FOLDERS_MAX {
+                continue;
+            }
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            folders.extend(below.map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +178,19 @@ mod tests {
         let text = format!("12:cpu:/docker/{OTHER}\n5:memory,x:/docker/{ID}\n0::/\n");
         assert_eq!(of_file(&text).container.as_deref(), Some(ID));
         assert_eq!(of_file("garbage\n::\n"), Unit::default());
+    }
+
+    #[test]
+    fn a_tree_is_read_by_its_inodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(format!("system.slice/docker-{ID}.scope"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mounts = format!("proc /proc proc rw 0 0\ncgroup2 {} cgroup2 rw 0 0\n", dir.path().display());
+        let mut tree = Tree::mounted(&mounts).unwrap();
+        let id = std::fs::metadata(&folder).unwrap().ino();
+        assert!(tree.unit(id).is_none());
+        tree.read();
+        assert_eq!(tree.unit(id).unwrap().container.as_deref(), Some(ID));
+        assert!(Tree::mounted("proc /proc proc rw 0 0\n").is_none());
     }
 }

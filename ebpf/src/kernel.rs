@@ -1,7 +1,7 @@
-//! Iterators: programs that the kernel runs for each of many things, whenever they are read.
+//! The calls that neither aya nor the standard library has. It is the one file of this crate with `unsafe`.
 //!
-//! aya cannot say to one which map it is over, and lets one be read once; so this is done here, with two calls
-//! of `bpf(2)`. It is the one file of this crate with `unsafe`.
+//! An iterator is a program that the kernel runs for each of many things, whenever it is read. aya cannot say
+//! to one which map it is over, and lets one be read once; so this is done here, with two calls of `bpf(2)`.
 
 #![allow(unsafe_code)]
 
@@ -82,4 +82,12 @@ pub fn trim() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, which the program counts by.
+pub fn monotonic_nanos() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for the answer; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -1,0 +1,356 @@
+//! `ebpf`: who talks to whom on this host, from where the kernel counts it.
+//!
+//! Reading order: [`meter`] (records of sockets into conversations), [`rows`] (these as columns), [`kernel`]
+//! (where the records come from), [`recording`] (the same out of a file).
+
+mod kernel;
+pub mod meter;
+pub mod recording;
+mod rows;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use weir_core::batch::{BATCH_ROWS, Times};
+use weir_core::columns::{arrow_schema, record};
+use weir_core::host::{self, cgroup};
+use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
+use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
+use weir_spec::kinds::flow::FLOW;
+use weir_spec::memory::Memory;
+use weir_spec::option::{Dur, OptionError, OptionType};
+use weir_spec::schema::Delivery;
+use weir_spec::{ComponentSpec, Schema, Shape, Stream};
+
+use crate::input::{CHUNK_BYTES, Input, Next, Patience};
+use kernel::Kernel;
+use meter::{Event, Flow, Meter, SOCKET_BYTES};
+use recording::Step;
+use rows::Placed;
+
+/// Sockets with which memory is reckoned.
+const SOCKETS_EXPECTED: usize = 20_000;
+/// How often sockets that have closed are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often the tree of cgroups is read anew, at most, because somebody is in one that is not known.
+const CGROUPS_AGAIN: i64 = 1_000_000_000;
+/// The shortest interval.
+const INTERVAL_MIN: i64 = 100_000_000;
+
+weir_spec::options! {
+    pub struct EbpfOptions {
+        /// A row of each open connection comes so often, at multiples of it: what was counted since the last one.
+        interval: Dur = (OptionType::Duration, positional, "30s"),
+        /// Whose sockets: `all`, `own` for those in weir's own network namespace, or a namespace's file.
+        netns: String = (OptionType::Str, "all"),
+        /// Writes what the kernel tells to a file, to be replayed elsewhere.
+        record: Option<String> = (OptionType::Path, none),
+        /// Reads such a file instead of the kernel; needs no privileges.
+        replay: Option<String> = (OptionType::Path, none),
+    }
+}
+
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Source(build) };
+
+pub static SPEC: ComponentSpec = ComponentSpec {
+    name: "ebpf",
+    summary: "TCP connections of every process and container on this host, as the kernel counts them",
+    shape: Shape::Source,
+    options: EbpfOptions::SPECS,
+    inputs: Inputs::None,
+    outputs: &[OutputSpec {
+        name: "",
+        doc: "one row a connection and interval, and one when it ends: what was counted since the row before",
+    }],
+    drops: &[
+        ReasonSpec { name: "no_memory", doc: "sockets for which the kernel had no memory" },
+        ReasonSpec { name: "unknown", doc: "sockets that closed before anything was known of them" },
+        ReasonSpec { name: "damaged", doc: "records of a recording that are none" },
+    ],
+    makes: true,
+    delivers: Delivery::BestEffort,
+    typing: |values, _| {
+        let options = EbpfOptions::read(values).map_err(|why| OptionError::new("interval", why))?;
+        if options.interval.0 < INTERVAL_MIN {
+            let why = format!("`{}` is too short", weir_spec::units::duration(options.interval.0));
+            return Err(OptionError::new("interval", why).help("the shortest is 100ms"));
+        }
+        if options.record.is_some() && options.replay.is_some() {
+            let why = "what is replayed has been recorded";
+            return Err(OptionError::new("record", why).help("leave one of `record` and `replay` out"));
+        }
+        let bounded = options.replay.is_some();
+        let mut stream = Stream { bounded, delivery: Delivery::BestEffort, ..Stream::of_kind(&FLOW) };
+        // The kernel knows no tags; what is known of an endpoint comes from a later stage.
+        stream.keys.values_mut().for_each(|keys| keys.open = false);
+        Ok(vec![stream])
+    },
+    memory: |_| Memory::fixed((SOCKETS_EXPECTED * SOCKET_BYTES + 2 * CHUNK_BYTES) as u64),
+    needs: |values| match values.get("replay").as_str() {
+        Some(path) => vec![Need::read(path)],
+        None => [Need::Capability("CAP_BPF"), Need::Capability("CAP_PERFMON")]
+            .into_iter()
+            .chain(values.get("record").as_str().map(|path| Need::Write(path.into())))
+            .collect(),
+    },
+    examples: &["ebpf(30s) | stdout", "ebpf(replay: \"shop.flows\") | where dst.port == 443 | stdout"],
+    ..ComponentSpec::PLAIN
+};
+
+fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
+    let options = EbpfOptions::read(&cx.values()).map_err(Fault::bug)?;
+    let schema = cx.outputs[0].clone();
+    let from = match &options.replay {
+        Some(path) => From::Recording(cx.places.to_read(path)),
+        None => {
+            let to = options.record.as_ref().map(|path| cx.places.to_write(path));
+            From::Kernel(Box::new(Kernel::open(&options.netns, to.as_deref())?))
+        }
+    };
+    Ok(Box::new(Ebpf { from, schema, interval: options.interval.0 }))
+}
+
+enum From {
+    Kernel(Box<Kernel>),
+    Recording(PathBuf),
+}
+
+struct Ebpf {
+    from: From,
+    schema: Arc<Schema>,
+    interval: i64,
+}
+
+#[async_trait]
+impl Source for Ebpf {
+    async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
+        let Ebpf { from, schema, interval } = *self;
+        let mut run = Run::new(schema);
+        match from {
+            From::Kernel(kernel) => {
+                let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+                run.host = Some(host::name());
+                run.cgroups = cgroup::Tree::mounted(&mounts);
+                run.live(*kernel, interval, cx).await?;
+            }
+            From::Recording(path) => run.replay(&path, cx).await?,
+        }
+        Ok(Finish::Flush)
+    }
+}
+
+struct Run {
+    meter: Meter,
+    schema: Arc<Schema>,
+    /// Flows that are not sent yet.
+    flows: Vec<Flow>,
+    /// Until when all has been given.
+    reached: Time,
+    /// What was said of that.
+    promised: Time,
+    host: Option<String>,
+    cgroups: Option<cgroup::Tree>,
+    /// When the tree of cgroups was last read.
+    cgroups_read: i64,
+    /// Lost sockets that were counted.
+    counted: [u64; 2],
+}
+
+impl Run {
+    fn new(schema: Arc<Schema>) -> Run {
+        Run {
+            meter: Meter::new(),
+            schema,
+            flows: Vec::new(),
+            reached: Time::START,
+            promised: Time::START,
+            host: None,
+            cgroups: None,
+            cgroups_read: i64::MIN,
+            counted: [0; 2],
+        }
+    }
+
+    /// Until stopped; then what the interval has counted so far is told.
+    async fn live(&mut self, mut kernel: Kernel, interval: i64, cx: &mut SourceCx) -> Result<(), Fault> {
+        let (stop, clock) = (cx.stop(), cx.clock().clone());
+        let broken = |error: std::io::Error| Fault::environment(format!("the kernel's records ended: {error}"));
+        let mut events = Vec::new();
+        kernel.begin(clock.now().0, &mut events).map_err(broken)?;
+        let mut next = next_cut(clock.now().0, interval);
+        loop {
+            events.drain(..).for_each(|event| self.take(event));
+            if !self.flush(cx).await {
+                break;
+            }
+            let left = Duration::from_nanos(next.saturating_sub(clock.now().0).max(0) as u64);
+            tokio::select! {
+                biased;
+                () = stop.stopped() => break,
+                () = clock.sleep(left.min(LOOK)) => {}
+            }
+            let now = clock.now().0;
+            kernel.look(now, &mut events);
+            if now >= next {
+                // Of several that were missed, one tells all.
+                let at = now.div_euclid(interval) * interval;
+                kernel.cut(at, &mut events).map_err(broken)?;
+                next = next_cut(now, interval);
+            }
+            if let Some(fault) = kernel.take_fault() {
+                cx.report(fault);
+            }
+        }
+        kernel.end(clock.now().0, &mut events).map_err(broken)?;
+        events.drain(..).for_each(|event| self.take(event));
+        while !self.flows.is_empty() {
+            cx.ready_to_end().await;
+            self.send(cx);
+        }
+        self.count(cx);
+        if let Some(fault) = kernel.finish() {
+            cx.report(fault);
+        }
+        Ok(())
+    }
+
+    /// Reads a recording to its end.
+    async fn replay(&mut self, path: &std::path::Path, cx: &mut SourceCx) -> Result<(), Fault> {
+        let mut input = Input::open(path, cx.progress())?;
+        let mut patience = Patience::default();
+        let mut bytes = Vec::new();
+        let mut is_begun = false;
+        loop {
+            let waits = (!self.flows.is_empty()).then_some(&mut patience);
+            let read = match input.next(&mut bytes, cx, waits).await {
+                Next::Read(read) => {
+                    read.map_err(|error| Fault::environment(format!("cannot read `{}`: {error}", path.display())))?
+                }
+                Next::Stopped => return Ok(()),
+                Next::Paused => {
+                    patience.reset();
+                    if self.flush(cx).await { continue } else { return Ok(()) }
+                }
+            };
+            if !is_begun && (bytes.len() >= recording::MAGIC.len() || read == 0) {
+                if !bytes.starts_with(recording::MAGIC) {
+                    let fault = Fault::input(format!("`{}` is no recording of flows", path.display()));
+                    return Err(fault.help("`ebpf(record: \"FILE\")` writes them"));
+                }
+                bytes.drain(..recording::MAGIC.len());
+                is_begun = true;
+            }
+            let used = if is_begun { self.events(&bytes, path, cx).await? } else { Some(0) };
+            let Some(used) = used else { return Ok(()) };
+            bytes.drain(..used);
+            if read == 0 {
+                self.flush(cx).await;
+                if !bytes.is_empty() {
+                    cx.report(Fault::input(format!("`{}` is cut off: its last event is not whole", path.display())));
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the whole events of a recording; how many bytes these are, nothing when nobody wants more.
+    async fn events(
+        &mut self,
+        bytes: &[u8],
+        path: &std::path::Path,
+        cx: &mut SourceCx,
+    ) -> Result<Option<usize>, Fault> {
+        let mut at = 0;
+        loop {
+            match recording::step(&bytes[at..]) {
+                Step::Event { used, event } => {
+                    let is_done = matches!(event, Event::Done(_));
+                    self.take(event);
+                    at += used;
+                    // Rows of an interval go before the news that it is over.
+                    if is_done && !self.flush(cx).await {
+                        return Ok(None);
+                    }
+                }
+                Step::Bad { used } => {
+                    cx.reject("damaged", 1);
+                    at += used;
+                }
+                Step::Need(_) => return Ok(Some(at)),
+                Step::Broken => {
+                    self.flush(cx).await;
+                    return Err(Fault::input(format!("`{}` is damaged: what follows is no event", path.display())));
+                }
+            }
+            if self.flows.len() >= BATCH_ROWS && !self.flush(cx).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        if let Some(until) = self.meter.take(event, &mut self.flows) {
+            self.reached = Time(until);
+        }
+    }
+
+    /// Sends what there is, and how far time has come; `false` when nobody wants more.
+    async fn flush(&mut self, cx: &mut SourceCx) -> bool {
+        while !self.flows.is_empty() {
+            if !cx.ready().await {
+                return false;
+            }
+            self.send(cx);
+        }
+        self.count(cx);
+        cx.advance(self.reached);
+        self.promised = self.reached;
+        true
+    }
+
+    /// Sends a batch.
+    fn send(&mut self, cx: &mut SourceCx) {
+        let rest = self.flows.split_off(self.flows.len().min(BATCH_ROWS));
+        let flows = std::mem::replace(&mut self.flows, rest);
+        let now = cx.clock().now().0;
+        let placed: Vec<Placed> = flows.into_iter().map(|flow| self.place(flow, now)).collect();
+        let time: Vec<i64> = placed.iter().map(|(flow, _)| flow.end).collect();
+        let columns = rows::build(&placed, &self.schema, self.host.as_deref());
+        let rows = record(&arrow_schema(&self.schema), columns, placed.len());
+        // What has been promised, whatever the rows before say.
+        let seen = vec![self.promised.0; placed.len()];
+        cx.made(0, rows, Times::Seen { time: time.into(), seen: seen.into() }, Acks::none());
+    }
+
+    /// A flow with the container that its own end is in.
+    fn place(&mut self, flow: Flow, now: i64) -> Placed {
+        let id = flow.socket.as_ref().map(|socket| socket.cgroup);
+        let (Some(id), Some(cgroups)) = (id, &mut self.cgroups) else { return (flow, None) };
+        if cgroups.unit(id).is_none() && now.saturating_sub(self.cgroups_read) >= CGROUPS_AGAIN {
+            cgroups.read();
+            self.cgroups_read = now;
+        }
+        let unit = cgroups.unit(id).cloned();
+        (flow, unit)
+    }
+
+    /// Counts the sockets that were lost.
+    fn count(&mut self, cx: &mut SourceCx) {
+        let losses = self.meter.losses();
+        let all = [("no_memory", losses.no_memory), ("unknown", losses.unknown)];
+        for (counted, (reason, lost)) in self.counted.iter_mut().zip(all) {
+            let more = lost.saturating_sub(*counted);
+            *counted = lost;
+            if more > 0 {
+                cx.reject(reason, more as usize);
+            }
+        }
+    }
+}
+
+/// The next multiple of an interval.
+fn next_cut(now: i64, interval: i64) -> i64 {
+    (now.div_euclid(interval) + 1).saturating_mul(interval)
+}

@@ -1,0 +1,173 @@
+//! Where records come from: the program in the kernel. What it tells may be written to a file as well.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use weir_core::Fault;
+use weir_ebpf::records::{Raw, Record};
+use weir_ebpf::{Program, Refused, monotonic_nanos};
+
+use super::meter::Event;
+use super::recording;
+
+/// What the kernel says when it does not let us.
+const EPERM: i32 = 1;
+
+/// The program in the kernel, and the file that it is written to.
+pub struct Kernel {
+    program: Program,
+    /// Inode of the one namespace that counts; without one, all do.
+    netns: Option<u32>,
+    recording: Option<Recording>,
+    fault: Option<Fault>,
+}
+
+struct Recording {
+    file: File,
+    path: PathBuf,
+    /// What is not written yet.
+    bytes: Vec<u8>,
+}
+
+impl Kernel {
+    pub fn open(netns: &str, to: Option<&Path>) -> Result<Kernel, Fault> {
+        let netns = match netns {
+            "all" => None,
+            "own" => Some(inode(OWN)?),
+            path => Some(inode(path)?),
+        };
+        let recording = to.map(Recording::create).transpose()?;
+        let program = Program::attach().map_err(refused)?;
+        Ok(Kernel { program, netns, recording, fault: None })
+    }
+
+    /// What is open already, and what it has counted: it is not counted again.
+    pub fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
+        self.clock(now, into);
+        self.cut(now, into)
+    }
+
+    /// What has closed since the last time.
+    pub fn look(&mut self, now: i64, into: &mut Vec<Event>) {
+        self.clock(now, into);
+        let Kernel { program, netns, recording, .. } = self;
+        program.closed(|raw| {
+            if let Some(record) = of(raw, *netns) {
+                write(recording, |bytes| recording::closed(raw, bytes));
+                into.push(Event::Closed(record));
+            }
+        });
+        self.write_out();
+    }
+
+    /// All that is open, at the end of an interval.
+    pub fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
+        let Kernel { program, netns, recording, .. } = self;
+        program.find(|raw| {
+            if let Some(record) = of(raw, *netns) {
+                write(recording, |bytes| recording::found(raw, bytes));
+                into.push(Event::Found(record));
+            }
+        })?;
+        write(recording, |bytes| recording::cut(at, bytes));
+        into.push(Event::Cut(at));
+        program.open(|raw| {
+            if let Some(record) = of(raw, *netns) {
+                write(recording, |bytes| recording::open(raw, bytes));
+                into.push(Event::Open(record));
+            }
+        })?;
+        let losses = program.losses()?;
+        write(recording, |bytes| recording::done(&losses, bytes));
+        into.push(Event::Done(losses));
+        self.write_out();
+        Ok(())
+    }
+
+    /// All that has happened until now, for the last time.
+    pub fn end(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
+        self.look(now, into);
+        write(&mut self.recording, recording::ending);
+        into.push(Event::Ending);
+        self.cut(now, into)
+    }
+
+    /// What went wrong with the file.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
+    }
+
+    /// Makes the file whole; what went wrong with it.
+    pub fn finish(mut self) -> Option<Fault> {
+        self.write_out();
+        self.fault
+    }
+
+    fn clock(&mut self, now: i64, into: &mut Vec<Event>) {
+        let monotonic = monotonic_nanos();
+        write(&mut self.recording, |bytes| recording::clock(now, monotonic, bytes));
+        into.push(Event::Clock { wall: now, monotonic });
+    }
+
+    /// A file that cannot be written ends; the flows go on.
+    fn write_out(&mut self) {
+        let Some(recording) = &mut self.recording else { return };
+        if let Err(error) = recording.file.write_all(&recording.bytes) {
+            let path = recording.path.display();
+            self.fault = Some(Fault::environment(format!("cannot write `{path}`: {error}: the recording ends there")));
+            self.recording = None;
+            return;
+        }
+        recording.bytes.clear();
+    }
+}
+
+impl Recording {
+    fn create(path: &Path) -> Result<Recording, Fault> {
+        let failed = |error| Fault::environment(format!("cannot write `{}`: {error}", path.display()));
+        let file = File::create(path).map_err(failed)?;
+        Ok(Recording { file, path: path.into(), bytes: recording::MAGIC.to_vec() })
+    }
+}
+
+fn write(recording: &mut Option<Recording>, write: impl FnOnce(&mut Vec<u8>)) {
+    if let Some(recording) = recording {
+        write(&mut recording.bytes);
+    }
+}
+
+/// A record, if it is one of the namespace that counts.
+fn of(raw: &Raw, netns: Option<u32>) -> Option<Record> {
+    Record::read(raw).filter(|record| netns.is_none_or(|netns| record.netns == netns))
+}
+
+/// The file of our own network namespace.
+const OWN: &str = "/proc/self/ns/net";
+
+/// Which network namespace a file stands for.
+fn inode(path: &str) -> Result<u32, Fault> {
+    let fault = |why: String| {
+        let fault = Fault::environment(format!("`{path}` is no network namespace{why}"));
+        fault.help("name one like \"/proc/1/ns/net\" or \"/run/netns/shop\", or take `all` or `own`")
+    };
+    let meta = |path: &str| std::fs::metadata(path).map_err(|error| fault(format!(": {error}")));
+    let (file, own) = (meta(path)?, meta(OWN)?);
+    match u32::try_from(file.ino()) {
+        // All of them are files of one device.
+        Ok(inode) if file.dev() == own.dev() => Ok(inode),
+        _ => Err(fault(String::new())),
+    }
+}
+
+/// What is missing, in the words of whoever can give it.
+fn refused(refused: Refused) -> Fault {
+    let fault = Fault::environment(refused.to_string());
+    match refused.errno {
+        Some(EPERM) => {
+            fault.help("it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)")
+        }
+        _ => fault.help("it needs a kernel from 5.11 on with its types (/sys/kernel/btf/vmlinux)"),
+    }
+}

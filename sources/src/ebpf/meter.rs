@@ -1,0 +1,434 @@
+//! Records of sockets into conversations: what each has counted since it was last told of.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
+
+use weir_ebpf::records::{Counters, Losses, Origin, Record, state as tcp};
+use weir_spec::kinds::enums::{end_reason, initiator, observer, state};
+
+/// Sockets whose counters are kept. Of more than these only the end is told.
+const SOCKETS_MAX: usize = 1 << 20;
+/// Memory of one of them.
+pub const SOCKET_BYTES: usize = (size_of::<u64>() + size_of::<Told>()) * 8 / 7;
+/// Numbers of errors, as Linux has them.
+const ECONNREFUSED: u16 = 111;
+
+/// What happens, in the order in which it does. A recording is a list of these.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// What the clock of the records shows at a time since the epoch.
+    Clock {
+        wall: i64,
+        monotonic: u64,
+    },
+    /// A socket was open before we came.
+    Found(Record),
+    /// A socket has ended.
+    Closed(Record),
+    /// Nothing comes any more behind the next cut.
+    Ending,
+    /// An interval ends at that time: of all sockets that are open, a record follows.
+    Cut(i64),
+    Open(Record),
+    /// All of those were given; what was lost since the program began.
+    Done(Losses),
+}
+
+/// One side's counters, in the direction that they say.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Direction {
+    pub packets: i64,
+    pub payload_bytes: i64,
+    /// Only who sends knows.
+    pub retransmits: Option<i64>,
+    pub retransmit_bytes: Option<i64>,
+}
+
+/// An address and a port.
+pub type End = (Ipv6Addr, u16);
+
+/// A conversation, or the part of one that is in an interval, as one of its ends saw it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Flow {
+    pub start: i64,
+    pub end: i64,
+    /// Of a row that only adds up what could not be told apart there are none.
+    pub socket: Option<Socket>,
+    pub sent: Direction,
+    pub received: Direction,
+    pub end_reason: u8,
+}
+
+/// The end that counted, and its peer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Socket {
+    pub cookie: u64,
+    /// Whether it is `src`, which is who opened the conversation.
+    pub is_src: bool,
+    pub local: End,
+    pub remote: End,
+    /// How it is known who opened it.
+    pub initiator: u8,
+    pub state: u8,
+    /// Nanoseconds; absent without an answer.
+    pub rtt: Option<i64>,
+    pub jitter: Option<i64>,
+    /// The errno of a connect that failed.
+    pub connect_error: Option<u16>,
+    pub pid: u32,
+    pub command: String,
+    pub netns: u32,
+    pub cgroup: u64,
+}
+
+impl Socket {
+    pub fn observer(&self) -> u8 {
+        if self.is_src { observer::SRC } else { observer::DST }
+    }
+}
+
+/// As far as a socket was told of.
+struct Told {
+    counters: Counters,
+    /// In which round of open sockets it was last seen.
+    round: u32,
+}
+
+/// The state of the source: what was told, and how time goes.
+#[derive(Default)]
+pub struct Meter {
+    sockets: HashMap<u64, Told>,
+    /// Namespaces and ports on which somebody listens; and as far as the round at hand has found them.
+    listening: HashSet<(u32, u16)>,
+    listening_next: HashSet<(u32, u16)>,
+    round: u32,
+    /// What is to be added to a record's time to have it since the epoch.
+    offset: i64,
+    /// When the interval at hand began; and when it ends, once that is known.
+    begun: i64,
+    cut: Option<i64>,
+    losses: Losses,
+    /// Why open sockets' rows end.
+    reason: u8,
+}
+
+impl Meter {
+    pub fn new() -> Meter {
+        Meter { reason: end_reason::ACTIVE_TIMEOUT, ..Meter::default() }
+    }
+
+    /// What was lost in all.
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// The time until which all has been given, once that is so.
+    pub fn take(&mut self, event: Event, into: &mut Vec<Flow>) -> Option<i64> {
+        match event {
+            Event::Clock { wall, monotonic } => self.offset = wall.saturating_sub_unsigned(monotonic),
+            Event::Found(record) => self.told(&record),
+            Event::Closed(record) => {
+                let before = self.sockets.remove(&record.cookie).map(|told| told.counters).unwrap_or_default();
+                into.extend(self.flow(&record, &before));
+            }
+            Event::Ending => self.reason = end_reason::FORCED_END,
+            Event::Cut(at) => {
+                self.cut = Some(at);
+                self.round = self.round.wrapping_add(1);
+            }
+            Event::Open(record) => self.open(&record, into),
+            Event::Done(losses) => return self.done(losses, into),
+        }
+        None
+    }
+
+    fn open(&mut self, record: &Record, into: &mut Vec<Flow>) {
+        if record.origin == Origin::Listening {
+            self.listening_next.insert((record.netns, record.local_port));
+            return;
+        }
+        let before = self.sockets.get(&record.cookie).map(|told| told.counters);
+        if before.is_none() && self.sockets.len() >= SOCKETS_MAX {
+            return;
+        }
+        if before != Some(record.counters) {
+            into.extend(self.flow(record, &before.unwrap_or_default()));
+        }
+        self.told(record);
+    }
+
+    fn told(&mut self, record: &Record) {
+        if self.sockets.len() < SOCKETS_MAX || self.sockets.contains_key(&record.cookie) {
+            self.sockets.insert(record.cookie, Told { counters: record.counters, round: self.round });
+        }
+    }
+
+    fn done(&mut self, losses: Losses, into: &mut Vec<Flow>) -> Option<i64> {
+        let cut = self.cut.take()?;
+        // The ends of these did not fit into the ring, or they were closed between two looks.
+        let round = self.round;
+        self.sockets.retain(|_, told| told.round == round);
+        self.listening = std::mem::take(&mut self.listening_next);
+        let lost = losses.unattributed.since(&self.losses.unattributed);
+        self.losses = losses;
+        if lost.sockets > 0 {
+            into.push(Flow {
+                start: self.begun,
+                end: cut.saturating_sub(1).max(self.begun),
+                socket: None,
+                sent: Direction {
+                    packets: whole(lost.packets_sent),
+                    payload_bytes: whole(lost.bytes_sent),
+                    retransmits: Some(whole(lost.retransmits)),
+                    retransmit_bytes: Some(whole(lost.bytes_retransmitted)),
+                },
+                received: Direction {
+                    packets: whole(lost.packets_received),
+                    payload_bytes: whole(lost.bytes_received),
+                    ..Direction::default()
+                },
+                end_reason: end_reason::LACK_OF_RESOURCES,
+            });
+        }
+        self.begun = cut;
+        Some(cut)
+    }
+
+    /// A time of a record, since the epoch.
+    fn wall(&self, monotonic: u64) -> i64 {
+        self.offset.saturating_add_unsigned(monotonic)
+    }
+
+    fn flow(&self, record: &Record, before: &Counters) -> Option<Flow> {
+        if record.origin == Origin::Listening {
+            return None;
+        }
+        let opened = record.opened.map(|at| self.wall(at));
+        // What was told of before goes on from there.
+        let start = opened.filter(|at| *at >= self.begun || *before == Counters::default()).unwrap_or(self.begun);
+        let end = match (record.closed, self.cut) {
+            (Some(at), _) => self.wall(at),
+            // Of what came just after the interval was over, it is not told apart.
+            (None, Some(cut)) => self.wall(record.active).min(cut.saturating_sub(1)),
+            (None, None) => self.wall(record.active),
+        };
+        let counted = record.counters.since(before);
+        let out = Direction {
+            packets: counted.packets_sent.into(),
+            payload_bytes: whole(counted.bytes_sent),
+            retransmits: Some(counted.retransmits.into()),
+            retransmit_bytes: Some(whole(counted.bytes_retransmitted)),
+        };
+        let back = Direction {
+            packets: counted.packets_received.into(),
+            payload_bytes: whole(counted.bytes_received),
+            ..Direction::default()
+        };
+        let socket = self.socket(record);
+        let (sent, received) = if socket.is_src { (out, back) } else { (back, out) };
+        let end_reason = if record.closed.is_some() { end_reason::END_OF_FLOW } else { self.reason };
+        Some(Flow { start, end: end.max(start), socket: Some(socket), sent, received, end_reason })
+    }
+
+    fn socket(&self, record: &Record) -> Socket {
+        let (is_src, initiator) = match record.origin {
+            Origin::Connected => (true, initiator::KERNEL),
+            Origin::Accepted | Origin::Listening => (false, initiator::KERNEL),
+            // Whoever has the port of somebody who listens was called.
+            Origin::Found => (!self.listening.contains(&(record.netns, record.local_port)), initiator::PORT),
+        };
+        let nanos = |micros: u32| (micros > 0).then(|| i64::from(micros) * 1000);
+        Socket {
+            cookie: record.cookie,
+            is_src,
+            local: (record.local, record.local_port),
+            remote: (record.remote, record.remote_port),
+            initiator,
+            state: state_of(record),
+            rtt: nanos(record.srtt_us),
+            jitter: nanos(record.mdev_us).filter(|_| record.srtt_us > 0),
+            connect_error: record.error.filter(|_| record.state == tcp::SYN_SENT),
+            pid: record.pid,
+            command: record.command.clone(),
+            netns: record.netns,
+            cgroup: record.cgroup,
+        }
+    }
+}
+
+/// A count as a column holds it.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What became of a connection, from where it was last.
+fn state_of(record: &Record) -> u8 {
+    match (record.state, record.closed) {
+        (tcp::SYN_SENT, Some(_)) if record.error == Some(ECONNREFUSED) => state::REFUSED,
+        (tcp::SYN_SENT | tcp::SYN_RECV, _) => state::ATTEMPT,
+        (_, None) => state::ESTABLISHED,
+        // Both have sent a FIN; other ways out are resets, of one side or the other.
+        (tcp::FIN_WAIT2 | tcp::TIME_WAIT | tcp::LAST_ACK | tcp::CLOSING, _) if record.error.is_none() => state::CLOSED,
+        _ => state::RESET,
+    }
+}
+
+/// The name of an errno that a connect may fail with.
+pub fn errno_name(errno: u16) -> String {
+    let name = match errno {
+        1 => "EPERM",
+        13 => "EACCES",
+        99 => "EADDRNOTAVAIL",
+        100 => "ENETDOWN",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        104 => "ECONNRESET",
+        110 => "ETIMEDOUT",
+        ECONNREFUSED => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        other => return format!("errno {other}"),
+    };
+    name.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    /// The epoch of the records, since that of the world.
+    const BOOT: i64 = 1_700_000_000_000_000_000;
+
+    fn record(cookie: u64, origin: Origin) -> Record {
+        Record {
+            cookie,
+            cgroup: 1,
+            opened: Some(SECOND),
+            established: Some(SECOND),
+            closed: None,
+            active: 2 * SECOND,
+            counters: Counters { bytes_sent: 100, packets_sent: 3, packets_received: 2, ..Counters::default() },
+            srtt_us: 50,
+            mdev_us: 10,
+            netns: 7,
+            pid: 42,
+            local: "::ffff:10.0.0.1".parse().unwrap_or(Ipv6Addr::UNSPECIFIED),
+            remote: "::ffff:10.0.0.2".parse().unwrap_or(Ipv6Addr::UNSPECIFIED),
+            local_port: 5000,
+            remote_port: 80,
+            error: None,
+            origin,
+            state: tcp::ESTABLISHED,
+            is_owned: true,
+            command: "curl".into(),
+        }
+    }
+
+    fn flows(meter: &mut Meter, events: impl IntoIterator<Item = Event>) -> Vec<Flow> {
+        let mut flows = Vec::new();
+        for event in events {
+            meter.take(event, &mut flows);
+        }
+        flows
+    }
+
+    fn begun() -> Meter {
+        let mut meter = Meter::new();
+        let events = [
+            Event::Clock { wall: BOOT, monotonic: 0 },
+            Event::Cut(BOOT + SECOND as i64),
+            Event::Done(Losses::default()),
+        ];
+        assert_eq!(flows(&mut meter, events), []);
+        meter
+    }
+
+    fn cut(at: u64, open: Vec<Record>) -> Vec<Event> {
+        let mut events = vec![Event::Cut(BOOT + (at * SECOND) as i64)];
+        events.extend(open.into_iter().map(Event::Open));
+        events.push(Event::Done(Losses::default()));
+        events
+    }
+
+    #[test]
+    fn the_parts_of_a_conversation_sum_to_the_whole() {
+        let mut meter = begun();
+        let first = record(1, Origin::Connected);
+        let mut second = first.clone();
+        second.counters.bytes_sent = 250;
+        second.active = 31 * SECOND + 5;
+        let mut last = second.clone();
+        last.counters.bytes_sent = 300;
+        (last.closed, last.state) = (Some(70 * SECOND), tcp::FIN_WAIT2);
+
+        let mut all = flows(&mut meter, cut(30, vec![first]));
+        all.extend(flows(&mut meter, cut(60, vec![second.clone()])));
+        // Nothing happened.
+        assert_eq!(flows(&mut meter, cut(65, vec![second])), []);
+        all.extend(flows(&mut meter, [Event::Closed(last)]));
+        let bytes: Vec<i64> = all.iter().map(|flow| flow.sent.payload_bytes).collect();
+        assert_eq!(bytes, [100, 150, 50]);
+        let seconds = |at: u64| BOOT + (at * SECOND) as i64;
+        let times: Vec<(i64, i64)> = all.iter().map(|flow| (flow.start, flow.end)).collect();
+        assert_eq!(times, [(seconds(1), seconds(2)), (seconds(30), seconds(31) + 5), (seconds(65), seconds(70))]);
+        let socket = all[2].socket.as_ref().unwrap();
+        assert_eq!((socket.state, all[2].end_reason), (state::CLOSED, end_reason::END_OF_FLOW));
+        assert_eq!(socket.rtt, Some(50_000));
+    }
+
+    #[test]
+    fn who_was_called_is_the_destination() {
+        let mut meter = begun();
+        let accepted = record(1, Origin::Accepted);
+        let flow = &flows(&mut meter, cut(30, vec![accepted]))[0];
+        let socket = flow.socket.as_ref().unwrap();
+        assert!(!socket.is_src);
+        assert_eq!((flow.received.payload_bytes, flow.sent.payload_bytes), (100, 0));
+        assert_eq!((flow.received.retransmits, flow.sent.retransmits), (Some(0), None));
+    }
+
+    #[test]
+    fn what_was_found_counts_from_there_and_is_told_by_its_port() {
+        let mut meter = begun();
+        let mut listening = record(9, Origin::Listening);
+        listening.local_port = 5000;
+        let found = record(1, Origin::Found);
+        let mut other = record(2, Origin::Found);
+        other.local_port = 6000;
+        let events = [Event::Found(found.clone()), Event::Found(other.clone())];
+        assert_eq!(flows(&mut meter, events), []);
+        assert_eq!(flows(&mut meter, cut(2, vec![found.clone(), listening.clone(), other.clone()])), []);
+        let more = |mut record: Record| {
+            record.counters.bytes_sent += 10;
+            record
+        };
+        let flows = flows(&mut meter, cut(30, vec![more(found), listening, more(other)]));
+        let told: Vec<_> = flows.iter().map(|flow| flow.socket.as_ref().map(|socket| socket.is_src)).collect();
+        assert_eq!(told, [Some(false), Some(true)]);
+        assert_eq!((flows[0].received.payload_bytes, flows[1].sent.payload_bytes), (10, 10));
+    }
+
+    #[test]
+    fn what_could_not_be_told_apart_is_a_row_of_its_own() {
+        let mut meter = begun();
+        let mut losses = Losses::default();
+        (losses.unattributed.sockets, losses.unattributed.bytes_sent) = (3, 1000);
+        let at = BOOT + 30 * SECOND as i64;
+        let first = flows(&mut meter, [Event::Cut(at), Event::Done(losses)]);
+        assert_eq!((first.len(), first[0].sent.payload_bytes, first[0].socket.is_none()), (1, 1000, true));
+        // Once.
+        assert_eq!(flows(&mut meter, [Event::Cut(2 * at), Event::Done(losses)]), []);
+    }
+
+    #[test]
+    fn a_connect_that_fails_says_how() {
+        let mut meter = begun();
+        let mut refused = record(1, Origin::Connected);
+        refused.established = None;
+        (refused.state, refused.closed, refused.error) = (tcp::SYN_SENT, Some(2 * SECOND), Some(ECONNREFUSED));
+        let flow = &flows(&mut meter, [Event::Closed(refused)])[0];
+        let socket = flow.socket.as_ref().unwrap();
+        assert_eq!((socket.state, socket.connect_error.map(errno_name)), (state::REFUSED, Some("ECONNREFUSED".into())));
+    }
+}

@@ -1,0 +1,184 @@
+//! The source as a user runs it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::super::support::{root, run, text, weir};
+use super::space::{alone, tcp_info};
+use super::{in_turn, is_allowed, send};
+
+/// A run of the source on the namespace at hand, which is listening.
+struct Live {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Live {
+    fn start(options: &str) -> Live {
+        let dir = tempfile::tempdir().unwrap();
+        let pipeline = format!("ebpf(200ms, netns: \"own\"{options}) | stdout(ndjson)");
+        let mut child = weir()
+            .args(["run", "-e", &pipeline, "--ledger"])
+            .arg(dir.path().join("ledger"))
+            .current_dir(dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It tells of a connection that is made for this: then it is there.
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let probing = std::thread::spawn(move || {
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            assert!(line.contains("ECONNREFUSED"), "{line}");
+            lines
+        });
+        while !probing.is_finished() {
+            assert!(TcpStream::connect("127.0.0.1:9").is_err());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.stdout = Some(probing.join().unwrap().into_inner());
+        Live { child, dir }
+    }
+
+    /// Ends it; the rows that came, but those of the probe, and how the ledger accounts for them.
+    fn stop(self) -> Vec<Value> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        let output = self.child.wait_with_output().unwrap();
+        let (code, stdout, stderr) = text(&output);
+        assert_eq!(code, 0, "{stderr}");
+        let ledger: Value = serde_json::from_slice(&std::fs::read(self.dir.path().join("ledger")).unwrap()).unwrap();
+        assert_eq!((&ledger["balanced"], &ledger["components"][0]["dropped"]), (&true.into(), &serde_json::json!({})));
+        // The first line may have come in part with the one before.
+        let rows = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        rows.filter(|row| row["dst"]["port"] != 9).collect()
+    }
+}
+
+fn sum(rows: &[Value], observer: &str, column: &str) -> u64 {
+    let of = rows.iter().filter(|row| row["observer"] == observer);
+    of.map(|row| row[column].as_u64().unwrap_or(0)).sum()
+}
+
+#[test]
+fn rows_of_intervals_sum_to_what_the_sockets_counted() {
+    if !is_allowed("rows_of_intervals_sum_to_what_the_sockets_counted") {
+        return;
+    }
+    let _turn = in_turn();
+    let (rows, info) = alone(|_| {
+        let live = Live::start("");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        for _ in 0..8 {
+            send(&client, &server, 123_457);
+            send(&server, &client, 1_001);
+            std::thread::sleep(Duration::from_millis(90));
+        }
+        let info = [&client, &server].map(tcp_info);
+        drop((client, server));
+        std::thread::sleep(Duration::from_millis(150));
+        (live.stop(), info)
+    });
+    let [client, server] = info;
+    assert!(rows.len() > 6, "{rows:#?}");
+    assert_eq!(sum(&rows, "src", "sent_payload_bytes"), client.bytes_sent);
+    assert_eq!(sum(&rows, "src", "sent_retransmit_bytes"), client.bytes_retransmitted);
+    assert_eq!(sum(&rows, "src", "received_payload_bytes"), client.bytes_received);
+    assert_eq!(sum(&rows, "dst", "received_payload_bytes"), server.bytes_sent);
+    assert_eq!(sum(&rows, "dst", "sent_payload_bytes"), server.bytes_received);
+    // Behind what was asked come the packets of the end: at most a FIN and an ACK each way.
+    let packets = sum(&rows, "src", "sent_packets") - u64::from(client.packets_sent);
+    assert!((1..=2).contains(&packets), "{packets}");
+    let last: Vec<&Value> = rows.iter().filter(|row| row["end_reason"] == "end_of_flow").collect();
+    assert_eq!(last.len(), 2, "{last:#?}");
+    for row in &rows {
+        assert!(row["start"].as_str() <= row["end"].as_str(), "{row:#}");
+        assert_eq!((&row["initiator"], &row["protocol"]), (&"kernel".into(), &"tcp".into()));
+        let end = if row["observer"] == "src" { &row["src"] } else { &row["dst"] };
+        assert_eq!(end["pid"], std::process::id(), "{row:#}");
+    }
+    let ids: std::collections::BTreeSet<String> = rows.iter().map(|row| row["community_id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "both ends have the same id");
+}
+
+#[test]
+fn a_recording_gives_the_same_rows_again() {
+    if !is_allowed("a_recording_gives_the_same_rows_again") {
+        return;
+    }
+    let _turn = in_turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.flows");
+    let mut rows = alone(|_| {
+        let live = Live::start(&format!(", record: \"{}\"", path.display()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.write_all(b"hello").unwrap();
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        live.stop()
+    });
+    let again = run(&format!("ebpf(replay: \"{}\") | where dst.port != 9 | stdout(ndjson)", path.display()));
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let mut again = again.rows();
+    for row in rows.iter_mut().chain(&mut again) {
+        for end in ["src", "dst"] {
+            // These are of the host.
+            let end = row[end].as_object_mut().unwrap();
+            ["host", "id", "container"].iter().for_each(|column| drop(end.remove(*column)));
+        }
+    }
+    assert!(rows.len() >= 40 && rows.len() == again.len(), "{} and {}", rows.len(), again.len());
+    let other = rows.iter().zip(&again).find(|(row, again)| row != again);
+    assert!(other.is_none(), "{other:#?}");
+}
+
+#[test]
+fn recordings_that_are_none_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(root().join("pipelines/data/shop.flows")).unwrap();
+    let mut bad = whole.clone();
+    bad[13 + 17] = b'?';
+    let mut said = String::new();
+    for (name, bytes) in [("empty", &b""[..]), ("other", b"GIF89a"), ("cut", &whole[..1000]), ("damaged", &bad)] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let ran = run(&format!("ebpf(replay: \"{}\") | stdout(ndjson)", path.display()));
+        let words = ran.stderr.replace(&dir.path().display().to_string(), "DIR");
+        said += &format!("exit {}, {} rows: {words}", ran.code, ran.stdout.lines().count());
+    }
+    insta::assert_snapshot!("recordings", said);
+}
+
+#[test]
+fn what_the_kernel_refuses_is_said_with_what_would_help() {
+    if !is_allowed("what_the_kernel_refuses_is_said_with_what_would_help") {
+        return;
+    }
+    // A copy that anybody may run.
+    let dir =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+    let program = dir.path().join("weir");
+    std::fs::copy(env!("CARGO_BIN_EXE_weir"), &program).unwrap();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
+    let output = Command::new("setpriv")
+        .args(nobody)
+        .arg(&program)
+        .args(["run", "-e", "ebpf(30s) | stdout"])
+        .current_dir(dir.path())
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let (code, _, stderr) = text(&output);
+    assert_eq!(code, 1);
+    let netns = run("ebpf(30s, netns: \"/etc/passwd\") | stdout");
+    assert_eq!(netns.code, 1);
+    insta::assert_snapshot!("refused", format!("{stderr}{}", netns.stderr));
+}
