@@ -18,9 +18,13 @@ enum {
     SYN_SENT = 2,
     SYN_RECV = 3,
     FIN_WAIT1 = 4,
+    FIN_WAIT2 = 5,
+    TIME_WAIT = 6,
     CLOSE = 7,
+    CLOSE_WAIT = 8,
     LAST_ACK = 9,
     LISTEN = 10,
+    CLOSING = 11,
 };
 /* Of `skc_flags`: the other side has sent its FIN (`SOCK_DONE` of net/sock.h). */
 enum { FLAG_DONE = 1 << 1 };
@@ -78,11 +82,19 @@ INLINE void addresses(struct record *record, struct sock *sk) {
         }
         return;
     }
+    record->local[0] = record->local[1] = record->remote[0] = record->remote[1] = 0;
     record->local[2] = record->remote[2] = __builtin_bswap32(0xffff);
     record->local[3] = sk->__sk_common.skc_rcv_saddr;
     record->remote[3] = sk->__sk_common.skc_daddr;
 }
 
+/* The kernel counts the FIN as a byte. */
+INLINE u64 received(struct sock *sk, struct tcp_sock *tcp) {
+    u64 bytes = tcp->bytes_received;
+    return sk->__sk_common.skc_flags & FLAG_DONE && bytes ? bytes - 1 : bytes;
+}
+
+/* All of a record but how it ended. */
 INLINE void describe(struct record *record, struct sock *sk, struct tcp_sock *tcp, struct known *known) {
     record->cookie = bpf_get_socket_cookie(sk);
     record->cgroup = sk->sk_cgrp_data.cgroup->kn->id;
@@ -92,10 +104,7 @@ INLINE void describe(struct record *record, struct sock *sk, struct tcp_sock *tc
     record->remote_port = __builtin_bswap16(sk->__sk_common.skc_dport);
     record->bytes_sent = tcp->bytes_sent;
     record->bytes_retransmitted = tcp->bytes_retrans;
-    record->bytes_received = tcp->bytes_received;
-    /* The kernel counts the FIN as a byte. */
-    if (sk->__sk_common.skc_flags & FLAG_DONE && record->bytes_received)
-        record->bytes_received -= 1;
+    record->bytes_received = received(sk, tcp);
     record->packets_sent = tcp->segs_out;
     record->packets_received = tcp->segs_in;
     record->retransmits = tcp->total_retrans;
@@ -107,22 +116,25 @@ INLINE void describe(struct record *record, struct sock *sk, struct tcp_sock *tc
     record->pid = known->pid;
     record->origin = known->origin;
     record->owned = known->owned;
+    record->closed = 0;
+    record->error = 0;
+    record->padding[0] = record->padding[1] = record->padding[2] = 0;
     __builtin_memcpy(record->comm, known->comm, sizeof record->comm);
 }
 
-/* What was counted since it was last told of. */
-INLINE void unattributed(struct record *record, struct known *known) {
+/* Adds what was counted since it was last told of. */
+INLINE void unattributed(struct sock *sk, struct tcp_sock *tcp, struct known *known) {
     struct losses *losses = lost();
     if (!losses)
         return;
     struct sums *sums = &losses->unattributed;
     sums->sockets += 1;
-    sums->bytes_sent += record->bytes_sent - known->told.bytes_sent;
-    sums->bytes_retransmitted += record->bytes_retransmitted - known->told.bytes_retransmitted;
-    sums->bytes_received += record->bytes_received - known->told.bytes_received;
-    sums->packets_sent += (u32)(record->packets_sent - (u32)known->told.packets_sent);
-    sums->packets_received += (u32)(record->packets_received - (u32)known->told.packets_received);
-    sums->retransmits += (u32)(record->retransmits - (u32)known->told.retransmits);
+    sums->bytes_sent += tcp->bytes_sent - known->told.bytes_sent;
+    sums->bytes_retransmitted += tcp->bytes_retrans - known->told.bytes_retransmitted;
+    sums->bytes_received += received(sk, tcp) - known->told.bytes_received;
+    sums->packets_sent += (u32)(tcp->segs_out - (u32)known->told.packets_sent);
+    sums->packets_received += (u32)(tcp->segs_in - (u32)known->told.packets_received);
+    sums->retransmits += (u32)(tcp->total_retrans - (u32)known->told.retransmits);
 }
 
 INLINE void told(struct record *record, struct known *known) {
@@ -136,17 +148,20 @@ INLINE void told(struct record *record, struct known *known) {
 
 /* A connection has ended. Told now: a connect that failed is wiped before its socket goes. */
 INLINE void closed(struct sock *sk, struct known *known, int state) {
-    struct record record = {};
     struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
     if (!tcp)
         return;
-    describe(&record, sk, tcp, known);
-    record.closed = bpf_ktime_get_ns();
-    record.state = state;
-    int error = sk->sk_err;
-    record.error = error ? error : sk->sk_err_soft;
-    if (bpf_ringbuf_output(&closings, &record, sizeof record, RING_NO_WAKEUP))
-        unattributed(&record, known);
+    struct record *record = bpf_ringbuf_reserve(&closings, sizeof *record, 0);
+    if (record) {
+        describe(record, sk, tcp, known);
+        record->closed = bpf_ktime_get_ns();
+        record->state = state;
+        int error = sk->sk_err;
+        record->error = error ? error : sk->sk_err_soft;
+        bpf_ringbuf_submit(record, RING_NO_WAKEUP);
+    } else {
+        unattributed(sk, tcp, known);
+    }
     /* The socket may connect anew. */
     __builtin_memset(known, 0, sizeof *known);
 }
@@ -156,6 +171,9 @@ int on_state(u64 *context) {
     struct sock *sk = (void *)context[0];
     int before = (int)context[1], now = (int)context[2];
     if (sk->sk_protocol != PROTOCOL_TCP)
+        return 0;
+    /* Nothing is learnt from where a connection is while it ends. */
+    if (now == SYN_RECV || now == FIN_WAIT2 || now == TIME_WAIT || now == CLOSE_WAIT || now == CLOSING)
         return 0;
     int is_new = now == SYN_SENT || now == LISTEN;
     struct known *known = bpf_sk_storage_get(&sockets, sk, 0, is_new ? SK_STORAGE_CREATE : 0);
