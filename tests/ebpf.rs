@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard};
 
 use weir_ebpf::Program;
-use weir_ebpf::records::{Counters, Origin, Record, state};
+use weir_ebpf::records::{Counters, Losses, Origin, Record, state};
 
 use space::{TcpInfo, alone, tcp_info};
 
@@ -220,5 +220,163 @@ fn a_ring_that_is_full_loses_no_bytes() {
         let in_snapshots = CONNECTIONS * 100 - told_bytes - losses.unattributed.bytes_sent;
         assert!(in_snapshots <= CONNECTIONS / 50 * 100, "{in_snapshots}");
         assert_eq!((losses.no_memory, losses.unknown), (0, 0));
+    });
+}
+
+#[test]
+fn ipv4_to_a_socket_of_ipv6_is_ipv4() {
+    if !is_allowed("ipv4_to_a_socket_of_ipv6_is_ipv4") {
+        return;
+    }
+    let _turn = in_turn();
+    alone(|netns| {
+        let program = attach();
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let client = TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).unwrap();
+        let server = listener.accept().unwrap().0;
+        let records = open(&program, netns);
+        for socket in [&client, &server] {
+            assert_eq!(of(&records, socket).local.to_ipv4_mapped(), Some(std::net::Ipv4Addr::LOCALHOST));
+        }
+    });
+}
+
+#[test]
+fn a_reset_is_told_apart_from_an_end() {
+    if !is_allowed("a_reset_is_told_apart_from_an_end") {
+        return;
+    }
+    let _turn = in_turn();
+    alone(|netns| {
+        let mut program = attach();
+        let (_listener, mut client, server) = pair("127.0.0.1:0");
+        client.write_all(b"never read").unwrap();
+        let cookies = [of(&open(&program, netns), &client).cookie, of(&open(&program, netns), &server).cookie];
+        // Closed with bytes that nobody has read: the kernel answers with a reset.
+        drop(server);
+        assert!(client.read(&mut [0; 10]).is_err());
+        drop(client);
+        let records = closed(&mut program, netns);
+        let [ours, theirs] = cookies.map(|cookie| records.iter().find(|record| record.cookie == cookie).unwrap());
+        assert_eq!((ours.state, ours.error), (state::ESTABLISHED, Some(libc::ECONNRESET as u16)));
+        assert_eq!((theirs.state, theirs.error), (state::ESTABLISHED, None));
+        assert_eq!(theirs.counters.bytes_received, 10);
+    });
+}
+
+#[test]
+fn a_process_that_is_gone_at_once_is_known() {
+    if !is_allowed("a_process_that_is_gone_at_once_is_known") {
+        return;
+    }
+    let _turn = in_turn();
+    alone(|netns| {
+        let mut program = attach();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3");
+        let mut child = std::process::Command::new("bash").args(["-c", &script]).spawn().unwrap();
+        let pid = child.id();
+        assert!(child.wait().unwrap().success());
+        drop(listener.accept().unwrap());
+        let records = closed(&mut program, netns);
+        let ours = records.iter().find(|record| record.remote_port == port).unwrap();
+        assert_eq!((ours.pid, ours.command.as_str(), ours.counters.bytes_sent), (pid, "bash", 6));
+    });
+}
+
+/// A server whose children accept: a connection is that child's, not of who listened.
+#[test]
+#[allow(unsafe_code)]
+fn of_a_server_that_forks_the_child_is_told() {
+    if !is_allowed("of_a_server_that_forks_the_child_is_told") {
+        return;
+    }
+    let _turn = in_turn();
+    alone(|netns| {
+        use std::os::fd::AsRawFd;
+        let mut program = attach();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // SAFETY: the child calls nothing but the system, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe {
+                for _ in 0..2 {
+                    let fd = libc::accept(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut());
+                    let mut byte = 0u8;
+                    // Until the other end is closed.
+                    while libc::read(fd, (&raw mut byte).cast(), 1) > 0 {}
+                    libc::close(fd);
+                }
+                libc::_exit(0);
+            }
+        }
+        // One is there when an interval ends, the other comes and goes in between.
+        let long = TcpStream::connect(address).unwrap();
+        let ends = |record: &&Record| record.origin == Origin::Accepted;
+        // The child needs a moment to accept it.
+        let mut told = 0;
+        for _ in 0..200 {
+            find(&program, netns);
+            told = open(&program, netns).iter().find(ends).unwrap().pid;
+            if told == child as u32 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(told, child as u32);
+        drop(long);
+        drop(TcpStream::connect(address).unwrap());
+        // SAFETY: a call without pointers.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        let records = closed(&mut program, netns);
+        let pids: Vec<u32> = records.iter().filter(ends).map(|record| record.pid).collect();
+        assert_eq!(pids, [child as u32; 2], "{records:#?}");
+    });
+}
+
+/// Ten thousand connections, one after the other: none is missing.
+#[test]
+fn many_short_connections_are_all_told() {
+    if !is_allowed("many_short_connections_are_all_told") {
+        return;
+    }
+    let _turn = in_turn();
+    const CONNECTIONS: usize = 10_000;
+    alone(|netns| {
+        let mut program = attach();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..CONNECTIONS {
+                    let mut server = listener.accept().unwrap().0;
+                    let mut byte = [0; 4];
+                    server.read_exact(&mut byte).unwrap();
+                    server.write_all(&byte).unwrap();
+                }
+            });
+            for number in 0..CONNECTIONS as u32 {
+                let mut client = TcpStream::connect(address).unwrap();
+                client.write_all(&number.to_be_bytes()).unwrap();
+                client.read_exact(&mut [0; 4]).unwrap();
+            }
+        });
+        let mut records = Vec::new();
+        // The last ones may still be on their way out.
+        for _ in 0..200 {
+            records.extend(closed(&mut program, netns));
+            if records.len() == 2 * CONNECTIONS {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(records.len(), 2 * CONNECTIONS);
+        let all = |f: fn(&Counters) -> u64| records.iter().map(|record| f(&record.counters)).sum::<u64>();
+        assert_eq!(all(|counters| counters.bytes_sent), 8 * CONNECTIONS as u64);
+        assert_eq!(all(|counters| counters.bytes_received), 8 * CONNECTIONS as u64);
+        assert_eq!(program.losses().unwrap(), Losses::default());
     });
 }
