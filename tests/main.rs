@@ -10,6 +10,7 @@ mod clients;
 mod conformance;
 mod dogstatsd;
 mod ebpf;
+mod flows;
 mod fmt;
 mod functions;
 mod fuzz;

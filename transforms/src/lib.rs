@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod biflow;
+pub mod each_end;
 pub mod filter;
 pub mod limit;
 pub mod merge;
@@ -18,6 +19,7 @@ use weir_core::Entry;
 /// The transforms, in the order the reference lists them.
 pub static ENTRIES: &[Entry] = &[
     biflow::ENTRY,
+    each_end::ENTRY,
     window::ENTRY,
     aggregate::ENTRY,
     top::ENTRY,

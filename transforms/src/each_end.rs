@@ -1,0 +1,194 @@
+//! `each_end`: a conversation as each of the ends that counted it saw it.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt8Array, UInt32Array};
+use arrow_schema::SchemaRef;
+use arrow_select::interleave::interleave;
+use arrow_select::take::take;
+use weir_core::batch::{Batch, Times};
+use weir_core::columns::{absent, arrow_schema, get, record};
+use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
+use weir_spec::component::{Columns, Inputs, OutputSpec};
+use weir_spec::kinds::enums::observer;
+use weir_spec::kinds::flow as kind;
+use weir_spec::schema::TagKeys;
+use weir_spec::{ComponentSpec, Field, Schema, Shape};
+
+weir_spec::options! {
+    pub struct EachEndOptions {}
+}
+
+pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
+
+pub static SPEC: ComponentSpec = ComponentSpec {
+    name: "each_end",
+    summary: "conversations as each of their ends saw them: `src` becomes the end that tells",
+    shape: Shape::Stateful,
+    options: EachEndOptions::SPECS,
+    inputs: Inputs::One(&["flow"]),
+    outputs: &[OutputSpec {
+        name: "",
+        doc: "one row a conversation and end that counted it; of packets seen on the way, both ends",
+    }],
+    makes: true,
+    typing: |_, inputs| {
+        let turned = inputs.iter().map(|input| {
+            let mut stream = input.clone();
+            let of = |name: &str| input.keys.get(name).cloned().unwrap_or_default();
+            let (src, dst) = (of(kind::SRC_TAGS.name), of(kind::DST_TAGS.name));
+            let both = TagKeys { known: &src.known | &dst.known, open: src.open || dst.open };
+            for name in [kind::SRC_TAGS.name, kind::DST_TAGS.name] {
+                stream.keys.insert(name.to_string(), both.clone());
+            }
+            stream
+        });
+        Ok(turned.collect())
+    },
+    reads: |_, wanted| match wanted {
+        Columns::All => Columns::All,
+        Columns::Some(names) => {
+            let from = names.iter().flat_map(|name| [Some(name.clone()), turned(name), at_dst(name)]);
+            let mut reads = Columns::Some(from.flatten().collect());
+            reads.join(Columns::of([kind::OBSERVER_.name]));
+            reads
+        }
+    },
+    examples: &[
+        "pcap(\"shop.pcap.gz\") | biflow | each_end | window(5m) by src.ip { sent = sum(sent_bytes) } | stdout",
+    ],
+    ..ComponentSpec::PLAIN
+};
+
+fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
+    let schema = cx.outputs[0].clone();
+    Ok(Box::new(EachEnd { arrow: arrow_schema(&schema), schema, owed: None }))
+}
+
+struct EachEnd {
+    schema: Arc<Schema>,
+    arrow: SchemaRef,
+    /// What `dst` saw of the batch that was taken in last, with its times.
+    owed: Option<(RecordBatch, Times, Acks, Time)>,
+}
+
+/// What a column is called at the other end; nothing for what only one end has.
+fn turned(name: &str) -> Option<String> {
+    let pairs = [("src.", "dst."), ("dst.", "src."), ("sent_", "received_"), ("received_", "sent_")];
+    if name.starts_with("dst.original.") || name == kind::SRC_CGROUP.name {
+        return None;
+    }
+    let turned = pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)));
+    turned.or_else(|| Some(name.to_string()))
+}
+
+/// Where the other end's own count of that column is.
+fn at_dst(name: &str) -> Option<String> {
+    (name.starts_with("sent_") || name.starts_with("received_")).then(|| format!("dst_{name}"))
+}
+
+/// Which end of a row told it, as far as that is known.
+fn told_by(observers: Option<&UInt8Array>, row: usize) -> Option<u8> {
+    use arrow_array::Array;
+    observers.filter(|observers| observers.is_valid(row)).map(|observers| observers.value(row))
+}
+
+impl EachEnd {
+    /// The rows as `src` saw them.
+    fn at_src(&self, rows: &RecordBatch, picked: &[u32], told: &[Option<u8>]) -> RecordBatch {
+        let of = |field: &Field| match field.name.as_str() {
+            name if name == kind::INITIATED.name => initiated(picked, told, true),
+            name if name == kind::OBSERVER_.name => observers(picked, told),
+            // The other end's count is a row of its own.
+            name if name.starts_with("dst_") => absent(field.repr, picked.len()),
+            name => pick(rows, name, picked).unwrap_or_else(|| absent(field.repr, picked.len())),
+        };
+        record(&self.arrow, self.schema.fields.iter().map(of).collect(), picked.len())
+    }
+
+    /// The rows as `dst` saw them, which becomes `src`.
+    fn at_dst(&self, rows: &RecordBatch, picked: &[u32], told: &[Option<u8>]) -> RecordBatch {
+        let none = |field: &Field| absent(field.repr, picked.len());
+        let of = |field: &Field| match field.name.as_str() {
+            name if name == kind::INITIATED.name => initiated(picked, told, false),
+            name if name == kind::OBSERVER_.name => observers(picked, told),
+            name if name.starts_with("dst_") => none(field),
+            name => {
+                let theirs = turned(name).and_then(|name| pick(rows, &name, picked)).unwrap_or_else(|| none(field));
+                let Some(own) = at_dst(name) else { return theirs };
+                let own = pick(rows, &own, picked).unwrap_or_else(|| none(field));
+                // With both, what `dst` has counted stands beside what `src` has.
+                let which = |(at, row): (usize, &u32)| (usize::from(told[*row as usize] == Some(observer::BOTH)), at);
+                let which: Vec<(usize, usize)> = picked.iter().enumerate().map(which).collect();
+                match interleave(&[theirs.as_ref(), own.as_ref()], &which) {
+                    Ok(column) => column,
+                    // Both are of one representation, and have a value for each row.
+                    Err(error) => unreachable!("each_end: {error}"),
+                }
+            }
+        };
+        record(&self.arrow, self.schema.fields.iter().map(of).collect(), picked.len())
+    }
+}
+
+fn pick(rows: &RecordBatch, name: &str, picked: &[u32]) -> Option<ArrayRef> {
+    let column = rows.column_by_name(name)?;
+    match take(column, &UInt32Array::from(picked.to_vec()), None) {
+        Ok(column) => Some(column),
+        Err(error) => unreachable!("take: {error}"),
+    }
+}
+
+/// Who it is that tells: the row's `src` now, or still somebody on the way.
+fn observers(picked: &[u32], told: &[Option<u8>]) -> ArrayRef {
+    let of = |row: &u32| told[*row as usize].map(|told| if told == observer::PATH { told } else { observer::SRC });
+    Arc::new(picked.iter().map(of).collect::<UInt8Array>())
+}
+
+/// A row of which nobody knows who told it has no ends, either.
+fn initiated(picked: &[u32], told: &[Option<u8>], is_src: bool) -> ArrayRef {
+    Arc::new(picked.iter().map(|row| told[*row as usize].map(|_| is_src)).collect::<BooleanArray>())
+}
+
+impl Transform for EachEnd {
+    fn on_batch(&mut self, batch: Batch, out: &mut Out) {
+        let (time, seen) = (batch.time.clone(), batch.seen.clone());
+        let (rows, acks) = out.absorb(batch);
+        let told: Vec<Option<u8>> = {
+            let observers = get(&rows, kind::OBSERVER_);
+            (0..rows.num_rows()).map(|row| told_by(observers, row)).collect()
+        };
+        let rows_of = |is_it: fn(Option<u8>) -> bool| -> Vec<u32> {
+            (0..told.len() as u32).filter(|row| is_it(told[*row as usize])).collect()
+        };
+        let times = |picked: &[u32]| Times::Seen {
+            time: picked.iter().map(|row| time[*row as usize]).collect(),
+            seen: picked.iter().map(|row| seen[*row as usize]).collect(),
+        };
+        let src = rows_of(|told| told != Some(observer::DST));
+        let dst = rows_of(|told| matches!(told, Some(observer::DST | observer::BOTH | observer::PATH)));
+        let first = dst.iter().map(|row| time[*row as usize]).min();
+        if let Some(first) = first {
+            let acks = if src.is_empty() { Acks::none() } else { acks.split() };
+            self.owed = Some((self.at_dst(&rows, &dst, &told), times(&dst), acks, Time(first)));
+        }
+        match src.is_empty() {
+            false => out.make(0, self.at_src(&rows, &src, &told), times(&src), acks),
+            true => {
+                if let Some((_, _, owed, _)) = &mut self.owed {
+                    owed.join(acks);
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Time> {
+        self.owed.as_ref().map(|(_, _, _, first)| *first)
+    }
+
+    fn emit(&mut self, out: &mut Out) {
+        if let Some((rows, times, acks, _)) = self.owed.take() {
+            out.make(0, rows, times, acks);
+        }
+    }
+}
