@@ -31,7 +31,7 @@ fn in_turn() -> MutexGuard<'static, ()> {
 }
 
 fn attach() -> Program {
-    Program::attach().unwrap_or_else(|refused| panic!("{refused}"))
+    Program::attach(None).unwrap_or_else(|refused| panic!("{refused}"))
 }
 
 /// Sockets of one namespace.
@@ -177,6 +177,7 @@ fn what_was_open_before_is_found_and_not_counted_again() {
         assert_eq!(open(&program, netns), []);
         let found = find(&program, netns);
         let [ours, theirs] = [&client, &server].map(|socket| of(&found, socket));
+        assert_eq!(found.iter().filter(|record| record.origin == Origin::Listening).count(), 1);
         assert_eq!([ours.origin, theirs.origin], [Origin::Found; 2]);
         assert_eq!((ours.counters.bytes_sent, theirs.counters.bytes_received), (40_000, 40_000));
         assert_eq!((ours.pid, ours.opened), (std::process::id(), None));
@@ -200,7 +201,7 @@ fn a_ring_that_is_full_loses_no_bytes() {
     let _turn = in_turn();
     const CONNECTIONS: u64 = 500;
     alone(|netns| {
-        let mut program = Program::attach_with(4096).unwrap_or_else(|refused| panic!("{refused}"));
+        let mut program = Program::attach_with(Some(netns), 4096).unwrap_or_else(|refused| panic!("{refused}"));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for number in 0..CONNECTIONS {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

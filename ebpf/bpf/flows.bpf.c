@@ -29,6 +29,9 @@ enum {
 /* Of `skc_flags`: the other side has sent its FIN (`SOCK_DONE` of net/sock.h). */
 enum { FLAG_DONE = 1 << 1 };
 
+/* The one network namespace whose sockets count, by its inode; 0 for all. Set when the program is loaded. */
+const volatile u32 only_netns = 0;
+
 /* What is known of a socket. */
 struct known {
     u64 opened;
@@ -61,6 +64,10 @@ struct {
     TYPE(key, u32);
     TYPE(value, struct losses);
 } losses SEC(".maps");
+
+INLINE int is_elsewhere(struct sock *sk) {
+    return only_netns && sk->__sk_common.skc_net.net->ns.inum != only_netns;
+}
 
 INLINE struct losses *lost(void) {
     u32 first = 0;
@@ -131,7 +138,10 @@ INLINE void unattributed(struct sock *sk, struct tcp_sock *tcp, struct known *kn
     sums->sockets += 1;
     sums->bytes_sent += tcp->bytes_sent - known->told.bytes_sent;
     sums->bytes_retransmitted += tcp->bytes_retrans - known->told.bytes_retransmitted;
-    sums->bytes_received += received(sk, tcp) - known->told.bytes_received;
+    /* A FIN may have been told as a byte before it was known to be one. */
+    u64 bytes = received(sk, tcp);
+    if (bytes > known->told.bytes_received)
+        sums->bytes_received += bytes - known->told.bytes_received;
     sums->packets_sent += (u32)(tcp->segs_out - (u32)known->told.packets_sent);
     sums->packets_received += (u32)(tcp->segs_in - (u32)known->told.packets_received);
     sums->retransmits += (u32)(tcp->total_retrans - (u32)known->told.retransmits);
@@ -170,7 +180,7 @@ SEC("tp_btf/inet_sock_set_state")
 int on_state(u64 *context) {
     struct sock *sk = (void *)context[0];
     int before = (int)context[1], now = (int)context[2];
-    if (sk->sk_protocol != PROTOCOL_TCP)
+    if (sk->sk_protocol != PROTOCOL_TCP || is_elsewhere(sk))
         return 0;
     /* Nothing is learnt from where a connection is while it ends. */
     if (now == SYN_RECV || now == FIN_WAIT2 || now == TIME_WAIT || now == CLOSE_WAIT || now == CLOSING)
@@ -254,7 +264,7 @@ int find(struct bpf_iter__task_file *context) {
     if (!socket)
         return 0;
     struct sock *sk = socket->sk;
-    if (!sk || sk->sk_protocol != PROTOCOL_TCP)
+    if (!sk || sk->sk_protocol != PROTOCOL_TCP || is_elsewhere(sk))
         return 0;
     u16 family = sk->__sk_common.skc_family;
     if (family != AF_INET && family != AF_INET6)
@@ -273,14 +283,10 @@ int find(struct bpf_iter__task_file *context) {
         return 0;
     known->pid = task->tgid;
     bpf_probe_read_kernel(known->comm, sizeof known->comm, task->group_leader->comm);
-    if (state == LISTEN) {
-        known->origin = ORIGIN_LISTENING;
-        return 0;
-    }
     known->owned = 1;
     if (known->origin)
         return 0;
-    known->origin = ORIGIN_FOUND;
+    known->origin = state == LISTEN ? ORIGIN_LISTENING : ORIGIN_FOUND;
     /* What it had counted before is told, so that it can be taken off. */
     struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
     if (!tcp)

@@ -30,6 +30,8 @@ struct LinkCreate {
     flags: u32,
     over: u64,
     over_bytes: u32,
+    /// Named, so that it is zero as the kernel wants it.
+    rest: u32,
 }
 
 #[repr(C)]
@@ -53,6 +55,7 @@ impl Iterator {
             flags: 0,
             over: if is_over { (&raw const over) as u64 } else { 0 },
             over_bytes: if is_over { size_of::<Over>() as u32 } else { 0 },
+            rest: 0,
         };
         bpf(LINK_CREATE, &link).map(Iterator)
     }

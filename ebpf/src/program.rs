@@ -72,13 +72,14 @@ pub struct Program {
 
 impl Program {
     /// Loads it and attaches it to the kernel's hooks. Needs `CAP_BPF` and `CAP_PERFMON`.
-    pub fn attach() -> Result<Program, Refused> {
-        Program::attach_with(RING_BYTES)
+    /// Only sockets of the network namespace with that inode count, if one is given.
+    pub fn attach(netns: Option<u32>) -> Result<Program, Refused> {
+        Program::attach_with(netns, RING_BYTES)
     }
 
     /// The same with so much room for connections that have closed: a power of two, at least a page.
-    pub fn attach_with(ring_bytes: u32) -> Result<Program, Refused> {
-        let program = attach(ring_bytes);
+    pub fn attach_with(netns: Option<u32>, ring_bytes: u32) -> Result<Program, Refused> {
+        let program = attach(netns.unwrap_or(0), ring_bytes);
         trim();
         program
     }
@@ -113,11 +114,11 @@ impl Program {
 /// Room for connections that have closed: 25,000 of them.
 pub const RING_BYTES: u32 = 4 << 20;
 
-fn attach(ring_bytes: u32) -> Result<Program, Refused> {
+fn attach(netns: u32, ring_bytes: u32) -> Result<Program, Refused> {
     let refused = |what| move |error: aya::EbpfError| Refused::new(what, &error);
     let btf = Btf::from_sys_fs().map_err(|error| Refused::new("read the kernel's types (BTF)", &error))?;
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(&btf)).map_max_entries("closings", ring_bytes);
+    loader.btf(Some(&btf)).map_max_entries("closings", ring_bytes).override_global("only_netns", &netns, true);
     let mut ebpf = loader.load(OBJECT).map_err(refused("create the program's maps"))?;
 
     let sockets = match ebpf.map("sockets") {

@@ -193,6 +193,8 @@ impl Run {
             }
             let now = clock.now().0;
             kernel.look(now, &mut events);
+            // A clock that was put back must not put the next interval off.
+            next = next.min(next_cut(now, interval));
             if now >= next {
                 // Of several that were missed, one tells all.
                 let at = now.div_euclid(interval) * interval;

@@ -89,6 +89,8 @@ const DEPTH_MAX: usize = 16;
 pub struct Tree {
     root: PathBuf,
     units: HashMap<u64, Arc<Unit>>,
+    /// As it was read before: what a container that has just gone leaves behind is still its own.
+    before: HashMap<u64, Arc<Unit>>,
 }
 
 impl Tree {
@@ -96,17 +98,17 @@ impl Tree {
     pub fn mounted(mounts: &str) -> Option<Tree> {
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let mut roots = fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).filter_map(|f| f.get(1).copied());
-        Some(Tree { root: roots.next()?.into(), units: HashMap::new() })
+        Some(Tree { root: roots.next()?.into(), units: HashMap::new(), before: HashMap::new() })
     }
 
-    /// Who is in the cgroup with that id, as far as it was there when the tree was last read.
+    /// Who is in the cgroup with that id, as far as it was there when the tree was last read, or before that.
     pub fn unit(&self, id: u64) -> Option<&Arc<Unit>> {
-        self.units.get(&id)
+        self.units.get(&id).or_else(|| self.before.get(&id))
     }
 
     /// Reads all of it anew.
     pub fn read(&mut self) {
-        self.units.clear();
+        self.before = std::mem::take(&mut self.units);
         let mut folders = vec![(self.root.clone(), 0)];
         while let Some((folder, depth)) = folders.pop() {
             let Ok(meta) = std::fs::symlink_metadata(&folder) else { continue };
@@ -191,6 +193,11 @@ mod tests {
         assert!(tree.unit(id).is_none());
         tree.read();
         assert_eq!(tree.unit(id).unwrap().container.as_deref(), Some(ID));
+        std::fs::remove_dir(&folder).unwrap();
+        tree.read();
+        assert!(tree.unit(id).is_some(), "what it leaves behind is still its own");
+        tree.read();
+        assert!(tree.unit(id).is_none());
         assert!(Tree::mounted("proc /proc proc rw 0 0\n").is_none());
     }
 }

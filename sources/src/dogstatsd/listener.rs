@@ -63,6 +63,7 @@ impl Listeners {
             warnings: self.warnings,
             rest: None,
             is_ending: false,
+            drained: 0,
             unbound: Vec::new(),
         };
         for bound in self.bound {
@@ -187,6 +188,8 @@ pub struct Listening {
     rest: Option<Rest>,
     /// Whether nothing is waited for any more.
     is_ending: bool,
+    /// How often what is left was read since then.
+    drained: usize,
     /// Files of sockets that could not be bound again yet, and whether they are of streams.
     unbound: Vec<(PathBuf, bool)>,
 }
@@ -532,7 +535,13 @@ impl Listening {
         if !self.give(take) {
             return true;
         }
-        let sockets: Vec<usize> = self.sockets.keys().copied().collect();
+        let mut sockets: Vec<usize> = self.sockets.keys().copied().collect();
+        sockets.sort_unstable();
+        // Each time another one is the first, so that one that is always full takes no other's turn.
+        let first = self.drained % sockets.len().max(1);
+        self.drained += 1;
+        sockets.rotate_left(first);
+        let mut more = false;
         for at in sockets {
             if !self.drain_reader(at, cx, take).await {
                 return true;
@@ -552,17 +561,18 @@ impl Listening {
                 } else if !is_connection {
                     self.datagrams(at, cx, &mut watched);
                 }
-                // Whoever never stops sending must not put off the end.
-                rounds += 1;
-                if is_full || (took && rounds == CALLS_MAX) {
+                if is_full {
                     return true;
                 }
-                if !took {
+                // Whoever never stops sending must not put off the end.
+                rounds += 1;
+                more |= took && rounds == CALLS_MAX;
+                if !took || rounds == CALLS_MAX {
                     break;
                 }
             }
         }
-        false
+        more
     }
 
     /// Gives what a thread still reads until it has ended; `false` when there is no room for more.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use weir_core::Fault;
-use weir_ebpf::records::{Raw, Record};
+use weir_ebpf::records::Record;
 use weir_ebpf::{Program, Refused, monotonic_nanos};
 
 use super::meter::Event;
@@ -18,8 +18,6 @@ const EPERM: i32 = 1;
 /// The program in the kernel, and the file that it is written to.
 pub struct Kernel {
     program: Program,
-    /// Inode of the one namespace that counts; without one, all do.
-    netns: Option<u32>,
     recording: Option<Recording>,
     fault: Option<Fault>,
 }
@@ -39,8 +37,8 @@ impl Kernel {
             path => Some(inode(path)?),
         };
         let recording = to.map(Recording::create).transpose()?;
-        let program = Program::attach().map_err(refused)?;
-        Ok(Kernel { program, netns, recording, fault: None })
+        let program = Program::attach(netns).map_err(refused)?;
+        Ok(Kernel { program, recording, fault: None })
     }
 
     /// What is open already, and what it has counted: it is not counted again.
@@ -52,21 +50,25 @@ impl Kernel {
     /// What has closed since the last time.
     pub fn look(&mut self, now: i64, into: &mut Vec<Event>) {
         self.clock(now, into);
-        let Kernel { program, netns, recording, .. } = self;
+        self.closed(into);
+        self.write_out();
+    }
+
+    fn closed(&mut self, into: &mut Vec<Event>) {
+        let Kernel { program, recording, .. } = self;
         program.closed(|raw| {
-            if let Some(record) = of(raw, *netns) {
+            if let Some(record) = Record::read(raw) {
                 write(recording, |bytes| recording::closed(raw, bytes));
                 into.push(Event::Closed(record));
             }
         });
-        self.write_out();
     }
 
     /// All that is open, at the end of an interval.
     pub fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
-        let Kernel { program, netns, recording, .. } = self;
+        let Kernel { program, recording, .. } = self;
         program.find(|raw| {
-            if let Some(record) = of(raw, *netns) {
+            if let Some(record) = Record::read(raw) {
                 write(recording, |bytes| recording::found(raw, bytes));
                 into.push(Event::Found(record));
             }
@@ -74,13 +76,15 @@ impl Kernel {
         write(recording, |bytes| recording::cut(at, bytes));
         into.push(Event::Cut(at));
         program.open(|raw| {
-            if let Some(record) = of(raw, *netns) {
+            if let Some(record) = Record::read(raw) {
                 write(recording, |bytes| recording::open(raw, bytes));
                 into.push(Event::Open(record));
             }
         })?;
-        let losses = program.losses()?;
-        write(recording, |bytes| recording::done(&losses, bytes));
+        // Those that have closed meanwhile may be missing above.
+        self.closed(into);
+        let losses = self.program.losses()?;
+        write(&mut self.recording, |bytes| recording::done(&losses, bytes));
         into.push(Event::Done(losses));
         self.write_out();
         Ok(())
@@ -138,11 +142,6 @@ fn write(recording: &mut Option<Recording>, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// A record, if it is one of the namespace that counts.
-fn of(raw: &Raw, netns: Option<u32>) -> Option<Record> {
-    Record::read(raw).filter(|record| netns.is_none_or(|netns| record.netns == netns))
-}
-
 /// The file of our own network namespace.
 const OWN: &str = "/proc/self/ns/net";
 
@@ -168,6 +167,6 @@ fn refused(refused: Refused) -> Fault {
         Some(EPERM) => {
             fault.help("it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)")
         }
-        _ => fault.help("it needs a kernel from 5.11 on with its types (/sys/kernel/btf/vmlinux)"),
+        _ => fault.help("it needs a kernel from 5.15 on with its types (/sys/kernel/btf/vmlinux)"),
     }
 }

@@ -8,6 +8,8 @@ use weir_spec::kinds::enums::{end_reason, initiator, observer, state};
 
 /// Sockets whose counters are kept. Of more than these only the end is told.
 const SOCKETS_MAX: usize = 1 << 20;
+/// Rounds of open sockets in which one may be missing: the kernel skips some while others come and go.
+const ROUNDS_MISSED_MAX: u32 = 3;
 /// Memory of one of them.
 pub const SOCKET_BYTES: usize = (size_of::<u64>() + size_of::<Told>()) * 8 / 7;
 /// Numbers of errors, as Linux has them.
@@ -21,7 +23,7 @@ pub enum Event {
         wall: i64,
         monotonic: u64,
     },
-    /// A socket was open before we came.
+    /// A socket was open before we came; it may be one that listens.
     Found(Record),
     /// A socket has ended.
     Closed(Record),
@@ -92,6 +94,8 @@ struct Told {
     counters: Counters,
     /// In which round of open sockets it was last seen.
     round: u32,
+    /// Whether it opened the conversation, once that was told: who listens may stop, and nothing else changes.
+    is_src: Option<bool>,
 }
 
 /// The state of the source: what was told, and how time goes.
@@ -126,10 +130,15 @@ impl Meter {
     pub fn take(&mut self, event: Event, into: &mut Vec<Flow>) -> Option<i64> {
         match event {
             Event::Clock { wall, monotonic } => self.offset = wall.saturating_sub_unsigned(monotonic),
-            Event::Found(record) => self.told(&record),
+            Event::Found(record) if record.origin == Origin::Listening => {
+                self.listening.insert((record.netns, record.local_port));
+            }
+            Event::Found(record) => self.told(&record, None),
             Event::Closed(record) => {
-                let before = self.sockets.remove(&record.cookie).map(|told| told.counters).unwrap_or_default();
-                into.extend(self.flow(&record, &before));
+                let before = self.sockets.remove(&record.cookie);
+                let is_src = before.as_ref().and_then(|told| told.is_src);
+                let before = before.map(|told| told.counters).unwrap_or_default();
+                into.extend(self.flow(&record, &before, is_src));
             }
             Event::Ending => self.reason = end_reason::FORCED_END,
             Event::Cut(at) => {
@@ -147,27 +156,30 @@ impl Meter {
             self.listening_next.insert((record.netns, record.local_port));
             return;
         }
-        let before = self.sockets.get(&record.cookie).map(|told| told.counters);
+        let told = self.sockets.get(&record.cookie);
+        let (before, mut is_src) = (told.map(|told| told.counters), told.and_then(|told| told.is_src));
         if before.is_none() && self.sockets.len() >= SOCKETS_MAX {
             return;
         }
         if before != Some(record.counters) {
-            into.extend(self.flow(record, &before.unwrap_or_default()));
+            let flow = self.flow(record, &before.unwrap_or_default(), is_src);
+            is_src = flow.as_ref().and_then(|flow| flow.socket.as_ref()).map(|socket| socket.is_src);
+            into.extend(flow);
         }
-        self.told(record);
+        self.told(record, is_src);
     }
 
-    fn told(&mut self, record: &Record) {
+    fn told(&mut self, record: &Record, is_src: Option<bool>) {
         if self.sockets.len() < SOCKETS_MAX || self.sockets.contains_key(&record.cookie) {
-            self.sockets.insert(record.cookie, Told { counters: record.counters, round: self.round });
+            self.sockets.insert(record.cookie, Told { counters: record.counters, round: self.round, is_src });
         }
     }
 
     fn done(&mut self, losses: Losses, into: &mut Vec<Flow>) -> Option<i64> {
         let cut = self.cut.take()?;
-        // The ends of these did not fit into the ring, or they were closed between two looks.
+        // The ends of those that are gone did not fit into the ring.
         let round = self.round;
-        self.sockets.retain(|_, told| told.round == round);
+        self.sockets.retain(|_, told| round.wrapping_sub(told.round) <= ROUNDS_MISSED_MAX);
         self.listening = std::mem::take(&mut self.listening_next);
         let lost = losses.unattributed.since(&self.losses.unattributed);
         self.losses = losses;
@@ -199,7 +211,7 @@ impl Meter {
         self.offset.saturating_add_unsigned(monotonic)
     }
 
-    fn flow(&self, record: &Record, before: &Counters) -> Option<Flow> {
+    fn flow(&self, record: &Record, before: &Counters, is_src: Option<bool>) -> Option<Flow> {
         if record.origin == Origin::Listening {
             return None;
         }
@@ -224,18 +236,21 @@ impl Meter {
             payload_bytes: whole(counted.bytes_received),
             ..Direction::default()
         };
-        let socket = self.socket(record);
+        let socket = self.socket(record, is_src);
         let (sent, received) = if socket.is_src { (out, back) } else { (back, out) };
         let end_reason = if record.closed.is_some() { end_reason::END_OF_FLOW } else { self.reason };
         Some(Flow { start, end: end.max(start), socket: Some(socket), sent, received, end_reason })
     }
 
-    fn socket(&self, record: &Record) -> Socket {
+    fn socket(&self, record: &Record, known: Option<bool>) -> Socket {
         let (is_src, initiator) = match record.origin {
             Origin::Connected => (true, initiator::KERNEL),
             Origin::Accepted | Origin::Listening => (false, initiator::KERNEL),
             // Whoever has the port of somebody who listens was called.
-            Origin::Found => (!self.listening.contains(&(record.netns, record.local_port)), initiator::PORT),
+            Origin::Found => {
+                let is_called = || self.listening.contains(&(record.netns, record.local_port));
+                (known.unwrap_or_else(|| !is_called()), initiator::PORT)
+            }
         };
         let nanos = |micros: u32| (micros > 0).then(|| i64::from(micros) * 1000);
         Socket {
@@ -377,6 +392,19 @@ mod tests {
         assert_eq!(socket.rtt, Some(50_000));
     }
 
+    /// The kernel may skip an open socket, and one may close while the others are read.
+    #[test]
+    fn what_is_missing_from_a_round_is_not_counted_anew() {
+        let mut meter = begun();
+        let first = record(1, Origin::Connected);
+        assert_eq!(flows(&mut meter, cut(30, vec![first.clone()])).len(), 1);
+        assert_eq!(flows(&mut meter, cut(60, vec![])), []);
+        let mut last = first;
+        last.counters.bytes_sent += 7;
+        last.closed = Some(61 * SECOND);
+        assert_eq!(flows(&mut meter, [Event::Closed(last)])[0].sent.payload_bytes, 7);
+    }
+
     #[test]
     fn who_was_called_is_the_destination() {
         let mut meter = begun();
@@ -396,17 +424,22 @@ mod tests {
         let found = record(1, Origin::Found);
         let mut other = record(2, Origin::Found);
         other.local_port = 6000;
-        let events = [Event::Found(found.clone()), Event::Found(other.clone())];
+        let events = [Event::Found(found.clone()), Event::Found(listening.clone()), Event::Found(other.clone())];
         assert_eq!(flows(&mut meter, events), []);
-        assert_eq!(flows(&mut meter, cut(2, vec![found.clone(), listening.clone(), other.clone()])), []);
-        let more = |mut record: Record| {
-            record.counters.bytes_sent += 10;
+        let more = |mut record: Record, by: u64| {
+            record.counters.bytes_sent += by;
             record
         };
-        let flows = flows(&mut meter, cut(30, vec![more(found), listening, more(other)]));
-        let told: Vec<_> = flows.iter().map(|flow| flow.socket.as_ref().map(|socket| socket.is_src)).collect();
-        assert_eq!(told, [Some(false), Some(true)]);
-        assert_eq!((flows[0].received.payload_bytes, flows[1].sent.payload_bytes), (10, 10));
+        let open = vec![more(found.clone(), 10), listening, more(other.clone(), 10)];
+        let first = flows(&mut meter, cut(30, open));
+        // Nobody listens any more, and the conversations are what they were.
+        let second = flows(&mut meter, cut(60, vec![more(found, 15), more(other, 15)]));
+        for flows in [&first, &second] {
+            let told: Vec<_> = flows.iter().map(|flow| flow.socket.as_ref().map(|socket| socket.is_src)).collect();
+            assert_eq!(told, [Some(false), Some(true)]);
+        }
+        assert_eq!((first[0].received.payload_bytes, first[1].sent.payload_bytes), (10, 10));
+        assert_eq!((second[0].received.payload_bytes, second[1].sent.payload_bytes), (5, 5));
     }
 
     #[test]
