@@ -287,11 +287,8 @@ test "values that are none cost only themselves" {
   expect series any { name == "d" }
 }
 "#;
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("aggregate.weir");
-    std::fs::write(&path, pipeline).unwrap();
-    let output = super::support::weir().arg("test").arg(&path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let (code, stdout, _) = super::support::run_tests(pipeline);
+    assert_eq!(code, 0, "{stdout}");
 }
 
 mod properties {

@@ -5,12 +5,12 @@ mod space;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use weir_ebpf::Program;
 use weir_ebpf::records::{Counters, Losses, Origin, Record, state};
 
-use space::{TcpInfo, alone, tcp_info};
+use space::tcp_info;
 
 /// Whether this can run here. In CI it has to.
 fn is_allowed(test: &str) -> bool {
@@ -24,10 +24,15 @@ fn is_allowed(test: &str) -> bool {
     is_root
 }
 
-/// One at a time: what all sockets of a program have in common is compared.
-fn in_turn() -> MutexGuard<'static, ()> {
+/// Runs in a network namespace of its own, given by its inode, where that can be. One test at a time: what all
+/// sockets of a program have in common is compared.
+fn alone<T: Send>(test: &str, run: impl FnOnce(u32) -> T + Send) -> Option<T> {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    if !is_allowed(test) {
+        return None;
+    }
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Some(space::alone(run))
 }
 
 fn attach() -> Program {
@@ -68,24 +73,13 @@ fn mapped(address: SocketAddr) -> (Ipv6Addr, u16) {
     (ip, address.port())
 }
 
-fn as_info(counters: &Counters) -> TcpInfo {
-    TcpInfo {
-        bytes_sent: counters.bytes_sent,
-        bytes_retransmitted: counters.bytes_retransmitted,
-        bytes_received: counters.bytes_received,
-        packets_sent: counters.packets_sent,
-        packets_received: counters.packets_received,
-        retransmits: counters.retransmits,
-    }
-}
-
 /// What the program and the kernel say of both sockets, when nothing happened in between.
 fn assert_as_the_kernel_says(program: &Program, netns: u32, sockets: [&TcpStream; 2]) {
     for _ in 0..100 {
         let before = sockets.map(tcp_info);
         let records = open(program, netns);
         if sockets.map(tcp_info) == before {
-            assert_eq!(sockets.map(|socket| as_info(&of(&records, socket).counters)), before);
+            assert_eq!(sockets.map(|socket| of(&records, socket).counters), before);
             return;
         }
     }
@@ -109,12 +103,8 @@ fn send(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) {
 
 #[test]
 fn connections_are_counted_as_the_kernel_counts_them() {
-    if !is_allowed("connections_are_counted_as_the_kernel_counts_them") {
-        return;
-    }
-    let _turn = in_turn();
     for address in ["127.0.0.1:0", "[::1]:0"] {
-        alone(|netns| {
+        alone("connections_are_counted_as_the_kernel_counts_them", |netns| {
             let mut program = attach();
             let (_listener, client, server) = pair(address);
             send(&client, &server, 3_000_000);
@@ -147,11 +137,7 @@ fn connections_are_counted_as_the_kernel_counts_them() {
 
 #[test]
 fn a_connect_that_fails_says_why() {
-    if !is_allowed("a_connect_that_fails_says_why") {
-        return;
-    }
-    let _turn = in_turn();
-    alone(|netns| {
+    alone("a_connect_that_fails_says_why", |netns| {
         let mut program = attach();
         let refused = TcpStream::connect("127.0.0.1:9").unwrap_err();
         let records = closed(&mut program, netns);
@@ -166,11 +152,7 @@ fn a_connect_that_fails_says_why() {
 
 #[test]
 fn what_was_open_before_is_found_and_not_counted_again() {
-    if !is_allowed("what_was_open_before_is_found_and_not_counted_again") {
-        return;
-    }
-    let _turn = in_turn();
-    alone(|netns| {
+    alone("what_was_open_before_is_found_and_not_counted_again", |netns| {
         let (_listener, client, server) = pair("127.0.0.1:0");
         send(&client, &server, 40_000);
         let mut program = attach();
@@ -195,12 +177,8 @@ fn what_was_open_before_is_found_and_not_counted_again() {
 
 #[test]
 fn a_ring_that_is_full_loses_no_bytes() {
-    if !is_allowed("a_ring_that_is_full_loses_no_bytes") {
-        return;
-    }
-    let _turn = in_turn();
     const CONNECTIONS: u64 = 500;
-    alone(|netns| {
+    alone("a_ring_that_is_full_loses_no_bytes", |netns| {
         let mut program = Program::attach_with(Some(netns), 4096).unwrap_or_else(|refused| panic!("{refused}"));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for number in 0..CONNECTIONS {
@@ -226,11 +204,7 @@ fn a_ring_that_is_full_loses_no_bytes() {
 
 #[test]
 fn ipv4_to_a_socket_of_ipv6_is_ipv4() {
-    if !is_allowed("ipv4_to_a_socket_of_ipv6_is_ipv4") {
-        return;
-    }
-    let _turn = in_turn();
-    alone(|netns| {
+    alone("ipv4_to_a_socket_of_ipv6_is_ipv4", |netns| {
         let program = attach();
         let listener = TcpListener::bind("[::]:0").unwrap();
         let client = TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).unwrap();
@@ -244,11 +218,7 @@ fn ipv4_to_a_socket_of_ipv6_is_ipv4() {
 
 #[test]
 fn a_reset_is_told_apart_from_an_end() {
-    if !is_allowed("a_reset_is_told_apart_from_an_end") {
-        return;
-    }
-    let _turn = in_turn();
-    alone(|netns| {
+    alone("a_reset_is_told_apart_from_an_end", |netns| {
         let mut program = attach();
         let (_listener, mut client, server) = pair("127.0.0.1:0");
         client.write_all(b"never read").unwrap();
@@ -267,11 +237,7 @@ fn a_reset_is_told_apart_from_an_end() {
 
 #[test]
 fn a_process_that_is_gone_at_once_is_known() {
-    if !is_allowed("a_process_that_is_gone_at_once_is_known") {
-        return;
-    }
-    let _turn = in_turn();
-    alone(|netns| {
+    alone("a_process_that_is_gone_at_once_is_known", |netns| {
         let mut program = attach();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -290,11 +256,7 @@ fn a_process_that_is_gone_at_once_is_known() {
 #[test]
 #[allow(unsafe_code)]
 fn of_a_server_that_forks_the_child_is_told() {
-    if !is_allowed("of_a_server_that_forks_the_child_is_told") {
-        return;
-    }
-    let _turn = in_turn();
-    alone(|netns| {
+    alone("of_a_server_that_forks_the_child_is_told", |netns| {
         use std::os::fd::AsRawFd;
         let mut program = attach();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -341,12 +303,8 @@ fn of_a_server_that_forks_the_child_is_told() {
 /// Ten thousand connections, one after the other: none is missing.
 #[test]
 fn many_short_connections_are_all_told() {
-    if !is_allowed("many_short_connections_are_all_told") {
-        return;
-    }
-    let _turn = in_turn();
     const CONNECTIONS: usize = 10_000;
-    alone(|netns| {
+    alone("many_short_connections_are_all_told", |netns| {
         let mut program = attach();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

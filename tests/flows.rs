@@ -1,6 +1,6 @@
 //! What stages do with conversations.
 
-use super::support::{root, run, text, weir};
+use super::support::{root, run, run_tests};
 
 const EACH_END: &str = r#"
 let seen = ndjson("seen.ndjson", as: flow)
@@ -38,18 +38,11 @@ test "one end alone tells once" {
 }
 "#;
 
-fn test(pipeline: &str) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("flows.weir");
-    std::fs::write(&path, pipeline).unwrap();
-    let (code, stdout, stderr) = text(&weir().arg("test").arg(&path).output().unwrap());
-    assert_eq!(code, 0, "{stdout}{stderr}");
-    stdout
-}
-
 #[test]
 fn each_end_tells_its_own_count() {
-    assert!(test(EACH_END).contains("2 passed"));
+    let (code, stdout, stderr) = run_tests(EACH_END);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("2 passed"));
 }
 
 /// Of packets seen on the way both ends are told, and they agree.

@@ -36,6 +36,14 @@ pub fn run(pipeline: &str) -> Run {
     finish(&output, &path)
 }
 
+/// Runs the tests of a pipeline given as text: exit code, and what was printed.
+pub fn run_tests(pipeline: &str) -> (i32, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my.weir");
+    std::fs::write(&path, pipeline).unwrap();
+    text(&weir().arg("test").arg(&path).output().unwrap())
+}
+
 pub fn finish(output: &Output, ledger: &Path) -> Run {
     let (code, stdout, stderr) = text(output);
     let ledger: Option<Value> = std::fs::read(ledger).ok().map(|b| serde_json::from_slice(&b).unwrap());

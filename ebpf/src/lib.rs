@@ -8,4 +8,4 @@ mod program;
 pub mod records;
 
 pub use kernel::monotonic_nanos;
-pub use program::{Program, RING_BYTES, Refused};
+pub use program::{Program, Refused};

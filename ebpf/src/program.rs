@@ -112,14 +112,13 @@ impl Program {
 }
 
 /// Room for connections that have closed: 25,000 of them.
-pub const RING_BYTES: u32 = 4 << 20;
+const RING_BYTES: u32 = 4 << 20;
 
 fn attach(netns: u32, ring_bytes: u32) -> Result<Program, Refused> {
-    let refused = |what| move |error: aya::EbpfError| Refused::new(what, &error);
     let btf = Btf::from_sys_fs().map_err(|error| Refused::new("read the kernel's types (BTF)", &error))?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).map_max_entries("closings", ring_bytes).override_global("only_netns", &netns, true);
-    let mut ebpf = loader.load(OBJECT).map_err(refused("create the program's maps"))?;
+    let mut ebpf = loader.load(OBJECT).map_err(|error| Refused::new("create the program's maps", &error))?;
 
     let sockets = match ebpf.map("sockets") {
         Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned(),

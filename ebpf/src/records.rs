@@ -205,69 +205,36 @@ impl Counters {
     }
 }
 
-impl Sums {
-    /// What was counted since `before`.
-    pub fn since(&self, before: &Sums) -> Sums {
-        Sums {
-            sockets: self.sockets.saturating_sub(before.sockets),
-            bytes_sent: self.bytes_sent.saturating_sub(before.bytes_sent),
-            bytes_retransmitted: self.bytes_retransmitted.saturating_sub(before.bytes_retransmitted),
-            bytes_received: self.bytes_received.saturating_sub(before.bytes_received),
-            packets_sent: self.packets_sent.saturating_sub(before.packets_sent),
-            packets_received: self.packets_received.saturating_sub(before.packets_received),
-            retransmits: self.retransmits.saturating_sub(before.retransmits),
-        }
-    }
-}
-
 impl Losses {
-    /// In the order of `bpf/records.h`.
-    pub fn words(&self) -> [u64; LOSS_WORDS] {
-        let Sums {
-            sockets,
-            bytes_sent,
-            bytes_retransmitted,
-            bytes_received,
-            packets_sent,
-            packets_received,
-            retransmits,
-        } = self.unattributed;
-        let Losses { no_memory, unknown, .. } = *self;
+    /// Every count, in the order of `bpf/records.h`.
+    fn counts(&mut self) -> [&mut u64; LOSS_WORDS] {
+        let Losses { unattributed: sums, no_memory, unknown } = self;
         [
-            sockets,
-            bytes_sent,
-            bytes_retransmitted,
-            bytes_received,
-            packets_sent,
-            packets_received,
-            retransmits,
+            &mut sums.sockets,
+            &mut sums.bytes_sent,
+            &mut sums.bytes_retransmitted,
+            &mut sums.bytes_received,
+            &mut sums.packets_sent,
+            &mut sums.packets_received,
+            &mut sums.retransmits,
             no_memory,
             unknown,
         ]
     }
 
+    /// As the kernel writes them.
+    pub fn words(mut self) -> [u64; LOSS_WORDS] {
+        self.counts().map(|count| *count)
+    }
+
     /// Adds what one CPU has counted.
     pub fn add(&mut self, words: &[u64; LOSS_WORDS]) {
-        let Sums {
-            sockets,
-            bytes_sent,
-            bytes_retransmitted,
-            bytes_received,
-            packets_sent,
-            packets_received,
-            retransmits,
-        } = &mut self.unattributed;
-        let sums = [
-            sockets,
-            bytes_sent,
-            bytes_retransmitted,
-            bytes_received,
-            packets_sent,
-            packets_received,
-            retransmits,
-            &mut self.no_memory,
-            &mut self.unknown,
-        ];
-        sums.into_iter().zip(words).for_each(|(sum, word)| *sum = sum.saturating_add(*word));
+        self.counts().into_iter().zip(words).for_each(|(count, word)| *count = count.saturating_add(*word));
+    }
+
+    /// What was lost since `before`.
+    pub fn since(mut self, before: &Losses) -> Losses {
+        self.counts().into_iter().zip(before.words()).for_each(|(count, word)| *count = count.saturating_sub(word));
+        self
     }
 }

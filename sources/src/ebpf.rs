@@ -8,10 +8,11 @@ pub mod meter;
 pub mod recording;
 mod rows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use weir_core::batch::{BATCH_ROWS, Times};
 use weir_core::columns::{arrow_schema, record};
@@ -24,7 +25,7 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
-use crate::input::{CHUNK_BYTES, Input, Next, Patience};
+use crate::input::{CHUNK_BYTES, Input, Next, Patience, unreadable};
 use kernel::Kernel;
 use meter::{Event, Flow, Meter, SOCKET_BYTES};
 use recording::Step;
@@ -82,10 +83,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
             return Err(OptionError::new("record", why).help("leave one of `record` and `replay` out"));
         }
         let bounded = options.replay.is_some();
-        let mut stream = Stream { bounded, delivery: Delivery::BestEffort, ..Stream::of_kind(&FLOW) };
         // The kernel knows no tags; what is known of an endpoint comes from a later stage.
-        stream.keys.values_mut().for_each(|keys| keys.open = false);
-        Ok(vec![stream])
+        let flows = Stream::of_kind(&FLOW).without_tags();
+        Ok(vec![Stream { bounded, delivery: Delivery::BestEffort, ..flows }])
     },
     memory: |_| Memory::fixed((SOCKETS_EXPECTED * SOCKET_BYTES + 2 * CHUNK_BYTES) as u64),
     needs: |values| match values.get("replay").as_str() {
@@ -144,6 +144,7 @@ impl Source for Ebpf {
 struct Run {
     meter: Meter,
     schema: Arc<Schema>,
+    arrow: SchemaRef,
     /// Flows that are not sent yet.
     flows: Vec<Flow>,
     /// Until when all has been given.
@@ -154,14 +155,13 @@ struct Run {
     cgroups: Option<cgroup::Tree>,
     /// When the tree of cgroups was last read.
     cgroups_read: i64,
-    /// Lost sockets that were counted.
-    counted: [u64; 2],
 }
 
 impl Run {
     fn new(schema: Arc<Schema>) -> Run {
         Run {
             meter: Meter::new(),
+            arrow: arrow_schema(&schema),
             schema,
             flows: Vec::new(),
             reached: Time::START,
@@ -169,7 +169,6 @@ impl Run {
             host: None,
             cgroups: None,
             cgroups_read: i64::MIN,
-            counted: [0; 2],
         }
     }
 
@@ -219,7 +218,7 @@ impl Run {
     }
 
     /// Reads a recording to its end.
-    async fn replay(&mut self, path: &std::path::Path, cx: &mut SourceCx) -> Result<(), Fault> {
+    async fn replay(&mut self, path: &Path, cx: &mut SourceCx) -> Result<(), Fault> {
         let mut input = Input::open(path, cx.progress())?;
         let mut patience = Patience::default();
         let mut bytes = Vec::new();
@@ -227,9 +226,7 @@ impl Run {
         loop {
             let waits = (!self.flows.is_empty()).then_some(&mut patience);
             let read = match input.next(&mut bytes, cx, waits).await {
-                Next::Read(read) => {
-                    read.map_err(|error| Fault::environment(format!("cannot read `{}`: {error}", path.display())))?
-                }
+                Next::Read(read) => read.map_err(|error| unreadable(path, &error))?,
                 Next::Stopped => return Ok(()),
                 Next::Paused => {
                     patience.reset();
@@ -258,12 +255,7 @@ impl Run {
     }
 
     /// Takes the whole events of a recording; how many bytes these are, nothing when nobody wants more.
-    async fn events(
-        &mut self,
-        bytes: &[u8],
-        path: &std::path::Path,
-        cx: &mut SourceCx,
-    ) -> Result<Option<usize>, Fault> {
+    async fn events(&mut self, bytes: &[u8], path: &Path, cx: &mut SourceCx) -> Result<Option<usize>, Fault> {
         let mut at = 0;
         loop {
             match recording::step(&bytes[at..]) {
@@ -320,7 +312,7 @@ impl Run {
         let placed: Vec<Placed> = flows.into_iter().map(|flow| self.place(flow, now)).collect();
         let time: Vec<i64> = placed.iter().map(|(flow, _)| flow.end).collect();
         let columns = rows::build(&placed, &self.schema, self.host.as_deref());
-        let rows = record(&arrow_schema(&self.schema), columns, placed.len());
+        let rows = record(&self.arrow, columns, placed.len());
         // What has been promised, whatever the rows before say.
         let seen = vec![self.promised.0; placed.len()];
         cx.made(0, rows, Times::Seen { time: time.into(), seen: seen.into() }, Acks::none());
@@ -340,13 +332,10 @@ impl Run {
 
     /// Counts the sockets that were lost.
     fn count(&mut self, cx: &mut SourceCx) {
-        let losses = self.meter.losses();
-        let all = [("no_memory", losses.no_memory), ("unknown", losses.unknown)];
-        for (counted, (reason, lost)) in self.counted.iter_mut().zip(all) {
-            let more = lost.saturating_sub(*counted);
-            *counted = lost;
-            if more > 0 {
-                cx.reject(reason, more as usize);
+        let losses = self.meter.take_losses();
+        for (reason, lost) in [("no_memory", losses.no_memory), ("unknown", losses.unknown)] {
+            if lost > 0 {
+                cx.reject(reason, lost as usize);
             }
         }
     }

@@ -51,10 +51,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let Some(kind) = kinds::find(name) else {
             return Err(OptionError::new("kind", format!("there is no kind `{name}`")));
         };
-        let mut stream = Stream::of_kind(kind);
-        stream.keys.values_mut().for_each(|keys| keys.open = false);
-        stream.bounded = values.get("rows").as_i64().is_some();
-        Ok(vec![Stream { delivery: Delivery::AtLeastOnce, ..stream }])
+        let bounded = values.get("rows").as_i64().is_some();
+        Ok(vec![Stream { bounded, delivery: Delivery::AtLeastOnce, ..Stream::of_kind(kind).without_tags() }])
     },
     examples: &["generate(flow, rows: 1000) | stdout", "generate(packet, rows: 1000, seed: 2) | biflow | stdout"],
     ..ComponentSpec::PLAIN

@@ -1,62 +1,36 @@
 //! The source as a user runs it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::support::{root, run, text, weir};
-use super::space::{alone, tcp_info};
-use super::{in_turn, is_allowed, send};
+use super::super::dogstatsd::live::Live;
+use super::super::support::{root, run, text};
+use super::space::tcp_info;
+use super::{alone, is_allowed, send};
 
 /// A run of the source on the namespace at hand, which is listening.
-struct Live {
-    child: Child,
-    dir: tempfile::TempDir,
+fn start(options: &str) -> Live {
+    let mut live = Live::start(&format!("ebpf(200ms, netns: \"own\"{options}) | file(\"{{dir}}/rows\")"));
+    let rows = live.path("rows");
+    // It tells of a connection that is made for this: then it is there.
+    live.wait("a row", || {
+        assert!(TcpStream::connect("127.0.0.1:9").is_err());
+        std::fs::read_to_string(&rows).is_ok_and(|rows| rows.contains("ECONNREFUSED"))
+    });
+    live
 }
 
-impl Live {
-    fn start(options: &str) -> Live {
-        let dir = tempfile::tempdir().unwrap();
-        let pipeline = format!("ebpf(200ms, netns: \"own\"{options}) | stdout(ndjson)");
-        let mut child = weir()
-            .args(["run", "-e", &pipeline, "--ledger"])
-            .arg(dir.path().join("ledger"))
-            .current_dir(dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It tells of a connection that is made for this: then it is there.
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let probing = std::thread::spawn(move || {
-            let mut line = String::new();
-            lines.read_line(&mut line).unwrap();
-            assert!(line.contains("ECONNREFUSED"), "{line}");
-            lines
-        });
-        while !probing.is_finished() {
-            assert!(TcpStream::connect("127.0.0.1:9").is_err());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        child.stdout = Some(probing.join().unwrap().into_inner());
-        Live { child, dir }
-    }
-
-    /// Ends it; the rows that came, but those of the probe, and how the ledger accounts for them.
-    fn stop(self) -> Vec<Value> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
-        let output = self.child.wait_with_output().unwrap();
-        let (code, stdout, stderr) = text(&output);
-        assert_eq!(code, 0, "{stderr}");
-        let ledger: Value = serde_json::from_slice(&std::fs::read(self.dir.path().join("ledger")).unwrap()).unwrap();
-        assert_eq!((&ledger["balanced"], &ledger["components"][0]["dropped"]), (&true.into(), &serde_json::json!({})));
-        // The first line may have come in part with the one before.
-        let rows = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        rows.filter(|row| row["dst"]["port"] != 9).collect()
-    }
+/// Ends it; the rows that came, but those of the probe.
+fn stop(mut live: Live) -> Vec<Value> {
+    let run = live.stop();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let ledger = run.ledger.unwrap();
+    assert_eq!((&ledger["balanced"], &ledger["components"][0]["dropped"]), (&true.into(), &serde_json::json!({})));
+    live.rows("rows").into_iter().filter(|row| row["dst"]["port"] != 9).collect()
 }
 
 fn sum(rows: &[Value], observer: &str, column: &str) -> u64 {
@@ -66,12 +40,8 @@ fn sum(rows: &[Value], observer: &str, column: &str) -> u64 {
 
 #[test]
 fn rows_of_intervals_sum_to_what_the_sockets_counted() {
-    if !is_allowed("rows_of_intervals_sum_to_what_the_sockets_counted") {
-        return;
-    }
-    let _turn = in_turn();
-    let (rows, info) = alone(|_| {
-        let live = Live::start("");
+    let Some((rows, info)) = alone("rows_of_intervals_sum_to_what_the_sockets_counted", |_| {
+        let live = start("");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = listener.accept().unwrap().0;
@@ -83,8 +53,10 @@ fn rows_of_intervals_sum_to_what_the_sockets_counted() {
         let info = [&client, &server].map(tcp_info);
         drop((client, server));
         std::thread::sleep(Duration::from_millis(150));
-        (live.stop(), info)
-    });
+        (stop(live), info)
+    }) else {
+        return;
+    };
     let [client, server] = info;
     assert!(rows.len() > 6, "{rows:#?}");
     assert_eq!(sum(&rows, "src", "sent_payload_bytes"), client.bytes_sent);
@@ -109,22 +81,19 @@ fn rows_of_intervals_sum_to_what_the_sockets_counted() {
 
 #[test]
 fn a_recording_gives_the_same_rows_again() {
-    if !is_allowed("a_recording_gives_the_same_rows_again") {
-        return;
-    }
-    let _turn = in_turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.flows");
-    let mut rows = alone(|_| {
-        let live = Live::start(&format!(", record: \"{}\"", path.display()));
+    let recorded = alone("a_recording_gives_the_same_rows_again", |_| {
+        let live = start(&format!(", record: \"{}\"", path.display()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..20 {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             client.write_all(b"hello").unwrap();
             std::thread::sleep(Duration::from_millis(25));
         }
-        live.stop()
+        stop(live)
     });
+    let Some(mut rows) = recorded else { return };
     let again = run(&format!("ebpf(replay: \"{}\") | where dst.port != 9 | stdout(ndjson)", path.display()));
     assert_eq!(again.code, 0, "{}", again.stderr);
     let mut again = again.rows();

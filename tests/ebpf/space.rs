@@ -7,6 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
+use weir_ebpf::records::Counters;
+
 /// Runs in a network namespace that nobody else is in, with loopback up; gives its inode.
 pub fn alone<T: Send>(run: impl FnOnce(u32) -> T + Send) -> T {
     std::thread::scope(|scope| {
@@ -27,17 +29,7 @@ pub fn inode() -> u32 {
 }
 
 /// What the kernel says of a TCP socket (`struct tcp_info`), as far as it is compared.
-#[derive(Clone, PartialEq, Debug)]
-pub struct TcpInfo {
-    pub bytes_sent: u64,
-    pub bytes_retransmitted: u64,
-    pub bytes_received: u64,
-    pub packets_sent: u32,
-    pub packets_received: u32,
-    pub retransmits: u32,
-}
-
-pub fn tcp_info(socket: &impl AsRawFd) -> TcpInfo {
+pub fn tcp_info(socket: &impl AsRawFd) -> Counters {
     let mut bytes = [0u8; 256];
     let mut length = bytes.len() as u32;
     // SAFETY: as much room as is said.
@@ -54,7 +46,7 @@ pub fn tcp_info(socket: &impl AsRawFd) -> TcpInfo {
     let u64_at = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
     let u32_at = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
     // Offsets of linux/tcp.h.
-    TcpInfo {
+    Counters {
         bytes_sent: u64_at(200),
         bytes_retransmitted: u64_at(208),
         bytes_received: u64_at(128),

@@ -65,9 +65,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     outputs: &[OutputSpec { name: "", doc: "one row a conversation, or a part of a long one" }],
     makes: true,
     typing: |_, inputs| {
-        let mut kind = Stream::of_kind(&FLOW);
         // Packets carry no tags; what is known of an endpoint comes from a later stage.
-        kind.keys.values_mut().for_each(|keys| keys.open = false);
+        let kind = Stream::of_kind(&FLOW).without_tags();
         Ok(inputs.iter().map(|i| Stream { delivery: i.delivery, bounded: i.bounded, ..kind.clone() }).collect())
     },
     reads: |values, wanted| {

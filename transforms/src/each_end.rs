@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt8Array, UInt32Array};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt8Array};
 use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave;
-use arrow_select::take::take;
-use weir_core::batch::{Batch, Times};
+use weir_core::batch::{Batch, Times, take_rows};
 use weir_core::columns::{absent, arrow_schema, get, record};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec};
@@ -87,77 +86,68 @@ fn at_dst(name: &str) -> Option<String> {
     (name.starts_with("sent_") || name.starts_with("received_")).then(|| format!("dst_{name}"))
 }
 
-/// Which end of a row told it, as far as that is known.
-fn told_by(observers: Option<&UInt8Array>, row: usize) -> Option<u8> {
-    use arrow_array::Array;
-    observers.filter(|observers| observers.is_valid(row)).map(|observers| observers.value(row))
+/// The column of that name, held as `field` says; without any value if there is none.
+fn column(rows: &RecordBatch, name: Option<String>, field: &Field) -> ArrayRef {
+    let column = name.and_then(|name| rows.column_by_name(&name).cloned());
+    column.unwrap_or_else(|| absent(field.repr, rows.num_rows()))
+}
+
+/// Which end told each row, as far as that is known.
+fn told(rows: &RecordBatch) -> Vec<Option<u8>> {
+    get(rows, kind::OBSERVER_).map_or_else(|| vec![None; rows.num_rows()], |observers| observers.iter().collect())
 }
 
 impl EachEnd {
     /// The rows as `src` saw them.
-    fn at_src(&self, rows: &RecordBatch, picked: &[u32], told: &[Option<u8>]) -> RecordBatch {
-        let of = |field: &Field| match field.name.as_str() {
-            name if name == kind::INITIATED.name => initiated(picked, told, true),
-            name if name == kind::OBSERVER_.name => observers(picked, told),
-            // The other end's count is a row of its own.
-            name if name.starts_with("dst_") => absent(field.repr, picked.len()),
-            name => pick(rows, name, picked).unwrap_or_else(|| absent(field.repr, picked.len())),
-        };
-        record(&self.arrow, self.schema.fields.iter().map(of).collect(), picked.len())
+    fn at_src(&self, rows: &RecordBatch) -> RecordBatch {
+        self.view(rows, true, |field| column(rows, Some(field.name.clone()), field))
     }
 
     /// The rows as `dst` saw them, which becomes `src`.
-    fn at_dst(&self, rows: &RecordBatch, picked: &[u32], told: &[Option<u8>]) -> RecordBatch {
-        let none = |field: &Field| absent(field.repr, picked.len());
-        let of = |field: &Field| match field.name.as_str() {
-            name if name == kind::INITIATED.name => initiated(picked, told, false),
-            name if name == kind::OBSERVER_.name => observers(picked, told),
-            name if name.starts_with("dst_") => none(field),
-            name => {
-                let theirs = turned(name).and_then(|name| pick(rows, &name, picked)).unwrap_or_else(|| none(field));
-                let Some(own) = at_dst(name) else { return theirs };
-                let own = pick(rows, &own, picked).unwrap_or_else(|| none(field));
-                // With both, what `dst` has counted stands beside what `src` has.
-                let which = |(at, row): (usize, &u32)| (usize::from(told[*row as usize] == Some(observer::BOTH)), at);
-                let which: Vec<(usize, usize)> = picked.iter().enumerate().map(which).collect();
-                match interleave(&[theirs.as_ref(), own.as_ref()], &which) {
-                    Ok(column) => column,
-                    // Both are of one representation, and have a value for each row.
-                    Err(error) => unreachable!("each_end: {error}"),
+    fn at_dst(&self, rows: &RecordBatch) -> RecordBatch {
+        // With both, what `dst` has counted stands beside what `src` has.
+        let is_both = |(row, told): (usize, Option<u8>)| (usize::from(told == Some(observer::BOTH)), row);
+        let which: Vec<(usize, usize)> = told(rows).into_iter().enumerate().map(is_both).collect();
+        self.view(rows, false, |field| {
+            let theirs = column(rows, turned(&field.name), field);
+            let Some(own) = at_dst(&field.name) else { return theirs };
+            let own = column(rows, Some(own), field);
+            match interleave(&[theirs.as_ref(), own.as_ref()], &which) {
+                Ok(column) => column,
+                // Both are of one representation, and have a value for each row.
+                Err(error) => unreachable!("each_end: {error}"),
+            }
+        })
+    }
+
+    /// Rows of one end: what is the same for both ends' views, and the rest from `column`.
+    fn view(&self, rows: &RecordBatch, is_src: bool, column: impl Fn(&Field) -> ArrayRef) -> RecordBatch {
+        let told = told(rows);
+        let of = |field: &Field| -> ArrayRef {
+            match field.name.as_str() {
+                // A row of which nobody knows who told it has no ends, either.
+                name if name == kind::INITIATED.name => {
+                    Arc::new(told.iter().map(|told| told.map(|_| is_src)).collect::<BooleanArray>())
                 }
+                // The row's `src` now, or still somebody on the way.
+                name if name == kind::OBSERVER_.name => {
+                    let now = |told: u8| if told == observer::PATH { told } else { observer::SRC };
+                    Arc::new(told.iter().map(|told| told.map(now)).collect::<UInt8Array>())
+                }
+                // The other end's count is a row of its own.
+                name if name.starts_with("dst_") => absent(field.repr, rows.num_rows()),
+                _ => column(field),
             }
         };
-        record(&self.arrow, self.schema.fields.iter().map(of).collect(), picked.len())
+        record(&self.arrow, self.schema.fields.iter().map(of).collect(), rows.num_rows())
     }
-}
-
-fn pick(rows: &RecordBatch, name: &str, picked: &[u32]) -> Option<ArrayRef> {
-    let column = rows.column_by_name(name)?;
-    match take(column, &UInt32Array::from(picked.to_vec()), None) {
-        Ok(column) => Some(column),
-        Err(error) => unreachable!("take: {error}"),
-    }
-}
-
-/// Who it is that tells: the row's `src` now, or still somebody on the way.
-fn observers(picked: &[u32], told: &[Option<u8>]) -> ArrayRef {
-    let of = |row: &u32| told[*row as usize].map(|told| if told == observer::PATH { told } else { observer::SRC });
-    Arc::new(picked.iter().map(of).collect::<UInt8Array>())
-}
-
-/// A row of which nobody knows who told it has no ends, either.
-fn initiated(picked: &[u32], told: &[Option<u8>], is_src: bool) -> ArrayRef {
-    Arc::new(picked.iter().map(|row| told[*row as usize].map(|_| is_src)).collect::<BooleanArray>())
 }
 
 impl Transform for EachEnd {
     fn on_batch(&mut self, batch: Batch, out: &mut Out) {
         let (time, seen) = (batch.time.clone(), batch.seen.clone());
         let (rows, acks) = out.absorb(batch);
-        let told: Vec<Option<u8>> = {
-            let observers = get(&rows, kind::OBSERVER_);
-            (0..rows.num_rows()).map(|row| told_by(observers, row)).collect()
-        };
+        let told = told(&rows);
         let rows_of = |is_it: fn(Option<u8>) -> bool| -> Vec<u32> {
             (0..told.len() as u32).filter(|row| is_it(told[*row as usize])).collect()
         };
@@ -167,18 +157,13 @@ impl Transform for EachEnd {
         };
         let src = rows_of(|told| told != Some(observer::DST));
         let dst = rows_of(|told| matches!(told, Some(observer::DST | observer::BOTH | observer::PATH)));
-        let first = dst.iter().map(|row| time[*row as usize]).min();
-        if let Some(first) = first {
-            let acks = if src.is_empty() { Acks::none() } else { acks.split() };
-            self.owed = Some((self.at_dst(&rows, &dst, &told), times(&dst), acks, Time(first)));
+        if let Some(first) = dst.iter().map(|row| time[*row as usize]).min() {
+            let view = self.at_dst(&take_rows(&rows, &dst));
+            self.owed = Some((view, times(&dst), acks.split(), Time(first)));
         }
         match src.is_empty() {
-            false => out.make(0, self.at_src(&rows, &src, &told), times(&src), acks),
-            true => {
-                if let Some((_, _, owed, _)) = &mut self.owed {
-                    owed.join(acks);
-                }
-            }
+            true => acks.delivered(),
+            false => out.make(0, self.at_src(&take_rows(&rows, &src)), times(&src), acks),
         }
     }
 

@@ -186,6 +186,12 @@ impl Stream {
         }
     }
 
+    /// Where rows carry no tags yet: what a later stage adds is all there is.
+    pub fn without_tags(mut self) -> Stream {
+        self.keys.values_mut().for_each(|keys| keys.open = false);
+        self
+    }
+
     pub fn record(schema: Schema) -> Stream {
         Stream {
             row: RowKind::Record,

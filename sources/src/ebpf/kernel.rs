@@ -6,14 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use weir_core::Fault;
-use weir_ebpf::records::Record;
+use weir_ebpf::records::{Raw, Record};
 use weir_ebpf::{Program, Refused, monotonic_nanos};
 
 use super::meter::Event;
-use super::recording;
-
-/// What the kernel says when it does not let us.
-const EPERM: i32 = 1;
+use super::recording::{self, CLOSED, FOUND, Kind, OPEN};
 
 /// The program in the kernel, and the file that it is written to.
 pub struct Kernel {
@@ -56,31 +53,16 @@ impl Kernel {
 
     fn closed(&mut self, into: &mut Vec<Event>) {
         let Kernel { program, recording, .. } = self;
-        program.closed(|raw| {
-            if let Some(record) = Record::read(raw) {
-                write(recording, |bytes| recording::closed(raw, bytes));
-                into.push(Event::Closed(record));
-            }
-        });
+        program.closed(|raw| tell(&CLOSED, raw, recording, into));
     }
 
     /// All that is open, at the end of an interval.
     pub fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
         let Kernel { program, recording, .. } = self;
-        program.find(|raw| {
-            if let Some(record) = Record::read(raw) {
-                write(recording, |bytes| recording::found(raw, bytes));
-                into.push(Event::Found(record));
-            }
-        })?;
+        program.find(|raw| tell(&FOUND, raw, recording, into))?;
         write(recording, |bytes| recording::cut(at, bytes));
         into.push(Event::Cut(at));
-        program.open(|raw| {
-            if let Some(record) = Record::read(raw) {
-                write(recording, |bytes| recording::open(raw, bytes));
-                into.push(Event::Open(record));
-            }
-        })?;
+        program.open(|raw| tell(&OPEN, raw, recording, into))?;
         // Those that have closed meanwhile may be missing above.
         self.closed(into);
         let losses = self.program.losses()?;
@@ -136,6 +118,14 @@ impl Recording {
     }
 }
 
+/// Passes a record on, and writes it to the file.
+fn tell(kind: &Kind, raw: &Raw, recording: &mut Option<Recording>, into: &mut Vec<Event>) {
+    if let Some(record) = Record::read(raw) {
+        write(recording, |bytes| recording::record(kind, raw, bytes));
+        into.push((kind.event)(record));
+    }
+}
+
 fn write(recording: &mut Option<Recording>, write: impl FnOnce(&mut Vec<u8>)) {
     if let Some(recording) = recording {
         write(&mut recording.bytes);
@@ -164,7 +154,7 @@ fn inode(path: &str) -> Result<u32, Fault> {
 fn refused(refused: Refused) -> Fault {
     let fault = Fault::environment(refused.to_string());
     match refused.errno {
-        Some(EPERM) => {
+        Some(libc::EPERM) => {
             fault.help("it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)")
         }
         _ => fault.help("it needs a kernel from 5.15 on with its types (/sys/kernel/btf/vmlinux)"),

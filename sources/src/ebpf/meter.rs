@@ -12,8 +12,6 @@ const SOCKETS_MAX: usize = 1 << 20;
 const ROUNDS_MISSED_MAX: u32 = 3;
 /// Memory of one of them.
 pub const SOCKET_BYTES: usize = (size_of::<u64>() + size_of::<Told>()) * 8 / 7;
-/// Numbers of errors, as Linux has them.
-const ECONNREFUSED: u16 = 111;
 
 /// What happens, in the order in which it does. A recording is a list of these.
 #[derive(Clone, PartialEq, Debug)]
@@ -111,7 +109,9 @@ pub struct Meter {
     /// When the interval at hand began; and when it ends, once that is known.
     begun: i64,
     cut: Option<i64>,
+    /// Since the program began, and since somebody asked.
     losses: Losses,
+    new_losses: Losses,
     /// Why open sockets' rows end.
     reason: u8,
 }
@@ -121,9 +121,9 @@ impl Meter {
         Meter { reason: end_reason::ACTIVE_TIMEOUT, ..Meter::default() }
     }
 
-    /// What was lost in all.
-    pub fn losses(&self) -> Losses {
-        self.losses
+    /// What was lost since this was last asked.
+    pub fn take_losses(&mut self) -> Losses {
+        std::mem::take(&mut self.new_losses)
     }
 
     /// The time until which all has been given, once that is so.
@@ -181,8 +181,10 @@ impl Meter {
         let round = self.round;
         self.sockets.retain(|_, told| round.wrapping_sub(told.round) <= ROUNDS_MISSED_MAX);
         self.listening = std::mem::take(&mut self.listening_next);
-        let lost = losses.unattributed.since(&self.losses.unattributed);
+        let new = losses.since(&self.losses);
         self.losses = losses;
+        self.new_losses.add(&new.words());
+        let lost = new.unattributed;
         if lost.sockets > 0 {
             into.push(Flow {
                 start: self.begun,
@@ -279,7 +281,7 @@ fn whole(count: u64) -> i64 {
 /// What became of a connection, from where it was last.
 fn state_of(record: &Record) -> u8 {
     match (record.state, record.closed) {
-        (tcp::SYN_SENT, Some(_)) if record.error == Some(ECONNREFUSED) => state::REFUSED,
+        (tcp::SYN_SENT, Some(_)) if record.error.map(i32::from) == Some(libc::ECONNREFUSED) => state::REFUSED,
         (tcp::SYN_SENT | tcp::SYN_RECV, _) => state::ATTEMPT,
         (_, None) => state::ESTABLISHED,
         // Both have sent a FIN; other ways out are resets, of one side or the other.
@@ -290,18 +292,18 @@ fn state_of(record: &Record) -> u8 {
 
 /// The name of an errno that a connect may fail with.
 pub fn errno_name(errno: u16) -> String {
-    let name = match errno {
-        1 => "EPERM",
-        13 => "EACCES",
-        99 => "EADDRNOTAVAIL",
-        100 => "ENETDOWN",
-        101 => "ENETUNREACH",
-        103 => "ECONNABORTED",
-        104 => "ECONNRESET",
-        110 => "ETIMEDOUT",
-        ECONNREFUSED => "ECONNREFUSED",
-        112 => "EHOSTDOWN",
-        113 => "EHOSTUNREACH",
+    let name = match i32::from(errno) {
+        libc::EPERM => "EPERM",
+        libc::EACCES => "EACCES",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        libc::ENETDOWN => "ENETDOWN",
+        libc::ENETUNREACH => "ENETUNREACH",
+        libc::ECONNABORTED => "ECONNABORTED",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::EHOSTDOWN => "EHOSTDOWN",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
         other => return format!("errno {other}"),
     };
     name.to_string()
@@ -459,7 +461,8 @@ mod tests {
         let mut meter = begun();
         let mut refused = record(1, Origin::Connected);
         refused.established = None;
-        (refused.state, refused.closed, refused.error) = (tcp::SYN_SENT, Some(2 * SECOND), Some(ECONNREFUSED));
+        (refused.state, refused.closed, refused.error) =
+            (tcp::SYN_SENT, Some(2 * SECOND), Some(libc::ECONNREFUSED as u16));
         let flow = &flows(&mut meter, [Event::Closed(refused)])[0];
         let socket = flow.socket.as_ref().unwrap();
         assert_eq!((socket.state, socket.connect_error.map(errno_name)), (state::REFUSED, Some("ECONNREFUSED".into())));

@@ -10,12 +10,19 @@ use super::meter::Event;
 /// What a recording begins with.
 pub const MAGIC: &[u8] = b"weir-flows 1\n";
 
+/// What a record is of: its byte, and the event that it makes.
+pub struct Kind {
+    byte: u8,
+    pub event: fn(Record) -> Event,
+}
+
+pub const FOUND: Kind = Kind { byte: b'F', event: Event::Found };
+pub const CLOSED: Kind = Kind { byte: b'C', event: Event::Closed };
+pub const OPEN: Kind = Kind { byte: b'O', event: Event::Open };
+const RECORDS: [Kind; 3] = [FOUND, CLOSED, OPEN];
 const CLOCK: u8 = b'T';
-const FOUND: u8 = b'F';
-const CLOSED: u8 = b'C';
 const ENDING: u8 = b'E';
 const CUT: u8 = b'|';
-const OPEN: u8 = b'O';
 const DONE: u8 = b'.';
 
 /// What came of reading an event.
@@ -37,9 +44,10 @@ pub enum Step {
 
 /// Reads the event that bytes begin with.
 pub fn step(bytes: &[u8]) -> Step {
-    let Some((kind, content)) = bytes.split_first() else { return Step::Need(1) };
-    let length = match *kind {
-        FOUND | CLOSED | OPEN => RECORD_BYTES,
+    let Some((byte, content)) = bytes.split_first() else { return Step::Need(1) };
+    let record = RECORDS.iter().find(|kind| kind.byte == *byte);
+    let length = match *byte {
+        _ if record.is_some() => RECORD_BYTES,
         CLOCK => 16,
         CUT => 8,
         ENDING => 0,
@@ -48,23 +56,23 @@ pub fn step(bytes: &[u8]) -> Step {
     };
     let used = 1 + length;
     let Some(content) = content.get(..length) else { return Step::Need(used) };
-    match event(*kind, content) {
+    let event = match record {
+        Some(kind) => content.first_chunk().and_then(Record::read).map(kind.event),
+        None => event(*byte, content),
+    };
+    match event {
         Some(event) => Step::Event { used, event },
         None => Step::Bad { used },
     }
 }
 
-fn event(kind: u8, content: &[u8]) -> Option<Event> {
+fn event(byte: u8, content: &[u8]) -> Option<Event> {
     let (words, _) = content.as_chunks::<8>();
     let word = |at: usize| words.get(at).map(|word| u64::from_le_bytes(*word));
-    let record = || Record::read(content.first_chunk()?);
-    Some(match kind {
+    Some(match byte {
         CLOCK => Event::Clock { wall: word(0)? as i64, monotonic: word(1)? },
         ENDING => Event::Ending,
         CUT => Event::Cut(word(0)? as i64),
-        FOUND => Event::Found(record()?),
-        CLOSED => Event::Closed(record()?),
-        OPEN => Event::Open(record()?),
         DONE => {
             let mut losses = Losses::default();
             let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -96,20 +104,8 @@ pub fn done(losses: &Losses, into: &mut Vec<u8>) {
     losses.words().iter().for_each(|word| into.extend_from_slice(&word.to_le_bytes()));
 }
 
-pub fn found(raw: &Raw, into: &mut Vec<u8>) {
-    record(FOUND, raw, into);
-}
-
-pub fn closed(raw: &Raw, into: &mut Vec<u8>) {
-    record(CLOSED, raw, into);
-}
-
-pub fn open(raw: &Raw, into: &mut Vec<u8>) {
-    record(OPEN, raw, into);
-}
-
-fn record(kind: u8, raw: &Raw, into: &mut Vec<u8>) {
-    into.push(kind);
+pub fn record(kind: &Kind, raw: &Raw, into: &mut Vec<u8>) {
+    into.push(kind.byte);
     into.extend_from_slice(raw);
 }
 
@@ -126,7 +122,7 @@ mod tests {
         done(&losses, &mut bytes);
         let mut raw = [0; RECORD_BYTES];
         raw[0] = 9;
-        open(&raw, &mut bytes);
+        record(&OPEN, &raw, &mut bytes);
         let mut events = Vec::new();
         let mut at = 0;
         loop {

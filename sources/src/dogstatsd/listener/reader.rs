@@ -197,19 +197,9 @@ impl Thread {
                 return false;
             }
         }
-        // Datagrams that come together are mostly of one sender.
-        let mut last: Option<(i32, Option<i64>, Arc<Sender>)> = None;
         for datagram in self.buffers.iter() {
-            let sender = match (datagram.pid, &last) {
-                (None, _) => Arc::default(),
-                (Some(pid), Some((same, sent, sender))) if pid == *same && *sent <= datagram.sent => sender.clone(),
-                (Some(pid), _) => {
-                    let sender = self.origins.of(pid, datagram.sent);
-                    last = Some((pid, datagram.sent, sender.clone()));
-                    sender
-                }
-            };
-            received.push(&datagram, sender);
+            let sender = datagram.pid.map(|pid| self.origins.of(pid, datagram.sent));
+            received.push(&datagram, sender.unwrap_or_default());
         }
         self.origins.settle();
         true
