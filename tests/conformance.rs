@@ -62,6 +62,7 @@ fn probed(spec: &ComponentSpec, feed: &str) -> String {
     }
     text += rest;
     let text = text.replace("internal(10s)", &feed.replace("packet", "metric"));
+    let text = text.replace("ebpf(replay: \"shop.flows\")", &feed.replace("packet", "flow"));
     let json = text.replace("| stdout(ndjson)", "| stdout").replace("| stdout", "| watch | stdout(ndjson)");
     match spec.shape {
         Shape::Sink if spec.name != "stdout" => {
@@ -130,6 +131,10 @@ fn recount(component: &str, rows: &[Value]) -> Option<u64> {
     match component {
         "biflow" => Some(sum(&["sent_packets", "received_packets"])),
         "window" => Some(sum(&["packets"])),
+        // Made-up halves do not meet, and what is no half passes.
+        "pair" => {
+            Some(rows.iter().filter(|row| ["src", "dst"].iter().any(|told| row["observer"] == *told)).count() as u64)
+        }
         _ => None,
     }
 }

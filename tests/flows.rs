@@ -63,3 +63,154 @@ fn each_end_of_a_capture_is_the_other_ones_mirror() {
     }
     assert!(sum(true, "sent_packets") > 0);
 }
+
+const PAIR: &str = r#"
+let seen = ndjson("seen.ndjson", as: flow)
+let pairs = seen | pair(30s)
+let sums = seen | pair(30s, client_ports: sum)
+
+pairs | stdout(ndjson)
+pairs.late | blackhole
+sums | stdout(ndjson)
+
+test "what either end counted stands in one row" {
+  feed seen with rows [
+    {
+      start: "2026-01-01T00:00:01Z", end: "2026-01-01T00:00:02Z", observer: "src", protocol: "tcp", initiator: "kernel",
+      src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 80, src.pid: 1, src.id: "a", community_id: "1:x",
+      sent_packets: 10, sent_retransmits: 2, received_packets: 7, sent_flags: "S", rtt: 5ms, state: "established",
+    },
+    {
+      start: "2026-01-01T00:00:02Z", end: "2026-01-01T00:00:09Z", observer: "src", protocol: "tcp", initiator: "kernel",
+      src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 80, src.pid: 1, src.id: "a", community_id: "1:x",
+      sent_packets: 1, sent_retransmits: 0, received_packets: 1, sent_flags: "F", rtt: 6ms, state: "closed",
+    },
+    {
+      start: "2026-01-01T00:00:01Z", end: "2026-01-01T00:00:08Z", observer: "dst", protocol: "tcp", initiator: "kernel",
+      src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 80, dst.pid: 2, dst.id: "b", community_id: "1:x",
+      sent_packets: 8, received_packets: 9, received_retransmits: 3, state: "established",
+    },
+  ]
+  expect pairs count == 0
+  advance 40s
+  expect pairs rows [
+    {
+      start: "2026-01-01T00:00:01Z", end: "2026-01-01T00:00:09Z", observer: "both", protocol: "tcp",
+      src.port: 5000, src.pid: 1, src.id: "a", dst.port: 80, dst.pid: 2, dst.id: "b", community_id: "1:x",
+      sent_packets: 11, received_packets: 8, sent_retransmits: 2, received_retransmits: 3,
+      dst_received_packets: 8, dst_sent_packets: 9, dst_sent_retransmits: 3, sent_flags: "FS", rtt: 6ms, state: "closed",
+    },
+  ]
+}
+
+test "one end alone stays what it is, interval by interval" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", observer: "dst", protocol: "udp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 53, sent_packets: 3, received_packets: 4 },
+    { end: "2026-01-01T00:00:31Z", observer: "src", protocol: "udp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 53, sent_packets: 5, received_packets: 6 },
+    { end: "2026-01-01T00:00:31Z", observer: "src", protocol: "tcp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 53, sent_packets: 7 },
+  ]
+  advance 2m
+  expect pairs count == 3
+  expect pairs any { observer == "dst" and sent_packets == 3 and received_packets == 4 and coalesce(dst_sent_packets, -1) == -1 }
+  expect pairs any { observer == "src" and sent_packets == 5 and received_packets == 6 and protocol == "udp" }
+  expect pairs any { observer == "src" and sent_packets == 7 and protocol == "tcp" }
+}
+
+test "they meet by the address that was called" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "tcp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.96.0.9, dst.port: 80, sent_packets: 3 },
+    { end: "2026-01-01T00:00:01Z", observer: "dst", protocol: "tcp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 8080, dst.original.ip: 10.96.0.9, dst.original.port: 80, sent_packets: 2 },
+  ]
+  advance 40s
+  expect pairs rows [
+    { observer: "both", dst.ip: 10.0.0.2, dst.port: 8080, dst.original.ip: 10.96.0.9, dst.original.port: 80, sent_packets: 3, dst_received_packets: 2 },
+  ]
+}
+
+test "who is surer about who called whom is believed" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "tcp", initiator: "port", src.ip: 10.0.0.2, src.port: 80, dst.ip: 10.0.0.1, dst.port: 5000, src.pid: 2, sent_packets: 9, received_packets: 8, src.tags: ["team:b"] },
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "tcp", initiator: "kernel", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 80, src.pid: 1, sent_packets: 10, received_packets: 7 },
+  ]
+  advance 40s
+  expect pairs rows [
+    { observer: "both", initiator: "kernel", src.port: 5000, dst.port: 80, src.pid: 1, dst.pid: 2, sent_packets: 10, received_packets: 7, dst_received_packets: 8, dst_sent_packets: 9 },
+  ]
+  expect pairs all { dst.tags["team"] == "b" }
+}
+
+test "what never leaves its namespace meets nobody of another one" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "tcp", src.ip: 127.0.0.1, src.port: 5000, dst.ip: 127.0.0.1, dst.port: 80, src.netns: 1, sent_packets: 1 },
+    { end: "2026-01-01T00:00:01Z", observer: "dst", protocol: "tcp", src.ip: 127.0.0.1, src.port: 5000, dst.ip: 127.0.0.1, dst.port: 80, dst.netns: 2, sent_packets: 2 },
+    { end: "2026-01-01T00:00:01Z", observer: "dst", protocol: "tcp", src.ip: 127.0.0.1, src.port: 5000, dst.ip: 127.0.0.1, dst.port: 80, dst.netns: 1, sent_packets: 3 },
+  ]
+  advance 40s
+  expect pairs count == 2
+  expect pairs any { observer == "both" and sent_packets == 1 and dst_received_packets == 3 and src.netns == 1 and dst.netns == 1 }
+}
+
+test "what is no half goes on as it came, and what is late is said to be" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", unattributed: true, sent_packets: 1 },
+    { end: "2026-01-01T00:00:01Z", observer: "path", protocol: "tcp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 80, sent_packets: 2 },
+  ]
+  expect pairs count == 2
+  expect pairs any { unattributed and sent_packets == 1 }
+  advance 2m
+  feed seen with rows [
+    { end: "2026-01-01T00:00:02Z", observer: "src", protocol: "tcp", src.ip: 10.0.0.1, src.port: 5000, dst.ip: 10.0.0.2, dst.port: 80, sent_packets: 3 },
+  ]
+  expect pairs.late rows [{ sent_packets: 3 }]
+}
+
+test "clients' ports may not count" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "tcp", src.ip: 10.0.0.1, src.port: 40001, dst.ip: 10.0.0.2, dst.port: 80, src.pid: 1, src.id: "a", state: "closed", sent_packets: 1 },
+    { end: "2026-01-01T00:00:02Z", observer: "src", protocol: "tcp", src.ip: 10.0.0.1, src.port: 40002, dst.ip: 10.0.0.2, dst.port: 80, src.pid: 1, src.id: "b", state: "closed", sent_packets: 2 },
+    { end: "2026-01-01T00:00:01Z", observer: "dst", protocol: "tcp", src.ip: 10.0.0.1, src.port: 40001, dst.ip: 10.0.0.2, dst.port: 80, dst.pid: 9, state: "closed", sent_packets: 10 },
+    { end: "2026-01-01T00:00:02Z", observer: "dst", protocol: "tcp", src.ip: 10.0.0.1, src.port: 40002, dst.ip: 10.0.0.2, dst.port: 80, dst.pid: 9, state: "closed", sent_packets: 20 },
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "tcp", src.ip: 10.0.0.1, src.port: 40003, dst.ip: 10.0.0.2, dst.port: 80, src.pid: 1, state: "refused", connect_error: "ECONNREFUSED", sent_packets: 4 },
+    { end: "2026-01-01T00:00:01Z", observer: "src", protocol: "udp", src.ip: 10.0.0.1, src.port: 123, dst.ip: 10.0.0.2, dst.port: 123, src.pid: 1, sent_packets: 8 },
+  ]
+  advance 40s
+  expect sums count == 3
+  expect sums any { observer == "both" and sent_packets == 3 and dst_received_packets == 30 and coalesce(src.port, 0) == 0 and src.pid == 1 and dst.pid == 9 and coalesce(src.id, "none") == "none" }
+  expect sums any { connect_error == "ECONNREFUSED" and sent_packets == 4 }
+  expect sums any { src.port == 123 and sent_packets == 8 }
+}
+"#;
+
+#[test]
+fn pair_joins_the_halves_of_conversations() {
+    let (code, stdout, stderr) = run_tests(PAIR);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("7 passed"));
+}
+
+/// However rows come, the same conversations come out: of a recording both ends of a host's connections.
+#[test]
+fn pairs_of_a_recording_keep_what_its_rows_counted() {
+    let recording = root().join("pipelines/data/shop.flows");
+    let of = |stages: &str| run(&format!("ebpf(replay: \"{}\") {stages} | stdout(ndjson)", recording.display())).rows();
+    let sum = |rows: &[serde_json::Value], observer: &str, column: &str| -> u64 {
+        let of = rows.iter().filter(|row| observer.is_empty() || row["observer"] == observer);
+        of.map(|row| row[column].as_u64().unwrap_or(0)).sum()
+    };
+    let halves = of("");
+    let pairs = of("| pair(30s)");
+    assert!(pairs.iter().any(|row| row["observer"] == "both") && pairs.len() < halves.len());
+    for what in ["packets", "payload_bytes"] {
+        for way in ["sent", "received"] {
+            let column = format!("{way}_{what}");
+            let other = format!("dst_{}_{what}", if way == "sent" { "received" } else { "sent" });
+            let src = sum(&pairs, "src", &column) + sum(&pairs, "both", &column);
+            let dst = sum(&pairs, "dst", &column) + sum(&pairs, "both", &other);
+            assert_eq!((src, dst), (sum(&halves, "src", &column), sum(&halves, "dst", &column)), "{column}");
+        }
+    }
+    // What each end tells of itself is what it told before.
+    let views = of("| pair(30s) | each_end");
+    let sent = sum(&halves, "src", "sent_payload_bytes") + sum(&halves, "dst", "received_payload_bytes");
+    assert_eq!(sum(&views, "", "sent_payload_bytes"), sent);
+}

@@ -11,8 +11,9 @@ use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec};
 use weir_spec::kinds::enums::observer;
 use weir_spec::kinds::flow as kind;
-use weir_spec::schema::TagKeys;
 use weir_spec::{ComponentSpec, Field, Schema, Shape};
+
+use crate::ends::{self, at_dst, column, turned};
 
 weir_spec::options! {
     pub struct EachEndOptions {}
@@ -31,19 +32,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         doc: "one row a conversation and end that counted it; of packets seen on the way, both ends",
     }],
     makes: true,
-    typing: |_, inputs| {
-        let turned = inputs.iter().map(|input| {
-            let mut stream = input.clone();
-            let of = |name: &str| input.keys.get(name).cloned().unwrap_or_default();
-            let (src, dst) = (of(kind::SRC_TAGS.name), of(kind::DST_TAGS.name));
-            let both = TagKeys { known: &src.known | &dst.known, open: src.open || dst.open };
-            for name in [kind::SRC_TAGS.name, kind::DST_TAGS.name] {
-                stream.keys.insert(name.to_string(), both.clone());
-            }
-            stream
-        });
-        Ok(turned.collect())
-    },
+    typing: |_, inputs| Ok(inputs.iter().map(ends::mixed).collect()),
     reads: |_, wanted| match wanted {
         Columns::All => Columns::All,
         Columns::Some(names) => {
@@ -71,27 +60,6 @@ struct EachEnd {
     owed: Option<(RecordBatch, Times, Acks, Time)>,
 }
 
-/// What a column is called at the other end; nothing for what only one end has.
-fn turned(name: &str) -> Option<String> {
-    let pairs = [("src.", "dst."), ("dst.", "src."), ("sent_", "received_"), ("received_", "sent_")];
-    if name.starts_with("dst.original.") || name == kind::SRC_CGROUP.name {
-        return None;
-    }
-    let turned = pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)));
-    turned.or_else(|| Some(name.to_string()))
-}
-
-/// Where the other end's own count of that column is.
-fn at_dst(name: &str) -> Option<String> {
-    (name.starts_with("sent_") || name.starts_with("received_")).then(|| format!("dst_{name}"))
-}
-
-/// The column of that name, held as `field` says; without any value if there is none.
-fn column(rows: &RecordBatch, name: Option<String>, field: &Field) -> ArrayRef {
-    let column = name.and_then(|name| rows.column_by_name(&name).cloned());
-    column.unwrap_or_else(|| absent(field.repr, rows.num_rows()))
-}
-
 /// Which end told each row, as far as that is known.
 fn told(rows: &RecordBatch) -> Vec<Option<u8>> {
     get(rows, kind::OBSERVER_).map_or_else(|| vec![None; rows.num_rows()], |observers| observers.iter().collect())
@@ -100,7 +68,7 @@ fn told(rows: &RecordBatch) -> Vec<Option<u8>> {
 impl EachEnd {
     /// The rows as `src` saw them.
     fn at_src(&self, rows: &RecordBatch) -> RecordBatch {
-        self.view(rows, true, |field| column(rows, Some(field.name.clone()), field))
+        self.view(rows, true, |field| column(rows, Some(&field.name), field))
     }
 
     /// The rows as `dst` saw them, which becomes `src`.
@@ -109,9 +77,9 @@ impl EachEnd {
         let is_both = |(row, told): (usize, Option<u8>)| (usize::from(told == Some(observer::BOTH)), row);
         let which: Vec<(usize, usize)> = told(rows).into_iter().enumerate().map(is_both).collect();
         self.view(rows, false, |field| {
-            let theirs = column(rows, turned(&field.name), field);
+            let theirs = column(rows, turned(&field.name).as_deref(), field);
             let Some(own) = at_dst(&field.name) else { return theirs };
-            let own = column(rows, Some(own), field);
+            let own = column(rows, Some(&own), field);
             match interleave(&[theirs.as_ref(), own.as_ref()], &which) {
                 Ok(column) => column,
                 // Both are of one representation, and have a value for each row.

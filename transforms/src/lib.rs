@@ -6,9 +6,12 @@
 pub mod aggregate;
 pub mod biflow;
 pub mod each_end;
+mod ends;
 pub mod filter;
+mod key;
 pub mod limit;
 pub mod merge;
+pub mod pair;
 pub mod project;
 pub mod route;
 pub mod top;
@@ -19,6 +22,7 @@ use weir_core::Entry;
 /// The transforms, in the order the reference lists them.
 pub static ENTRIES: &[Entry] = &[
     biflow::ENTRY,
+    pair::ENTRY,
     each_end::ENTRY,
     window::ENTRY,
     aggregate::ENTRY,

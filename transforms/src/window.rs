@@ -2,7 +2,6 @@
 
 mod front;
 mod groups;
-mod key;
 mod state;
 
 use weir_core::component::{Keyed, Worker};

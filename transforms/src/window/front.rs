@@ -13,7 +13,8 @@ use weir_core::ledger::Counts;
 use weir_spec::plan::Window;
 use weir_spec::{Schema, Type};
 
-use super::{key, starts, width};
+use super::{starts, width};
+use crate::key;
 
 pub struct WindowFront {
     window: Arc<Window>,

@@ -17,7 +17,8 @@ use weir_spec::{Field, Schema, Type};
 
 use super::front::plain;
 use super::state::{self, State};
-use super::{key, starts, width};
+use super::{starts, width};
+use crate::key;
 
 /// The account of overflow groups.
 const OVERFLOW: usize = RANGES;

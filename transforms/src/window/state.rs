@@ -8,7 +8,7 @@ use weir_core::sketch::{self, Sketch};
 use weir_spec::Type;
 use weir_spec::aggregate::{Aggregate, AggregateCall};
 
-use super::key;
+use crate::key;
 
 /// The state of one aggregate. Merging two gives the state of both inputs together.
 #[derive(Clone, Debug)]

@@ -1,0 +1,47 @@
+//! The two ends of a conversation: what a column is called at the other one.
+
+use arrow_array::{ArrayRef, RecordBatch};
+use weir_core::columns::absent;
+use weir_spec::kinds::flow as kind;
+use weir_spec::schema::TagKeys;
+use weir_spec::{Field, Stream};
+
+/// What a column is called at the other end; nothing for what only one end has.
+pub fn turned(name: &str) -> Option<String> {
+    let pairs = [("src.", "dst."), ("dst.", "src."), ("sent_", "received_"), ("received_", "sent_")];
+    if name.starts_with("dst.original.") || name == kind::SRC_CGROUP.name {
+        return None;
+    }
+    let turned = pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)));
+    turned.or_else(|| Some(name.to_string()))
+}
+
+/// Where `dst`'s own count of that column is, in a row that has both ends' counts.
+pub fn at_dst(name: &str) -> Option<String> {
+    (name.starts_with("sent_") || name.starts_with("received_")).then(|| format!("dst_{name}"))
+}
+
+/// What `dst`'s own count of that name is called in a row that only `dst` told: seen from there, what `src` sent
+/// is what arrived.
+pub fn told_by_dst(name: &str) -> Option<String> {
+    let pairs = [("dst_received_", "sent_"), ("dst_sent_", "received_")];
+    pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)))
+}
+
+/// The column of that name, held as `field` says; without any value if there is none.
+pub fn column(rows: &RecordBatch, name: Option<&str>, field: &Field) -> ArrayRef {
+    let column = name.and_then(|name| rows.column_by_name(name).cloned());
+    column.unwrap_or_else(|| absent(field.repr, rows.num_rows()))
+}
+
+/// The stream when either end may stand in the other's place.
+pub fn mixed(input: &Stream) -> Stream {
+    let of = |name: &str| input.keys.get(name).cloned().unwrap_or_default();
+    let (src, dst) = (of(kind::SRC_TAGS.name), of(kind::DST_TAGS.name));
+    let both = TagKeys { known: &src.known | &dst.known, open: src.open || dst.open };
+    let mut stream = input.clone();
+    for name in [kind::SRC_TAGS.name, kind::DST_TAGS.name] {
+        stream.keys.insert(name.to_string(), both.clone());
+    }
+    stream
+}
