@@ -1,14 +1,16 @@
 //! The BPF program, and the source on it, against what the kernel's own sockets say.
 
+mod loss;
 mod source;
 mod space;
+mod udp;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 
-use weir_ebpf::Program;
 use weir_ebpf::records::{Counters, Losses, Origin, Record, state};
+use weir_ebpf::{Program, Wanted};
 
 use space::tcp_info;
 
@@ -36,7 +38,14 @@ fn alone<T: Send>(test: &str, run: impl FnOnce(u32) -> T + Send) -> Option<T> {
 }
 
 fn attach() -> Program {
-    Program::attach(None).unwrap_or_else(|refused| panic!("{refused}"))
+    attach_with(Wanted::default())
+}
+
+fn attach_with(wanted: Wanted) -> Program {
+    let cgroups = weir_core::host::cgroup::root(&std::fs::read_to_string("/proc/self/mounts").unwrap());
+    let program = Program::attach(wanted, cgroups.as_deref()).unwrap_or_else(|refused| panic!("{refused}"));
+    assert!(!wanted.udp || program.udp_refused().is_none(), "{}", program.udp_refused().unwrap());
+    program
 }
 
 /// Sockets of one namespace.
@@ -130,7 +139,7 @@ fn connections_are_counted_as_the_kernel_counts_them() {
             assert_eq!((ours.counters.bytes_sent, ours.counters.bytes_received), (3_000_000, 120_000));
             assert_eq!((theirs.counters.bytes_sent, theirs.counters.bytes_received), (120_000, 3_000_000));
             assert!(ours.closed.is_some() && ours.error.is_none() && theirs.error.is_none());
-            assert_eq!(program.losses().unwrap().unattributed.sockets, 0);
+            assert_eq!(program.losses().unwrap().tcp.sockets, 0);
         });
     }
 }
@@ -179,7 +188,7 @@ fn what_was_open_before_is_found_and_not_counted_again() {
 fn a_ring_that_is_full_loses_no_bytes() {
     const CONNECTIONS: u64 = 500;
     alone("a_ring_that_is_full_loses_no_bytes", |netns| {
-        let mut program = Program::attach_with(Some(netns), 4096).unwrap_or_else(|refused| panic!("{refused}"));
+        let mut program = attach_with(Wanted { netns: Some(netns), udp: false, ring_bytes: 4096, ..Wanted::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for number in 0..CONNECTIONS {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -192,11 +201,11 @@ fn a_ring_that_is_full_loses_no_bytes() {
         }
         let told = closed(&mut program, netns);
         let losses = program.losses().unwrap();
-        assert!(losses.unattributed.sockets > 0, "the ring was never full");
+        assert!(losses.tcp.sockets > 0, "the ring was never full");
         let told_bytes: u64 = told.iter().map(|record| record.counters.bytes_sent).sum();
-        assert_eq!(told.len() as u64 + losses.unattributed.sockets, 2 * CONNECTIONS);
+        assert_eq!(told.len() as u64 + losses.tcp.sockets, 2 * CONNECTIONS);
         // What snapshots told of sockets that did not fit later is in neither.
-        let in_snapshots = CONNECTIONS * 100 - told_bytes - losses.unattributed.bytes_sent;
+        let in_snapshots = CONNECTIONS * 100 - told_bytes - losses.tcp.bytes_sent;
         assert!(in_snapshots <= CONNECTIONS / 50 * 100, "{in_snapshots}");
         assert_eq!((losses.no_memory, losses.unknown), (0, 0));
     });

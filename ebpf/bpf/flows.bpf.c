@@ -1,8 +1,10 @@
-/* Who talks to whom on this host: TCP connections, without a cost per packet.
+/* Who talks to whom on this host: TCP connections, without a cost per packet, and what goes over UDP.
  *
  * The kernel keeps the counters of a connection where it keeps the connection. They are read when a connection
  * closes (`closed`), and of all that are open when somebody reads the iterator (`snapshot`). Sockets are known
  * from when they connect or listen; those that were open before are looked for once (`find`).
+ *
+ * Of UDP the kernel counts nothing, so each packet is (`on_received`, `on_sent`), by socket and peer.
  *
  * SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 #include "kernel.h"
@@ -11,7 +13,7 @@
 /* The kernel lets only programs under the GPL call some of its helpers. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-enum { AF_INET = 2, AF_INET6 = 10, PROTOCOL_TCP = 6 };
+enum { AF_INET = 2, AF_INET6 = 10, PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 /* linux/tcp_states.h */
 enum {
     ESTABLISHED = 1,
@@ -31,6 +33,8 @@ enum { FLAG_DONE = 1 << 1 };
 
 /* The one network namespace whose sockets count, by its inode; 0 for all. Set when the program is loaded. */
 const volatile u32 only_netns = 0;
+/* Whether UDP counts. */
+const volatile u8 counts_udp = 1;
 
 /* What is known of a socket. */
 struct known {
@@ -125,7 +129,8 @@ INLINE void describe(struct record *record, struct sock *sk, struct tcp_sock *tc
     record->owned = known->owned;
     record->closed = 0;
     record->error = 0;
-    record->padding[0] = record->padding[1] = record->padding[2] = 0;
+    record->protocol = PROTOCOL_TCP;
+    record->padding[0] = record->padding[1] = 0;
     __builtin_memcpy(record->comm, known->comm, sizeof record->comm);
 }
 
@@ -134,7 +139,7 @@ INLINE void unattributed(struct sock *sk, struct tcp_sock *tcp, struct known *kn
     struct losses *losses = lost();
     if (!losses)
         return;
-    struct sums *sums = &losses->unattributed;
+    struct sums *sums = &losses->tcp;
     sums->sockets += 1;
     sums->bytes_sent += tcp->bytes_sent - known->told.bytes_sent;
     sums->bytes_retransmitted += tcp->bytes_retrans - known->told.bytes_retransmitted;
@@ -254,6 +259,210 @@ int snapshot(struct bpf_iter__bpf_sk_storage_map *context) {
     return 0;
 }
 
+/* Whose a UDP socket is. */
+struct owner {
+    u32 pid;
+    u32 netns;
+    /* Whether it was open before the program started. */
+    u8 found;
+    char comm[COMM_BYTES];
+};
+
+struct {
+    UINT(type, MAP_TYPE_SK_STORAGE);
+    UINT(map_flags, MAP_NO_PREALLOC);
+    TYPE(key, int);
+    TYPE(value, struct owner);
+} owners SEC(".maps");
+
+struct {
+    UINT(type, MAP_TYPE_HASH);
+    UINT(max_entries, 1 << 16);
+    UINT(map_flags, MAP_NO_PREALLOC);
+    TYPE(key, struct peer_key);
+    TYPE(value, struct peer);
+} peers SEC(".maps");
+
+/* Whoever opens a socket is the task that runs. */
+SEC("cgroup/sock_create")
+int on_create(struct bpf_sock *sk) {
+    if (sk->protocol != PROTOCOL_UDP)
+        return 1;
+    struct owner *owner = bpf_sk_storage_get(&owners, sk, 0, SK_STORAGE_CREATE);
+    if (!owner)
+        return 1;
+    struct task_struct *task = bpf_get_current_task_btf();
+    owner->pid = task->tgid;
+    owner->netns = task->nsproxy->net_ns->ns.inum;
+    owner->found = 0;
+    bpf_get_current_comm(owner->comm, sizeof owner->comm);
+    return 1;
+}
+
+/* The packet's headers, as far as they are looked at. */
+struct headers {
+    u32 source[4];
+    u32 destination[4];
+    u16 source_port;
+    u16 destination_port;
+    /* Of all headers, up to the payload. */
+    u32 bytes;
+};
+
+/* 0 if it is no UDP; one that comes in pieces has been put together. */
+INLINE int headers_of(struct __sk_buff *packet, struct headers *headers) {
+    u8 *data = (void *)(u64)packet->data, *end = (void *)(u64)packet->data_end;
+    /* As short as it can be. Both IP headers have their version in the first byte. */
+    if (data + 28 > end)
+        return 0;
+    u8 *udp;
+    if (data[0] >> 4 == 4) {
+        if (data[9] != PROTOCOL_UDP)
+            return 0;
+        headers->source[0] = headers->source[1] = headers->destination[0] = headers->destination[1] = 0;
+        headers->source[2] = headers->destination[2] = __builtin_bswap32(0xffff);
+        headers->source[3] = *(u32 *)(data + 12);
+        headers->destination[3] = *(u32 *)(data + 16);
+        headers->bytes = (data[0] & 15) * 4 + 8;
+        udp = data + (data[0] & 15) * 4;
+    } else {
+        if (data + 48 > end || data[6] != PROTOCOL_UDP)
+            return 0;
+        __builtin_memcpy(headers->source, data + 8, 16);
+        __builtin_memcpy(headers->destination, data + 24, 16);
+        headers->bytes = 48;
+        udp = data + 40;
+    }
+    if (udp + 8 > end)
+        return 0;
+    headers->source_port = __builtin_bswap16(*(u16 *)udp);
+    headers->destination_port = __builtin_bswap16(*(u16 *)(udp + 2));
+    return 1;
+}
+
+INLINE void own_peer(struct peer *peer, struct bpf_sock *sk) {
+    struct owner *owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+    if (!owner)
+        return;
+    peer->pid = owner->pid;
+    peer->netns = owner->netns;
+    __builtin_memcpy(peer->comm, owner->comm, sizeof peer->comm);
+    if (owner->found)
+        peer->origin = ORIGIN_FOUND;
+    peer->owned = 1;
+}
+
+INLINE void add(struct peer *peer, int is_sent, u64 packets, u64 bytes) {
+    if (is_sent) {
+        __sync_fetch_and_add(&peer->packets_sent, packets);
+        __sync_fetch_and_add(&peer->bytes_sent, bytes);
+    } else {
+        __sync_fetch_and_add(&peer->packets_received, packets);
+        __sync_fetch_and_add(&peer->bytes_received, bytes);
+    }
+}
+
+INLINE int count(struct __sk_buff *packet, int is_sent) {
+    struct headers headers;
+    if (!headers_of(packet, &headers))
+        return 1;
+    struct bpf_sock *sk = packet->sk;
+    if (!sk)
+        return 1;
+    struct peer_key key = {};
+    key.cookie = bpf_get_socket_cookie(packet);
+    __builtin_memcpy(key.remote, is_sent ? headers.destination : headers.source, sizeof key.remote);
+    key.remote_port = is_sent ? headers.destination_port : headers.source_port;
+    /* Of segments that travel as one, each has headers of its own later. */
+    u64 packets = packet->gso_segs ? packet->gso_segs : 1;
+    u64 bytes = packet->len - headers.bytes;
+    struct peer *peer = bpf_map_lookup_elem(&peers, &key);
+    if (!peer) {
+        struct peer new = {};
+        own_peer(&new, sk);
+        if (only_netns && new.netns != only_netns)
+            return 1;
+        new.first = bpf_ktime_get_ns();
+        new.cgroup = bpf_skb_cgroup_id(packet);
+        __builtin_memcpy(new.local, is_sent ? headers.source : headers.destination, sizeof new.local);
+        new.local_port = is_sent ? headers.source_port : headers.destination_port;
+        if (!new.origin)
+            new.origin = is_sent ? ORIGIN_CONNECTED : ORIGIN_ACCEPTED;
+        struct losses *losses = lost();
+        if (!losses)
+            return 1;
+        if (!bpf_map_update_elem(&peers, &key, &new, MAP_NOEXIST))
+            losses->peers += 1;
+        peer = bpf_map_lookup_elem(&peers, &key);
+        if (!peer) {
+            losses->udp.sockets += 1;
+            if (is_sent) {
+                losses->udp.packets_sent += packets;
+                losses->udp.bytes_sent += bytes;
+            } else {
+                losses->udp.packets_received += packets;
+                losses->udp.bytes_received += bytes;
+            }
+            return 1;
+        }
+    } else if (!peer->owned) {
+        own_peer(peer, sk);
+    }
+    add(peer, is_sent, packets, bytes);
+    /* Up to a tick ago, for a third of what the precise time costs. */
+    peer->active = bpf_ktime_get_coarse_ns();
+    return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int on_received(struct __sk_buff *packet) {
+    return count(packet, 0);
+}
+
+SEC("cgroup_skb/egress")
+int on_sent(struct __sk_buff *packet) {
+    return count(packet, 1);
+}
+
+SEC("iter/bpf_map_elem")
+int snapshot_udp(struct bpf_iter__bpf_map_elem *context) {
+    struct peer_key *key = context->key;
+    struct peer *peer = context->value;
+    if (!key || !peer)
+        return 0;
+    struct record record = {};
+    record.cookie = key->cookie;
+    record.cgroup = peer->cgroup;
+    record.opened = peer->first;
+    record.active = peer->active;
+    record.bytes_sent = peer->bytes_sent;
+    record.bytes_received = peer->bytes_received;
+    record.packets_sent = peer->packets_sent;
+    record.packets_received = peer->packets_received;
+    record.netns = peer->netns;
+    record.pid = peer->pid;
+    __builtin_memcpy(record.local, peer->local, sizeof record.local);
+    __builtin_memcpy(record.remote, key->remote, sizeof record.remote);
+    record.local_port = peer->local_port;
+    record.remote_port = key->remote_port;
+    record.origin = peer->origin;
+    record.owned = peer->owned;
+    record.protocol = PROTOCOL_UDP;
+    __builtin_memcpy(record.comm, peer->comm, sizeof record.comm);
+    bpf_seq_write(context->meta->seq, &record, sizeof record);
+    return 0;
+}
+
+INLINE void find_udp(struct sock *sk, struct task_struct *task) {
+    struct owner *owner = bpf_sk_storage_get(&owners, sk, 0, SK_STORAGE_CREATE);
+    if (!owner || owner->pid)
+        return;
+    owner->pid = task->tgid;
+    owner->netns = sk->__sk_common.skc_net.net->ns.inum;
+    owner->found = 1;
+    bpf_probe_read_kernel(owner->comm, sizeof owner->comm, task->group_leader->comm);
+}
+
 SEC("iter/task_file")
 int find(struct bpf_iter__task_file *context) {
     struct file *file = context->file;
@@ -264,10 +473,14 @@ int find(struct bpf_iter__task_file *context) {
     if (!socket)
         return 0;
     struct sock *sk = socket->sk;
-    if (!sk || sk->sk_protocol != PROTOCOL_TCP || is_elsewhere(sk))
+    if (!sk || is_elsewhere(sk))
         return 0;
     u16 family = sk->__sk_common.skc_family;
     if (family != AF_INET && family != AF_INET6)
+        return 0;
+    if (sk->sk_protocol == PROTOCOL_UDP && counts_udp)
+        find_udp(sk, task);
+    if (sk->sk_protocol != PROTOCOL_TCP)
         return 0;
     u8 state = sk->__sk_common.skc_state;
     if (state == CLOSE)

@@ -17,6 +17,7 @@ typedef unsigned long long u64;
 #define TYPE(name, value) typeof(value) *name
 
 enum {
+    MAP_TYPE_HASH = 1,
     MAP_TYPE_PERCPU_ARRAY = 6,
     MAP_TYPE_SK_STORAGE = 24,
     MAP_TYPE_RINGBUF = 27,
@@ -27,8 +28,32 @@ enum {
     MAP_CLONE = 1 << 9,
 };
 enum { SK_STORAGE_CREATE = 1 };
+enum { MAP_NOEXIST = 1 };
 /* Nobody is woken: the ring is looked at now and then. */
 enum { RING_NO_WAKEUP = 1 };
+
+/* A packet as programs of a cgroup see it (linux/bpf.h): the same in every kernel. */
+struct __sk_buff {
+    u32 len;
+    u32 before_protocol[3];
+    u32 protocol;
+    u32 before_data[14];
+    u32 data;
+    u32 data_end;
+    u32 before_gso_segs[20];
+    u32 gso_segs;
+    union {
+        struct bpf_sock *sk;
+        u64 : 64;
+    } __attribute__((aligned(8)));
+};
+/* A socket as these see it. */
+struct bpf_sock {
+    u32 bound_dev_if;
+    u32 family;
+    u32 type;
+    u32 protocol;
+};
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -100,8 +125,12 @@ struct tcp_sock {
     u32 mdev_us;
 };
 
+struct nsproxy {
+    struct net *net_ns;
+};
 struct task_struct {
     int tgid;
+    struct nsproxy *nsproxy;
     struct task_struct *group_leader;
     char comm[16];
 };
@@ -124,6 +153,12 @@ struct bpf_iter__bpf_sk_storage_map {
     POINTER(struct sock *, sk);
     POINTER(void *, value);
 };
+struct bpf_iter__bpf_map_elem {
+    POINTER(struct bpf_iter_meta *, meta);
+    POINTER(struct bpf_map *, map);
+    POINTER(void *, key);
+    POINTER(void *, value);
+};
 struct bpf_iter__task_file {
     POINTER(struct bpf_iter_meta *, meta);
     POINTER(struct task_struct *, task);
@@ -135,14 +170,18 @@ struct bpf_iter__task_file {
 
 /* Helpers of the kernel, by the numbers of linux/bpf.h. */
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
+static u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static u64 (*const bpf_get_current_pid_tgid)(void) = (void *)14;
 static long (*const bpf_get_current_comm)(void *into, u32 bytes) = (void *)16;
 static u64 (*const bpf_get_socket_cookie)(void *sk) = (void *)46;
+static u64 (*const bpf_skb_cgroup_id)(struct __sk_buff *packet) = (void *)79;
 static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *first, u64 flags) = (void *)107;
 static long (*const bpf_probe_read_kernel)(void *into, u32 bytes, const void *from) = (void *)113;
 static long (*const bpf_seq_write)(struct seq_file *seq, const void *data, u32 bytes) = (void *)127;
 static void *(*const bpf_ringbuf_reserve)(void *ring, u64 bytes, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
+static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
 static struct socket *(*const bpf_sock_from_file)(struct file *file) = (void *)162;

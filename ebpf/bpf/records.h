@@ -12,11 +12,12 @@ enum origin {
 
 enum { COMM_BYTES = 16 };
 
-/* A TCP socket with its counters since it was opened. Times are of CLOCK_MONOTONIC, in nanoseconds. */
+/* A TCP socket with its counters since it was opened, or what a UDP socket has had with one peer since its first
+ * packet. Times are of CLOCK_MONOTONIC, in nanoseconds. */
 struct record {
     u64 cookie;
     u64 cgroup;
-    /* When it connected, or was accepted; 0 where that was before the program started. */
+    /* When it connected, was accepted or had its first packet; 0 where that was before the program started. */
     u64 opened;
     u64 established;
     /* 0 as long as it is open. */
@@ -42,16 +43,47 @@ struct record {
     /* An errno, if it ended with one. */
     u16 error;
     u8 origin;
-    /* Of TCP, as in linux/tcp_states.h: the last one that was not closed. */
+    /* Of TCP, as in linux/tcp_states.h: the last one that was not closed; 0 of UDP. */
     u8 state;
     /* Whether whoever opened it is who is told of, and not who listened. */
     u8 owned;
-    u8 padding[3];
+    /* Of IP: 6 for TCP, 17 for UDP. */
+    u8 protocol;
+    u8 padding[2];
     char comm[COMM_BYTES];
 };
 _Static_assert(sizeof(struct record) == 160, "src/records.rs has the same");
 
-/* What was counted and could not be told apart, because the ring was full. */
+/* A UDP socket and a peer of it. */
+struct peer_key {
+    u64 cookie;
+    u32 remote[4];
+    u16 remote_port;
+    u16 padding[3];
+};
+_Static_assert(sizeof(struct peer_key) == 32, "src/records.rs has the same");
+
+/* What they have had with each other: payload and packets. */
+struct peer {
+    u64 bytes_sent;
+    u64 bytes_received;
+    u64 packets_sent;
+    u64 packets_received;
+    u64 first;
+    u64 active;
+    u64 cgroup;
+    u32 netns;
+    u32 pid;
+    u32 local[4];
+    u16 local_port;
+    u8 origin;
+    /* Whether its owner is known, which is all of it from there on. */
+    u8 owned;
+    char comm[COMM_BYTES];
+};
+_Static_assert(sizeof(struct peer) == 104, "src/records.rs has the same");
+
+/* What was counted and could not be told apart, because there was no room: in the ring, or for another peer. */
 struct sums {
     u64 sockets;
     u64 bytes_sent;
@@ -64,10 +96,13 @@ struct sums {
 
 /* Every way to lose something, on each CPU. */
 struct losses {
-    struct sums unattributed;
+    struct sums tcp;
+    struct sums udp;
     /* Sockets for which there was no memory. */
     u64 no_memory;
     /* Sockets that closed and were never known. */
     u64 unknown;
+    /* Peers of UDP sockets that there was room for. */
+    u64 peers;
 };
-_Static_assert(sizeof(struct losses) == 72, "src/records.rs has the same");
+_Static_assert(sizeof(struct losses) == 136, "src/records.rs has the same");

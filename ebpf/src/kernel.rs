@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Commands and the kind of attachment, by the numbers of `linux/bpf.h`.
 const LINK_CREATE: libc::c_int = 28;
 const ITER_CREATE: libc::c_int = 33;
+const MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
 const TRACE_ITER: u32 = 28;
 
 /// What an iterator is over (`union bpf_iter_link_info`).
@@ -66,16 +67,47 @@ impl Iterator {
     }
 }
 
+/// Takes an element out of a map; whether it was there. What it was is in `value` then: aya cannot do both at
+/// once, and what is counted between two calls would be lost.
+pub fn take_out<const KEY: usize, const VALUE: usize>(
+    map: BorrowedFd,
+    key: &[u8; KEY],
+    value: &mut [u8; VALUE],
+) -> io::Result<bool> {
+    let element = Element {
+        map_fd: map.as_raw_fd() as u32,
+        padding: 0,
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    match call(MAP_LOOKUP_AND_DELETE_ELEM, &element) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
 /// A call whose answer is a descriptor.
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads as many bytes as is said, of a structure that lives for the whole call, as does
-    // what it points to.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
     // SAFETY: a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    call(command, attributes).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
+    // SAFETY: the kernel reads as many bytes as is said, of a structure that lives for the whole call, as does
+    // what it points to, which has the sizes that the map was made with.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as libc::c_int) }
 }
 
 /// Gives back to the system what was freed: the kernel's types take much memory as long as they are looked up.

@@ -1,4 +1,4 @@
-//! The BPF program that watches TCP connections, and how it is loaded and read.
+//! The BPF program that watches TCP connections and UDP packets, and how it is loaded and read.
 //!
 //! `bpf/` has the program in C; `flows.bpfel.o` is what [build.sh](../build.sh) makes of it, committed so that
 //! nobody needs a compiler for it. [`Program`] loads and attaches it, [`records`] is what it tells.
@@ -8,4 +8,4 @@ mod program;
 pub mod records;
 
 pub use kernel::monotonic_nanos;
-pub use program::{Program, Refused};
+pub use program::{Program, Refused, Wanted};

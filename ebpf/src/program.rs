@@ -4,14 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Iter, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 
-use crate::kernel::{Iterator, trim};
-use crate::records::{LOSS_WORDS, Losses, RECORD_BYTES, Raw};
+use crate::kernel::{Iterator, take_out, trim};
+use crate::records::{LOSS_WORDS, Losses, PEER_BYTES, RECORD_BYTES, Raw, peer_key, with_peer};
 
 static OBJECT: &[u8] = include_bytes_aligned!("../flows.bpfel.o");
 
@@ -60,28 +61,55 @@ impl Refused {
     }
 }
 
+/// What is counted, and with how much room.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Only sockets of the network namespace with that inode, if one is given.
+    pub netns: Option<u32>,
+    /// Whether UDP is counted, which costs some time for each packet.
+    pub udp: bool,
+    /// Room for TCP connections that have closed: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Room for peers of UDP sockets.
+    pub peers_max: u32,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        // 25,000 connections that have closed.
+        Wanted { netns: None, udp: true, ring_bytes: 4 << 20, peers_max: 1 << 16 }
+    }
+}
+
 /// The program while it is attached. Detached when it is dropped.
 pub struct Program {
     snapshot: Iterator,
     find: Iterator,
     closings: RingBuf<MapData>,
     losses: PerCpuArray<MapData, [u64; LOSS_WORDS]>,
+    udp: Result<Udp, Refused>,
     /// Holds the attachments.
     _ebpf: Ebpf,
 }
 
-impl Program {
-    /// Loads it and attaches it to the kernel's hooks. Needs `CAP_BPF` and `CAP_PERFMON`.
-    /// Only sockets of the network namespace with that inode count, if one is given.
-    pub fn attach(netns: Option<u32>) -> Result<Program, Refused> {
-        Program::attach_with(netns, RING_BYTES)
-    }
+/// What counts UDP.
+struct Udp {
+    snapshot: Iterator,
+    peers: OwnedFd,
+}
 
-    /// The same with so much room for connections that have closed: a power of two, at least a page.
-    pub fn attach_with(netns: Option<u32>, ring_bytes: u32) -> Result<Program, Refused> {
-        let program = attach(netns.unwrap_or(0), ring_bytes);
+impl Program {
+    /// Loads it and attaches it to the kernel's hooks. Needs `CAP_BPF` and `CAP_PERFMON`; for UDP,
+    /// `CAP_NET_ADMIN` as well and the folder where cgroup2 is mounted.
+    pub fn attach(wanted: Wanted, cgroups: Option<&Path>) -> Result<Program, Refused> {
+        let program = attach(wanted, cgroups);
         trim();
         program
+    }
+
+    /// Why UDP is not counted, if it is not.
+    pub fn udp_refused(&self) -> Option<&Refused> {
+        self.udp.as_ref().err()
     }
 
     /// Gives the sockets that have closed since it was last asked.
@@ -91,13 +119,30 @@ impl Program {
         }
     }
 
-    /// Gives every socket that is open and known.
+    /// Gives every TCP socket that is open and known.
     pub fn open(&self, each: impl FnMut(&Raw)) -> io::Result<()> {
         read(self.snapshot.begin()?, each)
     }
 
+    /// Gives what every UDP socket has had with each peer.
+    pub fn open_udp(&self, each: impl FnMut(&Raw)) -> io::Result<()> {
+        match &self.udp {
+            Ok(udp) => read(udp.snapshot.begin()?, each),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Forgets what a UDP socket has had with a peer. What was counted after `record` was made is in the record
+    /// that comes back; nothing if there is none any more.
+    pub fn forget(&self, record: &Raw) -> io::Result<Option<Raw>> {
+        let Ok(udp) = &self.udp else { return Ok(None) };
+        let mut value = [0; PEER_BYTES];
+        let is_there = take_out(udp.peers.as_fd(), &peer_key(record), &mut value)?;
+        Ok(is_there.then(|| with_peer(record, &value)))
+    }
+
     /// Looks for sockets that were open before, and for the processes that hold those that were accepted.
-    /// Gives the ones that are new, with what they have counted before.
+    /// Gives the TCP ones that are new, with what they have counted before.
     pub fn find(&self, each: impl FnMut(&Raw)) -> io::Result<()> {
         read(self.find.begin()?, each)
     }
@@ -111,20 +156,16 @@ impl Program {
     }
 }
 
-/// Room for connections that have closed: 25,000 of them.
-const RING_BYTES: u32 = 4 << 20;
-
-fn attach(netns: u32, ring_bytes: u32) -> Result<Program, Refused> {
+fn attach(wanted: Wanted, cgroups: Option<&Path>) -> Result<Program, Refused> {
     let btf = Btf::from_sys_fs().map_err(|error| Refused::new("read the kernel's types (BTF)", &error))?;
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(&btf)).map_max_entries("closings", ring_bytes).override_global("only_netns", &netns, true);
+    let (netns, counts_udp) = (wanted.netns.unwrap_or(0), u8::from(wanted.udp));
+    loader.btf(Some(&btf)).map_max_entries("closings", wanted.ring_bytes);
+    loader.map_max_entries("peers", if wanted.udp { wanted.peers_max } else { 1 });
+    loader.override_global("only_netns", &netns, true).override_global("counts_udp", &counts_udp, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| Refused::new("create the program's maps", &error))?;
 
-    let sockets = match ebpf.map("sockets") {
-        Some(Map::SkStorage(map)) => map.fd().as_fd().try_clone_to_owned(),
-        _ => return Err(damaged("sockets")),
-    };
-    let sockets = sockets.map_err(|error| Refused::new("keep the map of sockets", &error))?;
+    let sockets = map_fd(&ebpf, "sockets")?;
     let snapshot = iterator(&mut ebpf, "snapshot", "bpf_sk_storage_map", &btf, Some(sockets.as_fd()))?;
     let find = iterator(&mut ebpf, "find", "task_file", &btf, None)?;
 
@@ -132,12 +173,45 @@ fn attach(netns: u32, ring_bytes: u32) -> Result<Program, Refused> {
     let on_state: &mut BtfTracePoint = program(&mut ebpf, "on_state")?;
     on_state.load("inet_sock_set_state", &btf).map_err(|error| Refused::new(what, &error))?;
     on_state.attach().map_err(|error| Refused::new("attach to inet_sock_set_state", &error))?;
+    let udp = match wanted.udp {
+        true => attach_udp(&mut ebpf, &btf, cgroups),
+        false => Err(Refused { what: "count UDP", errno: None, why: "nobody asked for it".into() }),
+    };
 
     let closings = ebpf.take_map("closings").ok_or_else(|| damaged("closings"))?;
     let closings = RingBuf::try_from(closings).map_err(|error| Refused::new("map the ring", &error))?;
     let losses = ebpf.take_map("losses").ok_or_else(|| damaged("losses"))?;
     let losses = PerCpuArray::try_from(losses).map_err(|error| Refused::new("read the counters", &error))?;
-    Ok(Program { snapshot, find, closings, losses, _ebpf: ebpf })
+    Ok(Program { snapshot, find, closings, losses, udp, _ebpf: ebpf })
+}
+
+fn attach_udp(ebpf: &mut Ebpf, btf: &Btf, cgroups: Option<&Path>) -> Result<Udp, Refused> {
+    let what = "open where cgroup2 is mounted";
+    let Some(cgroups) = cgroups else { return Err(Refused { what, errno: None, why: "it is mounted nowhere".into() }) };
+    let cgroups = File::open(cgroups).map_err(|error| Refused::new(what, &error))?;
+    let peers = map_fd(ebpf, "peers")?;
+    let snapshot = iterator(ebpf, "snapshot_udp", "bpf_map_elem", btf, Some(peers.as_fd()))?;
+    // Owners go before packets, which ask for theirs.
+    let what = "attach to where sockets are made";
+    let on_create: &mut CgroupSock = program(ebpf, "on_create")?;
+    on_create.load().map_err(|error| Refused::new("load the program for new sockets", &error))?;
+    on_create.attach(&cgroups, CgroupAttachMode::Single).map_err(|error| Refused::new(what, &error))?;
+    for (name, way) in [("on_received", CgroupSkbAttachType::Ingress), ("on_sent", CgroupSkbAttachType::Egress)] {
+        let on_packet: &mut CgroupSkb = program(ebpf, name)?;
+        on_packet.load().map_err(|error| Refused::new("load the program for packets", &error))?;
+        let attached = on_packet.attach(&cgroups, way, CgroupAttachMode::Single);
+        attached.map_err(|error| Refused::new("attach to the packets of the root cgroup", &error))?;
+    }
+    Ok(Udp { snapshot, peers })
+}
+
+/// A descriptor of a map that is ours.
+fn map_fd(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, Refused> {
+    let fd = match ebpf.map(name) {
+        Some(Map::SkStorage(map) | Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
+        _ => return Err(damaged(name)),
+    };
+    fd.map_err(|error| Refused::new("keep a map", &error))
 }
 
 fn iterator(

@@ -7,14 +7,70 @@ pub const RECORD_BYTES: usize = 160;
 /// A [`Record`] as the kernel writes it.
 pub type Raw = [u8; RECORD_BYTES];
 /// Words of [`Losses`] as the kernel writes them.
-pub const LOSS_WORDS: usize = 9;
+pub const LOSS_WORDS: usize = 17;
+
+/// Bytes of what a UDP socket has had with a peer, as the kernel keeps it, and of what it is found by.
+pub const PEER_BYTES: usize = 104;
+pub const PEER_KEY_BYTES: usize = 32;
+
+/// Where in a record stands what is read or written without the rest of it.
+mod at {
+    use std::ops::Range;
+
+    pub const COOKIE: Range<usize> = 0..8;
+    pub const CLOSED: Range<usize> = 32..40;
+    pub const ACTIVE: Range<usize> = 40..48;
+    pub const BYTES_SENT: Range<usize> = 48..56;
+    pub const BYTES_RECEIVED: Range<usize> = 64..72;
+    pub const PACKETS_SENT: Range<usize> = 72..76;
+    pub const PACKETS_RECEIVED: Range<usize> = 76..80;
+    pub const REMOTE: Range<usize> = 116..132;
+    pub const REMOTE_PORT: Range<usize> = 134..136;
+}
+
+/// What a UDP socket and its peer are found by in the kernel.
+pub fn peer_key(record: &Raw) -> [u8; PEER_KEY_BYTES] {
+    let mut key = [0; PEER_KEY_BYTES];
+    key[..8].copy_from_slice(&record[at::COOKIE]);
+    key[8..24].copy_from_slice(&record[at::REMOTE]);
+    key[24..26].copy_from_slice(&record[at::REMOTE_PORT]);
+    key
+}
+
+/// A record of UDP with what the kernel had counted in the end, as one that has closed.
+pub fn with_peer(record: &Raw, peer: &[u8; PEER_BYTES]) -> Raw {
+    let mut last = *record;
+    let moves = [
+        (at::BYTES_SENT, 0..8),
+        (at::BYTES_RECEIVED, 8..16),
+        (at::ACTIVE, 40..48),
+        (at::CLOSED, 40..48),
+        // Their lower halves.
+        (at::PACKETS_SENT, low(16)),
+        (at::PACKETS_RECEIVED, low(24)),
+    ];
+    moves.into_iter().for_each(|(to, from)| last[to].copy_from_slice(&peer[from]));
+    last
+}
+
+/// The lower half of a word of eight bytes.
+fn low(word: usize) -> std::ops::Range<usize> {
+    if cfg!(target_endian = "big") { word + 4..word + 8 } else { word..word + 4 }
+}
+
+/// Whose counters a record has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
 
 /// How a socket came to be known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// It called `connect`.
+    /// It called `connect`; of UDP, it sent the first packet.
     Connected,
-    /// It was accepted from a socket that listened.
+    /// It was accepted from a socket that listened; of UDP, its peer sent the first packet.
     Accepted,
     Listening,
     /// It was open before the program started.
@@ -35,9 +91,11 @@ pub mod state {
     pub const CLOSING: u8 = 11;
 }
 
-/// A TCP socket with its counters since it was opened. Times are nanoseconds of `CLOCK_MONOTONIC`.
+/// A TCP socket with its counters since it was opened, or what a UDP socket has had with one peer since its first
+/// packet. Times are nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Record {
+    pub protocol: Protocol,
     /// The same for as long as the socket is there, and no other socket's until the next boot.
     pub cookie: u64,
     /// Inode of its cgroup's directory.
@@ -86,12 +144,16 @@ pub struct Counters {
 /// What was counted and is told of no socket, and what could not be counted.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Losses {
-    /// Of sockets that closed while the ring was full.
-    pub unattributed: Sums,
+    /// Of TCP sockets that closed while the ring was full.
+    pub tcp: Sums,
+    /// Of packets of UDP for whose socket and peer there was no room.
+    pub udp: Sums,
     /// Sockets for which the kernel had no memory.
     pub no_memory: u64,
     /// Sockets that closed and had never been known.
     pub unknown: u64,
+    /// Peers of UDP sockets that there was room for. Not lost: by this it is known how many there are.
+    pub peers: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -163,10 +225,16 @@ impl Record {
             _ => return None,
         };
         let [state, is_owned] = [fields.u8()?, fields.u8()?];
-        fields.take::<3>()?;
+        let protocol = match fields.u8()? {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            _ => return None,
+        };
+        fields.take::<2>()?;
         let command = fields.take::<16>()?;
         let command = command.split(|byte| *byte == 0).next().unwrap_or_default();
         Some(Record {
+            protocol,
             cookie,
             cgroup,
             opened,
@@ -205,21 +273,27 @@ impl Counters {
     }
 }
 
+impl Sums {
+    fn counts(&mut self) -> [&mut u64; 7] {
+        [
+            &mut self.sockets,
+            &mut self.bytes_sent,
+            &mut self.bytes_retransmitted,
+            &mut self.bytes_received,
+            &mut self.packets_sent,
+            &mut self.packets_received,
+            &mut self.retransmits,
+        ]
+    }
+}
+
 impl Losses {
     /// Every count, in the order of `bpf/records.h`.
     fn counts(&mut self) -> [&mut u64; LOSS_WORDS] {
-        let Losses { unattributed: sums, no_memory, unknown } = self;
-        [
-            &mut sums.sockets,
-            &mut sums.bytes_sent,
-            &mut sums.bytes_retransmitted,
-            &mut sums.bytes_received,
-            &mut sums.packets_sent,
-            &mut sums.packets_received,
-            &mut sums.retransmits,
-            no_memory,
-            unknown,
-        ]
+        let Losses { tcp, udp, no_memory, unknown, peers } = self;
+        let [a, b, c, d, e, f, g] = tcp.counts();
+        let [h, i, j, k, l, m, n] = udp.counts();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, no_memory, unknown, peers]
     }
 
     /// As the kernel writes them.

@@ -23,7 +23,7 @@ use weir_spec::kinds::flow::FLOW;
 use weir_spec::memory::Memory;
 use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::Delivery;
-use weir_spec::{ComponentSpec, Schema, Shape, Stream};
+use weir_spec::{ComponentSpec, Schema, Shape, Stream, Value};
 
 use crate::input::{CHUNK_BYTES, Input, Next, Patience, unreadable};
 use kernel::Kernel;
@@ -37,6 +37,8 @@ const SOCKETS_EXPECTED: usize = 20_000;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often the tree of cgroups is read anew, at most, because somebody is in one that is not known.
 const CGROUPS_AGAIN: i64 = 1_000_000_000;
+/// No more sockets are lost at once: what a recording says is not to be believed.
+const LOST_MAX: u64 = 1 << 32;
 /// The shortest interval.
 const INTERVAL_MIN: i64 = 100_000_000;
 
@@ -44,6 +46,8 @@ weir_spec::options! {
     pub struct EbpfOptions {
         /// A row of each open connection comes so often, at multiples of it: what was counted since the last one.
         interval: Dur = (OptionType::Duration, positional, "30s"),
+        /// Whether UDP counts, which costs a little for every packet. TCP costs nothing for a packet.
+        udp: bool = (OptionType::Bool, "true"),
         /// Whose sockets: `all`, `own` for those in weir's own network namespace, or a namespace's file.
         netns: String = (OptionType::Str, "all"),
         /// Writes what the kernel tells to a file, to be replayed elsewhere.
@@ -57,13 +61,13 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Source(build) };
 
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "ebpf",
-    summary: "TCP connections of every process and container on this host, as the kernel counts them",
+    summary: "TCP and UDP conversations of every process and container on this host, as the kernel counts them",
     shape: Shape::Source,
     options: EbpfOptions::SPECS,
     inputs: Inputs::None,
     outputs: &[OutputSpec {
         name: "",
-        doc: "one row a connection and interval, and one when it ends: what was counted since the row before",
+        doc: "one row a conversation and interval, and one when a connection ends: what was counted since the row before",
     }],
     drops: &[
         ReasonSpec { name: "no_memory", doc: "sockets for which the kernel had no memory" },
@@ -92,6 +96,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         Some(path) => vec![Need::read(path)],
         None => [Need::Capability("CAP_BPF"), Need::Capability("CAP_PERFMON")]
             .into_iter()
+            .chain((values.get("udp") != &Value::Bool(false)).then_some(Need::Capability("CAP_NET_ADMIN")))
             .chain(values.get("record").as_str().map(|path| Need::Write(path.into())))
             .collect(),
     },
@@ -106,14 +111,17 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
         Some(path) => From::Recording(cx.places.to_read(path)),
         None => {
             let to = options.record.as_ref().map(|path| cx.places.to_write(path));
-            From::Kernel(Box::new(Kernel::open(&options.netns, to.as_deref())?))
+            let cgroups = cgroup::root(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+            let kernel = Kernel::open(&options.netns, options.udp, cgroups.as_deref(), to.as_deref())?;
+            From::Kernel(Box::new(kernel), cgroups)
         }
     };
-    Ok(Box::new(Ebpf { from, schema, interval: options.interval.0 }))
+    Ok(Box::new(Ebpf { from, schema, interval: options.interval.0, udp: options.udp }))
 }
 
 enum From {
-    Kernel(Box<Kernel>),
+    /// With where cgroup2 is mounted.
+    Kernel(Box<Kernel>, Option<PathBuf>),
     Recording(PathBuf),
 }
 
@@ -121,18 +129,21 @@ struct Ebpf {
     from: From,
     schema: Arc<Schema>,
     interval: i64,
+    udp: bool,
 }
 
 #[async_trait]
 impl Source for Ebpf {
     async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
-        let Ebpf { from, schema, interval } = *self;
+        let Ebpf { from, schema, interval, udp } = *self;
         let mut run = Run::new(schema);
         match from {
-            From::Kernel(kernel) => {
-                let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+            From::Kernel(kernel, cgroups) => {
                 run.host = Some(host::name());
-                run.cgroups = cgroup::Tree::mounted(&mounts);
+                run.cgroups = cgroups.map(cgroup::Tree::new);
+                if let Some(why) = kernel.without_udp().filter(|_| udp) {
+                    cx.warn(why);
+                }
                 run.live(*kernel, interval, cx).await?;
             }
             From::Recording(path) => run.replay(&path, cx).await?,
@@ -335,7 +346,7 @@ impl Run {
         let losses = self.meter.take_losses();
         for (reason, lost) in [("no_memory", losses.no_memory), ("unknown", losses.unknown)] {
             if lost > 0 {
-                cx.reject(reason, lost as usize);
+                cx.reject(reason, lost.min(LOST_MAX) as usize);
             }
         }
     }

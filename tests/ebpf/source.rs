@@ -15,13 +15,17 @@ use super::{alone, is_allowed, send};
 /// A run of the source on the namespace at hand, which is listening.
 fn start(options: &str) -> Live {
     let mut live = Live::start(&format!("ebpf(200ms, netns: \"own\"{options}) | file(\"{{dir}}/rows\")"));
-    let rows = live.path("rows");
-    // It tells of a connection that is made for this: then it is there.
+    wait_until_counting(&mut live, "rows");
+    live
+}
+
+/// Waits until a run tells of a connection that is made for this: then it is there.
+pub fn wait_until_counting(live: &mut Live, file: &str) {
+    let rows = live.path(file);
     live.wait("a row", || {
         assert!(TcpStream::connect("127.0.0.1:9").is_err());
         std::fs::read_to_string(&rows).is_ok_and(|rows| rows.contains("ECONNREFUSED"))
     });
-    live
 }
 
 /// Ends it; the rows that came, but those of the probe.
@@ -115,8 +119,13 @@ fn recordings_that_are_none_are_refused_in_words() {
     let whole = std::fs::read(root().join("pipelines/data/shop.flows")).unwrap();
     let mut bad = whole.clone();
     bad[13 + 17] = b'?';
+    // An interval in which more was lost than can be.
+    let mut lying = b"weir-flows 1\n|\0\0\0\0\0\0\0\0.".to_vec();
+    lying.extend([0xff; 17 * 8]);
     let mut said = String::new();
-    for (name, bytes) in [("empty", &b""[..]), ("other", b"GIF89a"), ("cut", &whole[..1000]), ("damaged", &bad)] {
+    for (name, bytes) in
+        [("empty", &b""[..]), ("other", b"GIF89a"), ("cut", &whole[..8_000]), ("damaged", &bad), ("lying", &lying)]
+    {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         let ran = run(&format!("ebpf(replay: \"{}\") | stdout(ndjson)", path.display()));

@@ -85,6 +85,17 @@ const FOLDERS_MAX: usize = 1 << 16;
 /// How deep they are looked for.
 const DEPTH_MAX: usize = 16;
 
+/// Where the unified hierarchy (cgroup2) is mounted, by the text of `/proc/self/mounts`; absent if it is nowhere. A
+/// container sees a part of it, and all of it where the host's own was mounted as well.
+pub fn root(mounts: &str) -> Option<PathBuf> {
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let of_cgroups = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
+    let roots: Vec<PathBuf> = of_cgroups.filter_map(|fields| fields.get(1).map(PathBuf::from)).collect();
+    // Only below the root there is this file.
+    let whole = roots.iter().find(|root| !root.join("cgroup.events").exists());
+    whole.or(roots.first()).cloned()
+}
+
 /// The cgroups of a host, by the inodes of their folders: what the kernel calls a cgroup's id.
 pub struct Tree {
     root: PathBuf,
@@ -94,11 +105,9 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Below where the unified hierarchy (cgroup2) is mounted; absent if it is nowhere.
-    pub fn mounted(mounts: &str) -> Option<Tree> {
-        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let mut roots = fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).filter_map(|f| f.get(1).copied());
-        Some(Tree { root: roots.next()?.into(), units: HashMap::new(), before: HashMap::new() })
+    /// Below a folder where the unified hierarchy is mounted.
+    pub fn new(root: PathBuf) -> Tree {
+        Tree { root, units: HashMap::new(), before: HashMap::new() }
     }
 
     /// Who is in the cgroup with that id, as far as it was there when the tree was last read, or before that.
@@ -187,8 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join(format!("system.slice/docker-{ID}.scope"));
         std::fs::create_dir_all(&folder).unwrap();
-        let mounts = format!("proc /proc proc rw 0 0\ncgroup2 {} cgroup2 rw 0 0\n", dir.path().display());
-        let mut tree = Tree::mounted(&mounts).unwrap();
+        let mut tree = Tree::new(dir.path().into());
         let id = std::fs::metadata(&folder).unwrap().ino();
         assert!(tree.unit(id).is_none());
         tree.read();
@@ -198,6 +206,17 @@ mod tests {
         assert!(tree.unit(id).is_some(), "what it leaves behind is still its own");
         tree.read();
         assert!(tree.unit(id).is_none());
-        assert!(Tree::mounted("proc /proc proc rw 0 0\n").is_none());
+    }
+
+    #[test]
+    fn the_whole_hierarchy_goes_before_a_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let [part, whole] = ["part", "whole"].map(|name| dir.path().join(name));
+        [&part, &whole].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        std::fs::write(part.join("cgroup.events"), "populated 1\n").unwrap();
+        let line = |folder: &Path| format!("cgroup2 {} cgroup2 rw 0 0\n", folder.display());
+        assert_eq!(root("proc /proc proc rw 0 0\n"), None);
+        assert_eq!(root(&format!("proc /proc proc rw 0 0\n{}", line(&part))), Some(part.clone()));
+        assert_eq!(root(&format!("{}{}", line(&part), line(&whole))), Some(whole));
     }
 }

@@ -7,16 +7,27 @@ use std::path::{Path, PathBuf};
 
 use weir_core::Fault;
 use weir_ebpf::records::{Raw, Record};
-use weir_ebpf::{Program, Refused, monotonic_nanos};
+use weir_ebpf::{Program, Refused, Wanted, monotonic_nanos};
 
 use super::meter::Event;
 use super::recording::{self, CLOSED, FOUND, Kind, OPEN};
+
+/// A UDP socket and a peer that have had nothing for each other for so long are told of for the last time.
+const UDP_IDLE_NANOS: u64 = 60_000_000_000;
+/// The same while half of the room for them is taken, which is looked at so often.
+const UDP_IDLE_CROWDED_NANOS: u64 = 2_000_000_000;
+const CROWDED_AGAIN: i64 = 1_000_000_000;
 
 /// The program in the kernel, and the file that it is written to.
 pub struct Kernel {
     program: Program,
     recording: Option<Recording>,
     fault: Option<Fault>,
+    peers_max: u64,
+    /// Peers of UDP sockets that were forgotten.
+    forgotten: u64,
+    /// When it was last looked for peers to be forgotten, because there were many.
+    cleared: i64,
 }
 
 struct Recording {
@@ -27,15 +38,29 @@ struct Recording {
 }
 
 impl Kernel {
-    pub fn open(netns: &str, to: Option<&Path>) -> Result<Kernel, Fault> {
+    /// `cgroups` is where cgroup2 is mounted, if it is: packets of UDP are counted there.
+    pub fn open(netns: &str, udp: bool, cgroups: Option<&Path>, to: Option<&Path>) -> Result<Kernel, Fault> {
         let netns = match netns {
             "all" => None,
             "own" => Some(inode(OWN)?),
             path => Some(inode(path)?),
         };
         let recording = to.map(Recording::create).transpose()?;
-        let program = Program::attach(netns).map_err(refused)?;
-        Ok(Kernel { program, recording, fault: None })
+        let wanted = Wanted { netns, udp, ..Wanted::default() };
+        let program = Program::attach(wanted, cgroups).map_err(refused)?;
+        let peers_max = wanted.peers_max.into();
+        Ok(Kernel { program, recording, fault: None, peers_max, forgotten: 0, cleared: i64::MIN })
+    }
+
+    /// Why UDP is not counted, if it is not, and what would change that.
+    pub fn without_udp(&self) -> Option<String> {
+        let refused = self.program.udp_refused()?;
+        let help = match refused.errno {
+            Some(libc::EPERM) => "; it needs CAP_NET_ADMIN beside the others",
+            None => "; mount cgroup2, as most systems do at /sys/fs/cgroup",
+            Some(_) => "",
+        };
+        Some(format!("UDP is not counted: {refused}{help}"))
     }
 
     /// What is open already, and what it has counted: it is not counted again.
@@ -48,7 +73,41 @@ impl Kernel {
     pub fn look(&mut self, now: i64, into: &mut Vec<Event>) {
         self.clock(now, into);
         self.closed(into);
+        if self.is_crowded(now) {
+            self.cleared = now;
+            let all = self.peers();
+            self.forget(all, UDP_IDLE_CROWDED_NANOS, into);
+        }
         self.write_out();
+    }
+
+    /// Whether there is little room left for peers of UDP sockets.
+    fn is_crowded(&self, now: i64) -> bool {
+        if self.cleared.saturating_add(CROWDED_AGAIN) > now {
+            return false;
+        }
+        let made = self.program.losses().map_or(0, |losses| losses.peers);
+        made.saturating_sub(self.forgotten) > self.peers_max / 2
+    }
+
+    /// What every UDP socket has had with each peer. What cannot be read now is told next time.
+    fn peers(&self) -> Vec<Raw> {
+        let mut all = Vec::new();
+        let _ = self.program.open_udp(|raw| all.push(*raw));
+        all
+    }
+
+    /// Forgets those that were idle for so long.
+    fn forget(&mut self, all: Vec<Raw>, idle_nanos: u64, into: &mut Vec<Event>) {
+        let now = monotonic_nanos();
+        let is_idle =
+            |raw: &Raw| Record::read(raw).is_some_and(|record| record.active.saturating_add(idle_nanos) <= now);
+        for raw in all.iter().filter(|raw| is_idle(raw)) {
+            if let Ok(Some(last)) = self.program.forget(raw) {
+                self.forgotten += 1;
+                tell(&CLOSED, &last, &mut self.recording, into);
+            }
+        }
     }
 
     fn closed(&mut self, into: &mut Vec<Event>) {
@@ -63,6 +122,9 @@ impl Kernel {
         write(recording, |bytes| recording::cut(at, bytes));
         into.push(Event::Cut(at));
         program.open(|raw| tell(&OPEN, raw, recording, into))?;
+        let peers = self.peers();
+        peers.iter().for_each(|raw| tell(&OPEN, raw, &mut self.recording, into));
+        self.forget(peers, UDP_IDLE_NANOS, into);
         // Those that have closed meanwhile may be missing above.
         self.closed(into);
         let losses = self.program.losses()?;

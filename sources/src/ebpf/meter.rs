@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 
-use weir_ebpf::records::{Counters, Losses, Origin, Record, state as tcp};
+use weir_ebpf::records::{Counters, Losses, Origin, Protocol, Record, Sums, state as tcp};
 use weir_spec::kinds::enums::{end_reason, initiator, observer, state};
 
 /// Sockets whose counters are kept. Of more than these only the end is told.
@@ -11,7 +11,9 @@ const SOCKETS_MAX: usize = 1 << 20;
 /// Rounds of open sockets in which one may be missing: the kernel skips some while others come and go.
 const ROUNDS_MISSED_MAX: u32 = 3;
 /// Memory of one of them.
-pub const SOCKET_BYTES: usize = (size_of::<u64>() + size_of::<Told>()) * 8 / 7;
+pub const SOCKET_BYTES: usize = (size_of::<Id>() + size_of::<Told>()) * 8 / 7;
+/// Bytes of the headers of IP and UDP, without options, which hardly anybody sends.
+const HEADERS_BYTES: [u64; 2] = [20 + 8, 40 + 8];
 
 /// What happens, in the order in which it does. A recording is a list of these.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,7 +25,7 @@ pub enum Event {
     },
     /// A socket was open before we came; it may be one that listens.
     Found(Record),
-    /// A socket has ended.
+    /// A TCP socket has ended, or a UDP socket and its peer had nothing for each other for long.
     Closed(Record),
     /// Nothing comes any more behind the next cut.
     Ending,
@@ -39,7 +41,9 @@ pub enum Event {
 pub struct Direction {
     pub packets: i64,
     pub payload_bytes: i64,
-    /// Only who sends knows.
+    /// With the headers of IP; of TCP nobody counts these.
+    pub bytes: Option<i64>,
+    /// Only who sends knows, and UDP has none.
     pub retransmits: Option<i64>,
     pub retransmit_bytes: Option<i64>,
 }
@@ -47,9 +51,13 @@ pub struct Direction {
 /// An address and a port.
 pub type End = (Ipv6Addr, u16);
 
+/// What counters are kept by: the socket, and of UDP its peer.
+type Id = (u64, Option<End>);
+
 /// A conversation, or the part of one that is in an interval, as one of its ends saw it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Flow {
+    pub protocol: Protocol,
     pub start: i64,
     pub end: i64,
     /// Of a row that only adds up what could not be told apart there are none.
@@ -69,7 +77,8 @@ pub struct Socket {
     pub remote: End,
     /// How it is known who opened it.
     pub initiator: u8,
-    pub state: u8,
+    /// Of TCP.
+    pub state: Option<u8>,
     /// Nanoseconds; absent without an answer.
     pub rtt: Option<i64>,
     pub jitter: Option<i64>,
@@ -99,7 +108,7 @@ struct Told {
 /// The state of the source: what was told, and how time goes.
 #[derive(Default)]
 pub struct Meter {
-    sockets: HashMap<u64, Told>,
+    sockets: HashMap<Id, Told>,
     /// Namespaces and ports on which somebody listens; and as far as the round at hand has found them.
     listening: HashSet<(u32, u16)>,
     listening_next: HashSet<(u32, u16)>,
@@ -135,10 +144,13 @@ impl Meter {
             }
             Event::Found(record) => self.told(&record, None),
             Event::Closed(record) => {
-                let before = self.sockets.remove(&record.cookie);
+                let before = self.sockets.remove(&id(&record));
                 let is_src = before.as_ref().and_then(|told| told.is_src);
                 let before = before.map(|told| told.counters).unwrap_or_default();
-                into.extend(self.flow(&record, &before, is_src));
+                // Of UDP all may have been told, and an end of its own it has not.
+                if record.protocol == Protocol::Tcp || before != record.counters {
+                    into.extend(self.flow(&record, &before, is_src));
+                }
             }
             Event::Ending => self.reason = end_reason::FORCED_END,
             Event::Cut(at) => {
@@ -156,7 +168,7 @@ impl Meter {
             self.listening_next.insert((record.netns, record.local_port));
             return;
         }
-        let told = self.sockets.get(&record.cookie);
+        let told = self.sockets.get(&id(record));
         let (before, mut is_src) = (told.map(|told| told.counters), told.and_then(|told| told.is_src));
         if before.is_none() && self.sockets.len() >= SOCKETS_MAX {
             return;
@@ -170,8 +182,8 @@ impl Meter {
     }
 
     fn told(&mut self, record: &Record, is_src: Option<bool>) {
-        if self.sockets.len() < SOCKETS_MAX || self.sockets.contains_key(&record.cookie) {
-            self.sockets.insert(record.cookie, Told { counters: record.counters, round: self.round, is_src });
+        if self.sockets.len() < SOCKETS_MAX || self.sockets.contains_key(&id(record)) {
+            self.sockets.insert(id(record), Told { counters: record.counters, round: self.round, is_src });
         }
     }
 
@@ -184,28 +196,36 @@ impl Meter {
         let new = losses.since(&self.losses);
         self.losses = losses;
         self.new_losses.add(&new.words());
-        let lost = new.unattributed;
-        if lost.sockets > 0 {
-            into.push(Flow {
-                start: self.begun,
-                end: cut.saturating_sub(1).max(self.begun),
-                socket: None,
-                sent: Direction {
-                    packets: whole(lost.packets_sent),
-                    payload_bytes: whole(lost.bytes_sent),
-                    retransmits: Some(whole(lost.retransmits)),
-                    retransmit_bytes: Some(whole(lost.bytes_retransmitted)),
-                },
-                received: Direction {
-                    packets: whole(lost.packets_received),
-                    payload_bytes: whole(lost.bytes_received),
-                    ..Direction::default()
-                },
-                end_reason: end_reason::LACK_OF_RESOURCES,
-            });
-        }
+        let lost = [(Protocol::Tcp, new.tcp), (Protocol::Udp, new.udp)];
+        into.extend(lost.into_iter().filter_map(|(protocol, sums)| self.unattributed(protocol, &sums, cut)));
         self.begun = cut;
         Some(cut)
+    }
+
+    /// What was counted and could not be told apart, if anything was.
+    fn unattributed(&self, protocol: Protocol, sums: &Sums, cut: i64) -> Option<Flow> {
+        let is_tcp = protocol == Protocol::Tcp;
+        let sent = Direction {
+            packets: whole(sums.packets_sent),
+            payload_bytes: whole(sums.bytes_sent),
+            bytes: None,
+            retransmits: is_tcp.then(|| whole(sums.retransmits)),
+            retransmit_bytes: is_tcp.then(|| whole(sums.bytes_retransmitted)),
+        };
+        let received = Direction {
+            packets: whole(sums.packets_received),
+            payload_bytes: whole(sums.bytes_received),
+            ..Direction::default()
+        };
+        (sums.sockets > 0).then(|| Flow {
+            protocol,
+            start: self.begun,
+            end: cut.saturating_sub(1).max(self.begun),
+            socket: None,
+            sent,
+            received,
+            end_reason: end_reason::LACK_OF_RESOURCES,
+        })
     }
 
     /// A time of a record, since the epoch.
@@ -227,32 +247,48 @@ impl Meter {
             (None, None) => self.wall(record.active),
         };
         let counted = record.counters.since(before);
+        let is_tcp = record.protocol == Protocol::Tcp;
+        let with_headers = |payload: u64, packets: u32| {
+            let headers = HEADERS_BYTES[usize::from(record.remote.to_ipv4_mapped().is_none())];
+            (!is_tcp).then(|| whole(payload.saturating_add(u64::from(packets) * headers)))
+        };
         let out = Direction {
             packets: counted.packets_sent.into(),
             payload_bytes: whole(counted.bytes_sent),
-            retransmits: Some(counted.retransmits.into()),
-            retransmit_bytes: Some(whole(counted.bytes_retransmitted)),
+            bytes: with_headers(counted.bytes_sent, counted.packets_sent),
+            retransmits: is_tcp.then(|| counted.retransmits.into()),
+            retransmit_bytes: is_tcp.then(|| whole(counted.bytes_retransmitted)),
         };
         let back = Direction {
             packets: counted.packets_received.into(),
             payload_bytes: whole(counted.bytes_received),
+            bytes: with_headers(counted.bytes_received, counted.packets_received),
             ..Direction::default()
         };
         let socket = self.socket(record, is_src);
         let (sent, received) = if socket.is_src { (out, back) } else { (back, out) };
-        let end_reason = if record.closed.is_some() { end_reason::END_OF_FLOW } else { self.reason };
-        Some(Flow { start, end: end.max(start), socket: Some(socket), sent, received, end_reason })
+        let end_reason = match (record.closed, record.protocol) {
+            (None, _) => self.reason,
+            (Some(_), Protocol::Tcp) => end_reason::END_OF_FLOW,
+            (Some(_), Protocol::Udp) => end_reason::IDLE_TIMEOUT,
+        };
+        let protocol = record.protocol;
+        Some(Flow { protocol, start, end: end.max(start), socket: Some(socket), sent, received, end_reason })
     }
 
     fn socket(&self, record: &Record, known: Option<bool>) -> Socket {
-        let (is_src, initiator) = match record.origin {
-            Origin::Connected => (true, initiator::KERNEL),
-            Origin::Accepted | Origin::Listening => (false, initiator::KERNEL),
+        let (is_src, initiator) = match (record.protocol, record.origin) {
+            (Protocol::Tcp, Origin::Connected) => (true, initiator::KERNEL),
+            (Protocol::Tcp, Origin::Accepted | Origin::Listening) => (false, initiator::KERNEL),
             // Whoever has the port of somebody who listens was called.
-            Origin::Found => {
+            (Protocol::Tcp, Origin::Found) => {
                 let is_called = || self.listening.contains(&(record.netns, record.local_port));
                 (known.unwrap_or_else(|| !is_called()), initiator::PORT)
             }
+            (Protocol::Udp, Origin::Connected) => (true, initiator::FIRST_PACKET),
+            (Protocol::Udp, Origin::Accepted | Origin::Listening) => (false, initiator::FIRST_PACKET),
+            // The first packet was before we came; ports of services are the lower ones.
+            (Protocol::Udp, Origin::Found) => (record.local_port >= record.remote_port, initiator::PORT),
         };
         let nanos = |micros: u32| (micros > 0).then(|| i64::from(micros) * 1000);
         Socket {
@@ -261,7 +297,7 @@ impl Meter {
             local: (record.local, record.local_port),
             remote: (record.remote, record.remote_port),
             initiator,
-            state: state_of(record),
+            state: (record.protocol == Protocol::Tcp).then(|| state_of(record)),
             rtt: nanos(record.srtt_us),
             jitter: nanos(record.mdev_us).filter(|_| record.srtt_us > 0),
             connect_error: record.error.filter(|_| record.state == tcp::SYN_SENT),
@@ -271,6 +307,11 @@ impl Meter {
             cgroup: record.cgroup,
         }
     }
+}
+
+fn id(record: &Record) -> Id {
+    let peer = (record.protocol == Protocol::Udp).then_some((record.remote, record.remote_port));
+    (record.cookie, peer)
 }
 
 /// A count as a column holds it.
@@ -319,6 +360,7 @@ mod tests {
 
     fn record(cookie: u64, origin: Origin) -> Record {
         Record {
+            protocol: Protocol::Tcp,
             cookie,
             cgroup: 1,
             opened: Some(SECOND),
@@ -390,7 +432,7 @@ mod tests {
         let times: Vec<(i64, i64)> = all.iter().map(|flow| (flow.start, flow.end)).collect();
         assert_eq!(times, [(seconds(1), seconds(2)), (seconds(30), seconds(31) + 5), (seconds(65), seconds(70))]);
         let socket = all[2].socket.as_ref().unwrap();
-        assert_eq!((socket.state, all[2].end_reason), (state::CLOSED, end_reason::END_OF_FLOW));
+        assert_eq!((socket.state, all[2].end_reason), (Some(state::CLOSED), end_reason::END_OF_FLOW));
         assert_eq!(socket.rtt, Some(50_000));
     }
 
@@ -448,7 +490,7 @@ mod tests {
     fn what_could_not_be_told_apart_is_a_row_of_its_own() {
         let mut meter = begun();
         let mut losses = Losses::default();
-        (losses.unattributed.sockets, losses.unattributed.bytes_sent) = (3, 1000);
+        (losses.tcp.sockets, losses.tcp.bytes_sent) = (3, 1000);
         let at = BOOT + 30 * SECOND as i64;
         let first = flows(&mut meter, [Event::Cut(at), Event::Done(losses)]);
         assert_eq!((first.len(), first[0].sent.payload_bytes, first[0].socket.is_none()), (1, 1000, true));
@@ -465,6 +507,41 @@ mod tests {
             (tcp::SYN_SENT, Some(2 * SECOND), Some(libc::ECONNREFUSED as u16));
         let flow = &flows(&mut meter, [Event::Closed(refused)])[0];
         let socket = flow.socket.as_ref().unwrap();
-        assert_eq!((socket.state, socket.connect_error.map(errno_name)), (state::REFUSED, Some("ECONNREFUSED".into())));
+        assert_eq!(
+            (socket.state, socket.connect_error.map(errno_name)),
+            (Some(state::REFUSED), Some("ECONNREFUSED".into()))
+        );
+    }
+
+    /// Of UDP, who sent first is the source, each peer of a socket is a conversation, and nothing is told twice.
+    #[test]
+    fn packets_of_udp_are_told_by_socket_and_peer() {
+        let mut meter = begun();
+        let udp = |origin, remote_port| {
+            let mut record = record(1, origin);
+            (record.protocol, record.remote_port, record.state) = (Protocol::Udp, remote_port, 0);
+            record
+        };
+        let (asked, answered) = (udp(Origin::Connected, 53), udp(Origin::Accepted, 6000));
+        let all = flows(&mut meter, cut(30, vec![asked.clone(), answered]));
+        let of: Vec<_> = all.iter().map(|flow| (flow.sent.packets, flow.sent.bytes, flow.received.packets)).collect();
+        assert_eq!(of, [(3, Some(100 + 3 * 28), 2), (2, Some(2 * 28), 3)]);
+        assert!(all.iter().all(|flow| flow.socket.as_ref().is_some_and(|socket| socket.state.is_none())));
+        let mut idle = asked;
+        idle.closed = Some(2 * SECOND);
+        assert_eq!(flows(&mut meter, [Event::Closed(idle.clone())]), flows(&mut begun(), []));
+        idle.counters.packets_sent += 1;
+        let last = flows(&mut meter, [Event::Closed(idle)]);
+        assert_eq!((last.len(), last[0].end_reason), (1, end_reason::IDLE_TIMEOUT));
+    }
+
+    #[test]
+    fn of_udp_sockets_that_were_open_before_the_lower_port_was_called() {
+        let mut meter = begun();
+        let mut found = record(1, Origin::Found);
+        (found.protocol, found.local_port, found.remote_port) = (Protocol::Udp, 53, 40_000);
+        let flow = &flows(&mut meter, cut(30, vec![found]))[0];
+        let socket = flow.socket.as_ref().unwrap();
+        assert_eq!((socket.is_src, socket.initiator), (false, initiator::PORT));
     }
 }

@@ -9,6 +9,7 @@ use weir_core::columns::{WordBuilder, absent, ips};
 use weir_core::community;
 use weir_core::host::cgroup::Unit;
 use weir_core::host::endpoint;
+use weir_ebpf::records::Protocol;
 use weir_spec::kinds::enums::protocol;
 use weir_spec::kinds::flow as kind;
 use weir_spec::{Field, Schema};
@@ -47,9 +48,9 @@ fn one(flows: &[Placed], name: &str, host: Option<&str>) -> Option<ArrayRef> {
     Some(match name {
         n if n == kind::START.name => int(&|flow| Some(flow.start)),
         n if n == kind::END.name => int(&|flow| Some(flow.end)),
-        n if n == kind::PROTOCOL_.name => byte(&|_| Some(protocol::TCP)),
+        n if n == kind::PROTOCOL_.name => byte(&|flow| Some(number(flow.protocol))),
         n if n == kind::END_REASON_.name => byte(&|flow| Some(flow.end_reason)),
-        n if n == kind::STATE_.name => of_socket(&|socket| socket.state),
+        n if n == kind::STATE_.name => byte(&|flow| flow.socket.as_ref()?.state),
         n if n == kind::INITIATOR_.name => of_socket(&|socket| socket.initiator),
         n if n == kind::OBSERVER_.name => of_socket(&Socket::observer),
         n if n == kind::RTT.name => int(&|flow| flow.socket.as_ref()?.rtt),
@@ -57,7 +58,7 @@ fn one(flows: &[Placed], name: &str, host: Option<&str>) -> Option<ArrayRef> {
         n if n == kind::FLOW_ID.name => int(&|flow| Some(flow.socket.as_ref()?.cookie as i64)),
         n if n == kind::CONNECT_ERROR.name => words(flows, |socket, _| socket.connect_error.map(errno_name)),
         n if n == kind::COMMUNITY_ID.name => {
-            let id = |(flow, _): &Placed| flow.socket.as_ref().map(community_id);
+            let id = |(flow, _): &Placed| flow.socket.as_ref().map(|socket| community_id(flow.protocol, socket));
             Arc::new(flows.iter().map(id).collect::<StringArray>())
         }
         n if n == kind::UNATTRIBUTED.name => {
@@ -72,6 +73,7 @@ fn counter(flows: &[Placed], name: &str, side: impl Fn(&Flow) -> &Direction) -> 
     let value: fn(&Direction) -> Option<i64> = match name {
         "packets" => |side| Some(side.packets),
         "payload_bytes" => |side| Some(side.payload_bytes),
+        "bytes" => |side| side.bytes,
         "retransmits" => |side| side.retransmits,
         "retransmit_bytes" => |side| side.retransmit_bytes,
         _ => return None,
@@ -82,7 +84,7 @@ fn counter(flows: &[Placed], name: &str, side: impl Fn(&Flow) -> &Direction) -> 
 /// What is known of `src` or `dst`: more of the one that counted than of its peer.
 fn end(flows: &[Placed], name: &str, is_src: bool, host: Option<&str>) -> Option<ArrayRef> {
     let own = |socket: &Socket| socket.is_src == is_src;
-    let number = |f: fn(&Socket) -> i64| -> ArrayRef {
+    let int = |f: fn(&Socket) -> i64| -> ArrayRef {
         let value = |(flow, _): &Placed| flow.socket.as_ref().filter(|socket| own(socket)).map(f);
         Arc::new(flows.iter().map(value).collect::<Int64Array>())
     };
@@ -92,9 +94,9 @@ fn end(flows: &[Placed], name: &str, is_src: bool, host: Option<&str>) -> Option
             let port = |(flow, _): &Placed| flow.socket.as_ref().map(|socket| end_of(socket, is_src).1);
             Arc::new(flows.iter().map(port).collect::<UInt16Array>())
         }
-        "pid" => number(|socket| socket.pid.into()),
-        "netns" => number(|socket| socket.netns.into()),
-        "cgroup" => number(|socket| socket.cgroup as i64),
+        "pid" => int(|socket| socket.pid.into()),
+        "netns" => int(|socket| socket.netns.into()),
+        "cgroup" => int(|socket| socket.cgroup as i64),
         "process" => words(flows, |socket, _| own(socket).then(|| socket.command.clone())),
         "host" => words(flows, |socket, _| host.filter(|_| own(socket)).map(str::to_string)),
         "container" => words(flows, |socket, unit| unit.filter(|_| own(socket))?.container.clone()),
@@ -131,8 +133,16 @@ fn words(flows: &[Placed], word: impl Fn(&Socket, Option<&Unit>) -> Option<Strin
     words.finish()
 }
 
-fn community_id(socket: &Socket) -> String {
+/// A protocol as IP numbers it.
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => protocol::TCP,
+        Protocol::Udp => protocol::UDP,
+    }
+}
+
+fn community_id(protocol: Protocol, socket: &Socket) -> String {
     let mut ends = [socket.local, socket.remote].map(|(ip, port)| (ip.octets(), port));
     ends.sort_unstable();
-    community::id(protocol::TCP, ends)
+    community::id(number(protocol), ends)
 }
