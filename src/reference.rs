@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthStr;
 use weir_spec::component::Inputs;
-use weir_spec::option::{OptionSpec, OptionType};
+use weir_spec::option::{OptionSpec, OptionType, PartSpec};
 use weir_spec::{ComponentSpec, Kind, aggregate, function, kinds};
 
 use crate::components::SPECS;
@@ -46,6 +46,14 @@ fn component(spec: &ComponentSpec) -> Page {
         blocks.push(Block::Heading("Options".into()));
         let rows = spec.options.iter().map(option).collect();
         blocks.push(Block::Table(vec!["option", "takes", "default", "meaning"], rows));
+    }
+    for part in spec.options.iter().flat_map(|option| parts(option.ty)) {
+        blocks.push(Block::Heading(format!("`{}`", part.name)));
+        blocks.push(Block::Text(format!("{}, as in `{}`.", capital(part.summary), part.example)));
+        if !part.options.is_empty() {
+            let rows = part.options.iter().map(option).collect();
+            blocks.push(Block::Table(vec!["option", "takes", "default", "meaning"], rows));
+        }
     }
     let inputs = match spec.inputs {
         Inputs::None => None,
@@ -108,6 +116,15 @@ fn option(option: &OptionSpec) -> Vec<String> {
     ]
 }
 
+/// What an option takes that has options of its own.
+fn parts(ty: OptionType) -> &'static [PartSpec] {
+    match ty {
+        OptionType::Part(parts) => parts,
+        OptionType::List(of) => parts(*of),
+        _ => &[],
+    }
+}
+
 fn takes(ty: OptionType) -> String {
     match ty {
         OptionType::Bool => "`true` or `false`".into(),
@@ -131,6 +148,7 @@ fn takes(ty: OptionType) -> String {
         OptionType::Schema => "a kind of stream, or `{ column: type, … }`".into(),
         OptionType::Column => "a column".into(),
         OptionType::Expr => "an expression over the row".into(),
+        OptionType::Part(parts) => or(&parts.iter().map(|part| part.example).collect::<Vec<_>>()),
     }
 }
 

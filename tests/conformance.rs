@@ -108,7 +108,9 @@ fn run(pipeline: &str, behind: Behind, ending: Ending, stop_after: Option<Durati
 /// A folder with the files that examples of sources name.
 fn fixtures(dir: &Path) -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/data");
-    std::fs::copy(data.join("shop.flows"), dir.join("shop.flows")).unwrap();
+    for name in ["shop.flows", "teams.csv"] {
+        std::fs::copy(data.join(name), dir.join(name)).unwrap();
+    }
     let capture = data.join("shop.pcap.gz");
     std::os::unix::fs::symlink(capture, dir.join("shop.pcap.gz")).unwrap();
     let flow = |n: u32| {

@@ -19,6 +19,7 @@ mod messages;
 mod mutation;
 mod pipelines;
 mod reference;
+mod resolve;
 mod support;
 mod terminal;
 mod used;

@@ -204,7 +204,11 @@ pub fn resolve(paths: &[String], places: &Places) -> Result<Vec<PathBuf>, Fault>
         }
     }
     for file in files.iter().filter(|f| f.as_os_str() != "-") {
-        Input::open(file, Default::default()).map(drop)?;
+        let is_pipe = std::fs::metadata(file).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+        // What is read of a pipe now is not read later.
+        if !is_pipe {
+            Input::open(file, Default::default()).map(drop)?;
+        }
     }
     Ok(files)
 }

@@ -13,6 +13,7 @@ pub mod limit;
 pub mod merge;
 pub mod pair;
 pub mod project;
+pub mod resolve;
 pub mod route;
 pub mod top;
 pub mod window;
@@ -24,6 +25,7 @@ pub static ENTRIES: &[Entry] = &[
     biflow::ENTRY,
     pair::ENTRY,
     each_end::ENTRY,
+    resolve::ENTRY,
     window::ENTRY,
     aggregate::ENTRY,
     top::ENTRY,

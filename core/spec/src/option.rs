@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::expr::Expr;
 use crate::schema::Stream;
 use crate::units::{self, Quantity};
-use crate::value::{Cidr, Secret, Value, Values};
+use crate::value::{Cidr, Part, Secret, Value, Values};
 
 /// What an option takes.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -39,10 +39,22 @@ pub enum OptionType {
     Column,
     /// An expression over the columns, evaluated for each row.
     Expr,
+    /// One of these, called with options of its own.
+    Part(&'static [PartSpec]),
+}
+
+/// A part of a component that a pipeline names, as `table("teams.csv")`.
+#[derive(PartialEq, Debug)]
+pub struct PartSpec {
+    pub name: &'static str,
+    /// One line, lower case, no full stop.
+    pub summary: &'static str,
+    pub options: &'static [OptionSpec],
+    pub example: &'static str,
 }
 
 /// One option of a component.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub struct OptionSpec {
     pub name: &'static str,
     pub doc: &'static str,
@@ -161,6 +173,7 @@ from_value! {
     Secret: Value::Secret(secret) => Some(secret.clone());
     Arc<Expr>: Value::Expr(expr) => Some(expr.clone());
     Arc<Stream>: Value::Stream(stream) => Some(stream.clone());
+    Arc<Part>: Value::Part(part) => Some(part.clone());
 }
 
 impl FromValue for f64 {

@@ -105,6 +105,14 @@ pub enum Value {
     Expr(Arc<Expr>),
     /// What `as:` declares.
     Stream(Arc<Stream>),
+    Part(Arc<Part>),
+}
+
+/// A part of a component, with its options.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Part {
+    pub name: &'static str,
+    pub values: Values,
 }
 
 impl Value {
@@ -124,7 +132,7 @@ impl Value {
             Value::Secret(_) => Type::Secret,
             Value::List(items) => Type::list(&items.first().map_or(Type::Unknown, |first| first.ty())),
             Value::Expr(expr) => expr.ty.clone(),
-            Value::None | Value::Map(_) | Value::Stream(_) => Type::Unknown,
+            Value::None | Value::Map(_) | Value::Stream(_) | Value::Part(_) => Type::Unknown,
         }
     }
 
@@ -202,6 +210,11 @@ impl fmt::Display for Value {
             }
             Value::Expr(expr) => write!(f, "{expr}"),
             Value::Stream(stream) => f.write_str(stream.row.name()),
+            Value::Part(part) => {
+                let given = part.values.iter().filter(|(_, value)| **value != Value::None);
+                let given: Vec<_> = given.map(|(name, value)| format!("{name}: {value}")).collect();
+                write!(f, "{}({})", part.name, given.join(", "))
+            }
         }
     }
 }

@@ -39,6 +39,14 @@ fn ranked(line: &str) -> Option<(u8, &str)> {
     Some((rank, path))
 }
 
+/// The unit of systemd in the text of a `cgroup` file: the innermost service or scope.
+pub fn systemd_unit(text: &str) -> Option<&str> {
+    let mut lines: Vec<(u8, &str)> = text.lines().filter_map(ranked).collect();
+    lines.sort_by_key(|(rank, _)| *rank);
+    let is_unit = |segment: &&str| segment.ends_with(".service") || segment.ends_with(".scope");
+    lines.into_iter().find_map(|(_, path)| path.split('/').rev().find(is_unit))
+}
+
 /// The unit that a path names. Of nested containers the innermost one counts.
 pub fn of_path(path: &str) -> Unit {
     let segments = || path.split('/').rev();
@@ -188,6 +196,9 @@ mod tests {
         assert_eq!(of_file(&text).container.as_deref(), Some(ID));
         let text = format!("12:cpu:/docker/{OTHER}\n5:memory,x:/docker/{ID}\n0::/\n");
         assert_eq!(of_file(&text).container.as_deref(), Some(ID));
+        let text = "1:name=systemd:/x\n0::/user.slice/user-1000.slice/user@1000.service/app.slice/db.service\n";
+        assert_eq!(systemd_unit(text), Some("db.service"));
+        assert_eq!(systemd_unit("0::/\n"), None);
         assert_eq!(of_file("garbage\n::\n"), Unit::default());
     }
 

@@ -2,6 +2,7 @@
 
 use weir_spec::expr::{Arithmetic, Comparison, Expr as Typed, Node};
 use weir_spec::function::{self, article};
+use weir_spec::schema::TagKeys;
 use weir_spec::types::{Type, Unit};
 use weir_spec::{Diagnostic, Span, Stream, Value};
 
@@ -239,7 +240,12 @@ impl Checker<'_> {
     pub(super) fn unknown_column(&mut self, name: &str, span: Span, stream: &Stream, label: &str) {
         let columns: Vec<&str> = stream.schema.names().collect();
         let d = Diagnostic::new(codes::UNKNOWN_COLUMN, span, format!("`{label}` has no column `{name}`"));
-        let d = match nearest(name, columns.iter().copied()) {
+        let short = |(column, keys): (&String, &TagKeys)| -> Vec<String> {
+            let prefix = column.strip_suffix(".tags").unwrap_or(column);
+            keys.known.iter().map(|key| format!("{prefix}.{key}")).collect()
+        };
+        let tags: Vec<String> = stream.keys.iter().flat_map(short).collect();
+        let d = match nearest(name, tags.iter().map(String::as_str).chain(columns.iter().copied())) {
             Some(near) => d.here(format!("did you mean `{near}`?")).help(format!("write `{near}`")).replace(near),
             None => d.help(format!("its columns are {}", list(columns.iter().copied()))),
         };

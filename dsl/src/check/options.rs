@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use weir_spec::option::{OptionSpec, OptionType, with_defaults};
+use weir_spec::option::{OptionSpec, OptionType, PartSpec, with_defaults};
 use weir_spec::plan::OnFull;
 use weir_spec::schema::{Delivery, Schema};
 use weir_spec::types::Type;
+use weir_spec::value::Part;
 use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values, kinds};
 
 use super::{Checker, Scope};
@@ -16,6 +17,16 @@ use crate::parse::RESERVED;
 
 /// Options that every node takes, and sinks beside.
 const COMMON: &[&str] = &["name", "on_full", "allow", "delivery"];
+
+/// Who takes options: a stage, or a part of one.
+struct Taker {
+    name: &'static str,
+    options: &'static [OptionSpec],
+    example: &'static str,
+    /// Whether its paths are of files that it reads.
+    reads: bool,
+    is_stage: bool,
+}
 
 /// What the common options say.
 #[derive(Default)]
@@ -87,25 +98,31 @@ impl Checker<'_> {
         call: &Call,
         input: Option<&Stream>,
     ) -> Option<(Values, bool)> {
+        let example = spec.examples.first().copied().unwrap_or_default();
+        let taker = Taker { name: spec.name, options: spec.options, example, reads: !spec.is_sink(), is_stage: true };
+        self.given(&taker, &call.args, call.name.span, input)
+    }
+
+    fn given(&mut self, of: &Taker, args: &[Arg], place: Span, input: Option<&Stream>) -> Option<(Values, bool)> {
         let mut values = Values::default();
         let mut places: Vec<(&'static str, Span)> = Vec::new();
-        let mut positional = spec.options.iter().filter(|o| o.positional);
+        let mut positional = of.options.iter().filter(|o| o.positional);
         let mut good = true;
-        let broken = call.args.iter().any(|a| matches!(a.value.kind, ExprKind::Broken));
+        let broken = args.iter().any(|a| matches!(a.value.kind, ExprKind::Broken));
         if broken {
             // What was meant is not known, so neither is what is missing.
             return None;
         }
-        for arg in &call.args {
-            if arg.name.as_ref().is_some_and(|n| COMMON.contains(&n.text.as_str())) {
+        for arg in args {
+            if of.is_stage && arg.name.as_ref().is_some_and(|n| COMMON.contains(&n.text.as_str())) {
                 continue;
             }
             let option = match &arg.name {
                 None => positional.next(),
-                Some(name) => spec.option(&name.text),
+                Some(name) => of.options.iter().find(|option| option.name == name.text),
             };
             let Some(option) = option else {
-                self.unknown_option(spec, arg);
+                self.unknown_option(of, arg);
                 good = false;
                 continue;
             };
@@ -121,25 +138,49 @@ impl Checker<'_> {
             }
             places.push((option.name, arg.value.span));
             match self.option_value(option, &arg.value, input) {
-                Some(value) if is_path(option.ty) && !spec.is_sink() => {
+                Some(value) if is_path(option.ty) && of.reads => {
                     values.set(option.name, self.in_its_file(value, &arg.value));
                 }
                 Some(value) => values.set(option.name, value),
                 None => good = false,
             }
         }
-        for option in spec.options.iter().filter(|o| o.required && !places.iter().any(|(n, _)| n == &o.name)) {
+        for option in of.options.iter().filter(|o| o.required && !places.iter().any(|(n, _)| n == &o.name)) {
             if let (OptionType::Schema, Some(wanted)) = (option.ty, self.wanted_schema()) {
                 values.set(option.name, Value::Stream(wanted));
                 continue;
             }
             good = false;
-            let title = format!("`{}` needs `{}`", spec.name, option.name);
-            let example = spec.examples.first().map_or(String::new(), |e| format!(", as in `{e}`"));
-            let d = Diagnostic::new(codes::MISSING_OPTION, call.name.span, title);
+            let title = format!("`{}` needs `{}`", of.name, option.name);
+            let example = if of.example.is_empty() { String::new() } else { format!(", as in `{}`", of.example) };
+            let d = Diagnostic::new(codes::MISSING_OPTION, place, title);
             self.report(d.help(format!("{}{example}", option.doc.trim().trim_end_matches('.'))));
         }
-        Some((with_defaults(spec.options, values), good))
+        Some((with_defaults(of.options, values), good))
+    }
+
+    /// A part of a component, called with options of its own.
+    fn part(&mut self, name: &str, parts: &'static [PartSpec], expr: &Expr) -> Option<Value> {
+        let (called, args) = match &expr.kind {
+            ExprKind::Call { name, args } => (name, args.as_slice()),
+            _ => {
+                let title = format!("`{name}` takes {}", list(parts.iter().map(|part| part.example)));
+                self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
+                return None;
+            }
+        };
+        let Some(part) = parts.iter().find(|part| part.name == called.text) else {
+            let names = || parts.iter().map(|part| part.name);
+            let title = format!("`{name}` has no `{}`", called.text);
+            let d = Diagnostic::new(codes::OPTION_VALUE, called.span, title);
+            let d = meant(d, nearest(&called.text, names()), || format!("there are {}", list(names())));
+            self.report(d);
+            return None;
+        };
+        let taker =
+            Taker { name: part.name, options: part.options, example: part.example, reads: true, is_stage: false };
+        let (values, good) = self.given(&taker, args, called.span, None)?;
+        good.then(|| Value::Part(Arc::new(Part { name: part.name, values })))
     }
 
     /// A path that is written in a used file is relative to that file.
@@ -160,18 +201,21 @@ impl Checker<'_> {
         }
     }
 
-    fn unknown_option(&mut self, spec: &ComponentSpec, arg: &Arg) {
-        let names: Vec<&str> = spec.options.iter().map(|o| o.name).chain(COMMON.iter().copied()).collect();
+    fn unknown_option(&mut self, of: &Taker, arg: &Arg) {
+        let common = if of.is_stage { COMMON } else { &[] };
+        let names: Vec<&str> = of.options.iter().map(|o| o.name).chain(common.iter().copied()).collect();
+        let own = || match of.options {
+            [] => "it has no options".to_string(),
+            options => format!("its options are {}", list(options.iter().map(|o| o.name))),
+        };
         let Some(name) = &arg.name else {
-            let title = format!("`{}` takes no further value without a name", spec.name);
+            let title = format!("`{}` takes no further value without a name", of.name);
             let d = Diagnostic::new(codes::UNKNOWN_OPTION, arg.value.span, title);
-            return self.report(d.help(format!("its options are {}", list(spec.options.iter().map(|o| o.name)))));
+            return self.report(d.help(own()));
         };
         let d =
-            Diagnostic::new(codes::UNKNOWN_OPTION, name.span, format!("`{}` has no option `{}`", spec.name, name.text));
-        let d = meant(d, nearest(&name.text, names.iter().copied()), || {
-            format!("its options are {}", list(spec.options.iter().map(|o| o.name)))
-        });
+            Diagnostic::new(codes::UNKNOWN_OPTION, name.span, format!("`{}` has no option `{}`", of.name, name.text));
+        let d = meant(d, nearest(&name.text, names.iter().copied()), own);
         self.report(d);
     }
 
@@ -247,6 +291,9 @@ impl Checker<'_> {
     pub(super) fn option_constant(&mut self, name: &str, ty: OptionType, none: bool, expr: &Expr) -> Option<Value> {
         if let (OptionType::Word(words), ExprKind::Name(word)) = (ty, &expr.kind) {
             return self.word(name, words, word, expr.span);
+        }
+        if let OptionType::Part(parts) = ty {
+            return self.part(name, parts, expr);
         }
         if let OptionType::List(of) = ty {
             return match &expr.kind {
@@ -390,6 +437,7 @@ fn describe(ty: OptionType) -> String {
         OptionType::Schema => "a kind of stream".into(),
         OptionType::Column => "a column".into(),
         OptionType::Expr => "an expression".into(),
+        OptionType::Part(parts) => list(parts.iter().map(|part| part.example)),
     }
 }
 

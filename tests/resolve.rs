@@ -1,0 +1,236 @@
+//! Tags of the ends of conversations: from files, and from processes that this test starts.
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use super::dogstatsd::live::Live;
+use super::support::{run, run_tests, text, weir};
+
+const TABLES: &str = r#"
+let seen = ndjson("seen.ndjson", as: flow)
+let known = seen | resolve(src, dst, from: [
+  table("{dir}/ports.csv", by: "port", tags: ["service"]),
+  table("{dir}/teams.csv", key: "network", tags: ["team", "zone"]),
+  table("{dir}/groups.json", by: "service", tags: ["group"]),
+])
+
+known | stdout(ndjson)
+
+test "tags come by address, by port and by what another table said" {
+  feed seen with rows [
+    { end: "2026-01-01T00:00:01Z", src.ip: 10.1.2.3, src.port: 40000, dst.ip: 10.2.0.1, dst.port: 5432 },
+    { end: "2026-01-01T00:00:01Z", src.ip: "2001:db8::1", src.port: 40001, dst.ip: 10.2.0.1, dst.port: 80 },
+  ]
+  expect known any { src.team == "web" and src.zone == "eu" and dst.service == "db" and dst.team == "infra" and has_tag(dst.tags, "group", "sg-1") and has_tag(dst.tags, "group", "sg-2") }
+  expect known any { src.team == "six" and dst.service == "http" and not has_tag(dst.tags, "group") }
+}
+
+test "what a row says already holds" {
+  feed seen with rows [{ end: "2026-01-01T00:00:01Z", src.ip: 10.1.2.3, src.tags: ["team:own", "x"] }]
+  expect known rows [{ src.tags: ["team:own", "x", "zone:eu"] }]
+}
+
+test "an end of which nothing is known has no tags" {
+  feed seen with rows [{ end: "2026-01-01T00:00:01Z", src.ip: 192.0.2.1 }]
+  expect known all { coalesce(src.team, "none") == "none" and coalesce(dst.team, "none") == "none" }
+}
+"#;
+
+fn tables(dir: &Path) {
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    write("teams.csv", "name,network,team,zone\na,10.0.0.0/8,infra,eu\nb,10.1.0.0/16,web,\nc,2001:db8::/32,six,\n");
+    write("ports.csv", "port,service\n5432,db\n80,http\n");
+    write("groups.json", r#"{"db": {"group": ["sg-1", "sg-2"]}}"#);
+}
+
+#[test]
+fn tables_give_tags_to_both_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    tables(dir.path());
+    let (code, stdout, stderr) = run_tests(&TABLES.replace("{dir}", dir.path().to_str().unwrap()));
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("3 passed"));
+}
+
+#[test]
+fn what_is_wrong_with_a_table_is_said_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    tables(dir.path());
+    std::fs::write(dir.path().join("bad.csv"), "network,team\n10.0.0.0/8,a\n10.0.0.300,b\n").unwrap();
+    let mut said = String::new();
+    for table in ["none.csv\"", "bad.csv\"", "teams.csv\", tags: [\"owner\"]", "ports.csv\", key: \"network\""] {
+        let path = dir.path().display();
+        let ran = run(&format!(
+            "ndjson(\"{path}/x\", as: flow) | resolve(src, from: [table(\"{path}/{table})]) | stdout(ndjson)"
+        ));
+        said += &format!("exit {}: {}", ran.code, ran.stderr.replace(&path.to_string(), "DIR"));
+    }
+    insta::assert_snapshot!("tables", said);
+}
+
+/// Lines that come one by one into a run that goes on.
+struct Fed {
+    live: Live,
+    lines: usize,
+}
+
+impl Fed {
+    fn start(stage: &str) -> (Fed, std::fs::File) {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let fifo = dir.join("in");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let live = Live::start(&format!("ndjson(\"{}\", as: flow) | {stage} | file(\"{{dir}}/rows\")", fifo.display()));
+        let input = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        (Fed { live, lines: 0 }, input)
+    }
+
+    /// The row that comes of a line.
+    fn row(&mut self, input: &mut std::fs::File, line: &str) -> serde_json::Value {
+        use std::io::Write;
+        writeln!(input, "{line}").unwrap();
+        self.lines += 1;
+        let (path, lines) = (self.live.path("rows"), self.lines);
+        let all = || std::fs::read_to_string(&path).unwrap_or_default();
+        self.live.wait("the row", || all().lines().count() >= lines);
+        serde_json::from_str(all().lines().last().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_table_is_read_again_when_it_changes_and_not_when_it_is_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("teams.csv");
+    let line = r#"{"end": "2026-01-01T00:00:01Z", "src": {"ip": "10.1.2.3"}}"#;
+    std::fs::write(&path, "network,team\n10.0.0.0/8,first\n").unwrap();
+    let (mut fed, mut input) = Fed::start(&format!("resolve(src, from: [table(\"{}\")])", path.display()));
+    assert_eq!(fed.row(&mut input, line)["src"]["tags"], serde_json::json!(["team:first"]));
+    std::fs::write(&path, "network,team\n10.0.0.0/8,second\n").unwrap();
+    let begun = std::time::Instant::now();
+    while fed.row(&mut input, line)["src"]["tags"] != serde_json::json!(["team:second"]) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not read again");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::fs::write(&path, "network,team\n10.0.0.0/8,third\nnonsense,x\n").unwrap();
+    let begun = std::time::Instant::now();
+    let stderr = fed.live.path("stderr");
+    while !std::fs::read_to_string(&stderr).unwrap().contains("holds") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody says that it is broken");
+        assert_eq!(fed.row(&mut input, line)["src"]["tags"], serde_json::json!(["team:second"]));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    drop(input);
+    assert_eq!(fed.live.stop().code, 0);
+    let said = std::fs::read_to_string(&stderr).unwrap().replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!("table_broken", said.lines().filter(|l| l.contains("holds")).collect::<String>());
+}
+
+fn process(service: &str) -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("60").env_clear().env("DD_SERVICE", service).env("OTEL_RESOURCE_ATTRIBUTES", "service.version=1.2");
+    command.spawn().unwrap()
+}
+
+fn now() -> String {
+    weir_spec::units::time(weir_core::Clock::Real.now().0)
+}
+
+#[test]
+fn a_process_is_known_by_its_environment_also_when_it_is_gone() {
+    let (mut fed, mut input) = Fed::start("resolve(src, from: [procfs()])");
+    let mut child = process("shop");
+    let line = |pid: u32, from: &str, to: &str| {
+        format!(r#"{{"start": "{from}", "end": "{to}", "src": {{"pid": {pid}, "process": "told"}}}}"#)
+    };
+    let begun = now();
+    std::thread::sleep(Duration::from_millis(50));
+    let tags = fed.row(&mut input, &line(child.id(), &begun, &now()))["src"]["tags"].clone();
+    let has = |tags: &serde_json::Value, tag: &str| tags.as_array().unwrap().iter().any(|other| other == tag);
+    assert!(["service:shop", "version:1.2", "process:sleep"].iter().all(|tag| has(&tags, tag)), "{tags}");
+    let last = now();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(fed.row(&mut input, &line(child.id(), &begun, &last))["src"]["tags"], tags);
+    // Of a time before it began nothing is known but what the row says.
+    let before = fed.row(&mut input, &line(child.id(), "2020-01-01T00:00:00Z", "2020-01-01T00:00:01Z"));
+    assert_eq!(before["src"]["tags"], serde_json::json!(["process:told"]));
+    drop(input);
+    let ran = fed.live.stop();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ledger = ran.ledger.unwrap();
+    let components = ledger["components"].as_array().unwrap();
+    let noted = &components.iter().find(|c| c["component"] == "resolve").unwrap()["noted"];
+    assert_eq!((&noted["procfs_hits"], &noted["procfs_stale"]), (&2.into(), &1.into()), "{ledger:#}");
+}
+
+/// A pid that was given again, in a namespace so small that it soon is.
+#[test]
+fn a_pid_that_is_used_again_is_another_process() {
+    // SAFETY: a call without pointers.
+    #[allow(unsafe_code)]
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if !is_root {
+        assert!(std::env::var_os("CI").is_none(), "this needs root");
+        eprintln!("a_pid_that_is_used_again_is_another_process was not run: it needs root, to make a pid namespace");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("in");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // The next process in a pid namespace has the number that was written there, and one more.
+    let script = format!(
+        r#"
+        mount -t proc proc /proc
+        {weir} run -e 'ndjson("{fifo}", as: flow) | resolve(src, from: [procfs()]) | stdout(ndjson)' > {dir}/rows 2> {dir}/stderr &
+        exec 3> {fifo}
+        now() {{ date -u +%Y-%m-%dT%H:%M:%S.%NZ; }}
+        tell() {{ echo '{{"start": "'$2'", "end": "'$3'", "src": {{"pid": '$1'}}}}' >&3; }}
+        echo 999 > /proc/sys/kernel/ns_last_pid
+        DD_SERVICE=first sleep 60 3>&- & first=$!
+        sleep 0.3; a=$(now); sleep 0.1; b=$(now)
+        tell $first $a $b
+        sleep 0.5
+        kill $first; wait $first
+        echo 999 > /proc/sys/kernel/ns_last_pid
+        DD_SERVICE=second sleep 60 3>&- & second=$!
+        [ $first = $second ] || {{ echo "$first is not $second"; exit 1; }}
+        sleep 0.3; c=$(now); sleep 0.1; d=$(now)
+        tell $second $c $d
+        tell $first $a $b
+        exec 3>&-
+        kill $second
+        wait %1
+        "#,
+        weir = env!("CARGO_BIN_EXE_weir"),
+        fifo = fifo.display(),
+        dir = dir.path().display(),
+    );
+    let mut unshare = Command::new("unshare");
+    let output = unshare.args(["--pid", "--fork", "--mount", "--kill-child", "bash", "-c", &script]).output().unwrap();
+    let (_, stdout, stderr) = text(&output);
+    let rows = std::fs::read_to_string(dir.path().join("rows")).unwrap_or_default();
+    let rows: Vec<serde_json::Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let services: Vec<String> = rows
+        .iter()
+        .map(|row| row["src"]["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_string()))
+        .map(|mut tags| tags.find(|tag| tag.starts_with("service:")).unwrap_or_default())
+        .collect();
+    assert_eq!(services, ["service:first", "service:second", "service:first"], "{stdout}{stderr}");
+}
+
+/// What is not there to be read is said in one line.
+#[test]
+fn a_proc_that_is_none_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = weir()
+        .args(["run", "-e"])
+        .arg(format!(
+            "generate(flow, rows: 1) | resolve(src, from: [procfs(\"{}\")]) | blackhole",
+            dir.path().display()
+        ))
+        .output()
+        .unwrap();
+    let (code, _, stderr) = text(&output);
+    assert_eq!(code, 0, "{stderr}");
+    insta::assert_snapshot!("no_proc", stderr.replace(&dir.path().display().to_string(), "DIR"));
+}

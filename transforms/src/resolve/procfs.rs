@@ -1,0 +1,493 @@
+//! `procfs`: what a host says of its processes. Processes are looked at all the time, not when somebody asks: when
+//! a conversation is told of, its process may be gone.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use weir_core::host::cgroup;
+use weir_core::ledger::Counts;
+use weir_core::{BuildCx, Clock, Fault};
+use weir_spec::Values;
+use weir_spec::option::{OptionType, PartSpec};
+
+use super::end::End;
+use super::tags::Tags;
+use super::{Resolver, read};
+
+weir_spec::options! {
+    pub struct ProcfsOptions {
+        /// Where the host's processes are: `/host/proc` in a container that has them there.
+        root: String = (OptionType::Str, positional, "\"/proc\""),
+        /// Variables of processes' environments that become tags, in lower case, beside those of Datadog and OpenTelemetry.
+        environment: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
+    }
+}
+
+pub const SPEC: PartSpec = PartSpec {
+    name: "procfs",
+    summary: "tags of processes: command, service, container, pod, systemd unit",
+    options: ProcfsOptions::SPECS,
+    example: "procfs()",
+};
+
+/// Tags that it may give.
+const KEYS: &[&str] = &["process", "exe", "service", "env", "version", "container_id", "pod_uid", "systemd_unit"];
+/// Variables that say these, the ones that count more first.
+const VARIABLES: &[(&str, &str)] =
+    &[("DD_SERVICE", "service"), ("OTEL_SERVICE_NAME", "service"), ("DD_ENV", "env"), ("DD_VERSION", "version")];
+/// The same in `OTEL_RESOURCE_ATTRIBUTES`.
+const ATTRIBUTES: &[(&str, &str)] = &[
+    ("service.name", "service"),
+    ("deployment.environment.name", "env"),
+    ("deployment.environment", "env"),
+    ("service.version", "version"),
+];
+
+/// Processes of which something is known, at most; of those that are gone, the oldest are forgotten first.
+const PROCESSES_MAX: usize = 1 << 16;
+/// What is known of one.
+const PROCESS_BYTES: usize = 512;
+/// What all of it may take.
+pub const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES / 4) as u64;
+/// What is known of a process outlives it for so long: its last conversations are told of later.
+const KEPT: Duration = Duration::from_secs(120);
+/// How often all processes are looked at, and how many times longer than that takes the pause has to be.
+const LOOK: Duration = Duration::from_secs(2);
+const PAUSES: u32 = 200;
+/// Bytes that are read of an environment, of a tag's value in it.
+const ENVIRONMENT_BYTES_MAX: usize = 64 << 10;
+const VALUE_BYTES_MAX: usize = 200;
+/// A process may have begun so much later than its conversation: its clock ticks a hundred times a second.
+const TICK_NANOS: i64 = 10_000_000;
+
+/// The keys that it gives.
+pub fn keys(values: &Values) -> Option<Vec<String>> {
+    let more = ProcfsOptions::read(values).map(|options| options.environment).unwrap_or_default();
+    Some(KEYS.iter().map(|key| key.to_string()).chain(more.iter().map(|name| name.to_lowercase())).collect())
+}
+
+pub fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
+    let options = read(values, ProcfsOptions::read)?;
+    let host = Host { root: options.root.into(), environment: options.environment };
+    let facts = Arc::new(Mutex::new(Facts::default()));
+    if let Some(why) = host.trouble() {
+        cx.counts.warn_once(&why);
+    }
+    lock(&facts).look(&host, now());
+    watch(host.clone(), Arc::downgrade(&facts));
+    Ok(Box::new(Procfs { host, facts, noted: Noted::default() }))
+}
+
+fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
+    facts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Nanoseconds since the epoch. Processes live in the host's time, whatever the graph's is.
+fn now() -> i64 {
+    Clock::Real.now().0
+}
+
+/// Looks at all processes again and again, for as long as somebody asks.
+fn watch(host: Host, facts: Weak<Mutex<Facts>>) {
+    let run = move || {
+        let mut pause = LOOK;
+        loop {
+            std::thread::sleep(pause);
+            let Some(facts) = facts.upgrade() else { return };
+            let begun = Instant::now();
+            Facts::look_shared(&facts, &host);
+            pause = LOOK.max(begun.elapsed() * PAUSES);
+        }
+    };
+    // Without a thread, processes are looked at when they are asked for.
+    let _ = std::thread::Builder::new().name("weir-procfs".into()).spawn(run);
+}
+
+struct Procfs {
+    host: Host,
+    facts: Arc<Mutex<Facts>>,
+    noted: Noted,
+}
+
+#[derive(Default)]
+struct Noted {
+    hits: u64,
+    misses: u64,
+    stale: u64,
+}
+
+impl Resolver for Procfs {
+    fn look_up(&mut self, end: &End, tags: &mut Tags) {
+        let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else { return };
+        let times = (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX));
+        match lock(&self.facts).of(&self.host, pid, times) {
+            Found::Process(process) => {
+                self.noted.hits += 1;
+                return tags.add(process.iter().map(String::as_str));
+            }
+            Found::Other => self.noted.stale += 1,
+            Found::None => self.noted.misses += 1,
+        }
+        // The kernel has said so much itself.
+        let told = [("process", end.process), ("container_id", end.container)];
+        let told: Vec<String> = told.iter().filter_map(|(key, value)| Some(format!("{key}:{}", (*value)?))).collect();
+        tags.add(told.iter().map(String::as_str));
+    }
+
+    fn count(&mut self, counts: &Counts) {
+        let Noted { hits, misses, stale } = std::mem::take(&mut self.noted);
+        counts.add_noted("procfs_hits", hits);
+        counts.add_noted("procfs_misses", misses);
+        counts.add_noted("procfs_stale", stale);
+        counts.add_noted("procfs_evicted", std::mem::take(&mut lock(&self.facts).evicted));
+    }
+}
+
+/// What is known of a process.
+#[derive(Clone, Debug, PartialEq)]
+struct Process {
+    /// When it began, in ticks since the host did.
+    ticks: u64,
+    /// The same in nanoseconds since the epoch.
+    began: i64,
+    /// When it was seen to be gone.
+    gone: Option<i64>,
+    tags: Arc<[String]>,
+}
+
+enum Found {
+    Process(Arc<[String]>),
+    /// The process that has this number is another one.
+    Other,
+    None,
+}
+
+/// Processes by their numbers. One number may have been several processes', the last one last.
+#[derive(Default)]
+struct Facts {
+    processes: HashMap<i32, Vec<Process>>,
+    evicted: u64,
+}
+
+impl Facts {
+    /// Looks at all processes without keeping those waiting who ask.
+    fn look_shared(facts: &Mutex<Facts>, host: &Host) {
+        let now = now();
+        let pids = host.pids();
+        for pid in &pids {
+            let Some(ticks) = host.ticks(*pid) else { continue };
+            let is_known = lock(facts).is_known(*pid, ticks);
+            if !is_known && let Some(process) = host.process(*pid, ticks) {
+                lock(facts).add(*pid, process, now);
+            }
+        }
+        lock(facts).forget(&pids, now);
+    }
+
+    fn look(&mut self, host: &Host, now: i64) {
+        for pid in host.pids() {
+            if let Some(process) = host.ticks(pid).and_then(|ticks| host.process(pid, ticks)) {
+                self.add(pid, process, now);
+            }
+        }
+    }
+
+    fn is_known(&self, pid: i32, ticks: u64) -> bool {
+        self.processes.get(&pid).and_then(|all| all.last()).is_some_and(|last| last.ticks == ticks)
+    }
+
+    fn add(&mut self, pid: i32, process: Process, now: i64) {
+        if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&pid) {
+            self.evict();
+        }
+        let all = self.processes.entry(pid).or_default();
+        match all.last_mut() {
+            Some(last) if last.ticks == process.ticks => *last = process,
+            last => {
+                if let Some(last) = last {
+                    last.gone.get_or_insert(now);
+                }
+                all.push(process);
+            }
+        }
+    }
+
+    /// Forgets processes that have been gone for long.
+    fn forget(&mut self, alive: &[i32], now: i64) {
+        let alive: std::collections::HashSet<i32> = alive.iter().copied().collect();
+        let kept = now.saturating_sub(KEPT.as_nanos() as i64);
+        self.processes.retain(|pid, all| {
+            if !alive.contains(pid)
+                && let Some(last) = all.last_mut()
+            {
+                last.gone.get_or_insert(now);
+            }
+            all.retain(|process| process.gone.is_none_or(|gone| gone > kept));
+            !all.is_empty()
+        });
+    }
+
+    /// Makes room: of the processes that are gone the oldest goes, or else any.
+    fn evict(&mut self) {
+        let gone = |all: &[Process]| all.last().and_then(|last| last.gone).unwrap_or(i64::MAX);
+        let oldest = self.processes.iter().min_by_key(|(_, all)| gone(all)).map(|(pid, _)| *pid);
+        self.evicted += u64::from(oldest.and_then(|pid| self.processes.remove(&pid)).is_some());
+    }
+
+    /// The process that had this number during these times.
+    fn of(&mut self, host: &Host, pid: i32, (start, end): (i64, i64)) -> Found {
+        let known = self.processes.get(&pid).map_or(&[][..], Vec::as_slice);
+        // One that has begun since may have the number now.
+        let is_newest_enough =
+            known.last().is_some_and(|last| last.gone.is_none() && host.ticks(pid) == Some(last.ticks));
+        if !is_newest_enough
+            && let Some(ticks) = host.ticks(pid)
+            && let Some(process) = host.process(pid, ticks)
+        {
+            self.add(pid, process, now());
+        }
+        let known = match self.processes.entry(pid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) => return Found::None,
+        };
+        let was_there = |process: &&Process| {
+            process.began <= end.saturating_add(TICK_NANOS) && process.gone.is_none_or(|gone| gone >= start)
+        };
+        match known.iter().rev().find(was_there) {
+            Some(process) => Found::Process(process.tags.clone()),
+            None => Found::Other,
+        }
+    }
+}
+
+/// Where processes are read.
+#[derive(Clone)]
+struct Host {
+    root: PathBuf,
+    environment: Vec<String>,
+}
+
+impl Host {
+    /// What is missing here, and what that costs.
+    fn trouble(&self) -> Option<String> {
+        let root = self.root.display();
+        if self.ticks(1).is_none() {
+            return Some(format!(
+                "`{root}` does not show process 1: of processes only what the kernel says with a conversation is known; \
+                 mount the host's /proc there, without `hidepid`"
+            ));
+        }
+        let is_refused = fs::File::open(self.root.join("1/environ")).is_err();
+        is_refused.then(|| {
+            format!(
+                "`{root}/1/environ` cannot be read: services that others run are not known; it needs CAP_SYS_PTRACE"
+            )
+        })
+    }
+
+    fn of(&self, pid: i32) -> PathBuf {
+        self.root.join(pid.to_string())
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// When a process began, in ticks since the host did (`proc_pid_stat(5)`, field 22).
+    fn ticks(&self, pid: i32) -> Option<u64> {
+        let stat = fs::read_to_string(self.of(pid).join("stat")).ok()?;
+        // The name before may have anything in it.
+        let behind_name = &stat[stat.rfind(')')? + 1..];
+        behind_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    }
+
+    /// When the host began, in nanoseconds since the epoch.
+    fn began(&self) -> Option<i64> {
+        let uptime = fs::read_to_string(self.root.join("uptime")).ok()?;
+        let seconds: f64 = uptime.split(' ').next()?.parse().ok()?;
+        Some(now().saturating_sub((seconds * 1e9) as i64))
+    }
+
+    fn process(&self, pid: i32, ticks: u64) -> Option<Process> {
+        let folder = self.of(pid);
+        let mut tags = Vec::new();
+        let comm = fs::read_to_string(folder.join("comm")).ok()?;
+        tags.push(format!("process:{}", comm.trim_end()));
+        if let Ok(exe) = fs::read_link(folder.join("exe")) {
+            let exe = exe.display().to_string();
+            tags.push(format!("exe:{}", exe.strip_suffix(" (deleted)").unwrap_or(&exe)));
+        }
+        tags.extend(self.of_environment(&folder));
+        tags.extend(of_cgroup(&folder));
+        // If another one has got its number meanwhile, some of this is of that one.
+        if self.ticks(pid) != Some(ticks) {
+            return None;
+        }
+        let began = self.began()?.saturating_add_unsigned(ticks.saturating_mul(TICK_NANOS as u64));
+        Some(Process { ticks, began, gone: None, tags: tags.into() })
+    }
+
+    fn of_environment(&self, folder: &Path) -> Vec<String> {
+        let Some(bytes) = read_some(&folder.join("environ")) else { return Vec::new() };
+        let variables: HashMap<&str, &str> = bytes
+            .split(|byte| *byte == 0)
+            .filter_map(|variable| std::str::from_utf8(variable).ok()?.split_once('='))
+            .filter(|(_, value)| !value.is_empty() && value.len() <= ENVIRONMENT_BYTES_MAX)
+            .collect();
+        let attributes: HashMap<&str, &str> = variables
+            .get("OTEL_RESOURCE_ATTRIBUTES")
+            .map(|all| {
+                all.split(',').filter_map(|one| one.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect()
+            })
+            .unwrap_or_default();
+        let said = VARIABLES.iter().filter_map(|(name, key)| Some((*key, *variables.get(name)?)));
+        let said = said.chain(ATTRIBUTES.iter().filter_map(|(name, key)| Some((*key, *attributes.get(name)?))));
+        let mut tags: Vec<(String, &str)> = Vec::new();
+        for (key, value) in said {
+            if !tags.iter().any(|(told, _)| told == key) {
+                tags.push((key.to_string(), value));
+            }
+        }
+        let own =
+            self.environment.iter().filter_map(|name| Some((name.to_lowercase(), *variables.get(name.as_str())?)));
+        tags.extend(own);
+        let short = tags.into_iter().filter(|(_, value)| value.len() <= VALUE_BYTES_MAX);
+        short.map(|(key, value)| format!("{key}:{value}")).collect()
+    }
+}
+
+/// A file's beginning, as far as it is looked at.
+fn read_some(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(ENVIRONMENT_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The container and pod that a process is in, or else the unit of systemd that it is of.
+fn of_cgroup(folder: &Path) -> Vec<String> {
+    let Ok(text) = fs::read_to_string(folder.join("cgroup")) else { return Vec::new() };
+    let unit = cgroup::of_file(&text);
+    if unit.container.is_none() && unit.pod.is_none() {
+        return cgroup::systemd_unit(&text).map(|unit| format!("systemd_unit:{unit}")).into_iter().collect();
+    }
+    let told = [("container_id", unit.container), ("pod_uid", unit.pod)];
+    told.into_iter().filter_map(|(key, value)| Some(format!("{key}:{}", value?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// A host's processes as files.
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Files {
+            let files = Files(tempfile::tempdir().unwrap());
+            fs::write(files.0.path().join("uptime"), "1000.00 5.0\n").unwrap();
+            files
+        }
+
+        fn process(&self, pid: i32, ticks: u64, environ: &[u8], cgroup: &str) {
+            let folder = self.0.path().join(pid.to_string());
+            fs::create_dir_all(&folder).unwrap();
+            let stat = format!("{pid} (a) b) c) S{} {ticks} 0 0\n", " 0".repeat(18));
+            for (name, bytes) in [("stat", stat.as_bytes()), ("comm", b"web\n"), ("environ", environ)] {
+                fs::write(folder.join(name), bytes).unwrap();
+            }
+            fs::write(folder.join("cgroup"), cgroup).unwrap();
+        }
+
+        fn host(&self, environment: &[&str]) -> Host {
+            Host { root: self.0.path().into(), environment: environment.iter().map(|name| name.to_string()).collect() }
+        }
+    }
+
+    fn tags(found: Found) -> Option<Vec<String>> {
+        match found {
+            Found::Process(tags) => Some(tags.to_vec()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_process_says_its_service_and_where_it_runs() {
+        let files = Files::new();
+        let id = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
+        let environ = b"DD_SERVICE=shop\0DD_ENV=\0TEAM=a\0OTEL_RESOURCE_ATTRIBUTES=service.name=other, deployment.environment=prod\0\xff=x\0";
+        files.process(7, 100, environ, &format!("0::/docker/{id}\n"));
+        files.process(8, 100, b"", "0::/system.slice/nginx.service\n");
+        let host = files.host(&["TEAM"]);
+        let mut facts = Facts::default();
+        facts.look(&host, now());
+        let at = (i64::MIN, i64::MAX);
+        let of_container = format!("container_id:{id}");
+        let expected = ["process:web", "service:shop", "env:prod", "team:a", &of_container];
+        assert_eq!(tags(facts.of(&host, 7, at)).unwrap(), expected);
+        assert_eq!(tags(facts.of(&host, 8, at)).unwrap(), ["process:web", "systemd_unit:nginx.service"]);
+        assert!(matches!(facts.of(&host, 9, at), Found::None));
+    }
+
+    #[test]
+    fn a_number_that_was_given_again_is_another_process() {
+        let files = Files::new();
+        let host = files.host(&[]);
+        let began = host.began().unwrap();
+        files.process(7, 1_000, b"DD_SERVICE=first\0", "");
+        let mut facts = Facts::default();
+        facts.look(&host, began + 20 * SECOND);
+        files.process(7, 50_000, b"DD_SERVICE=second\0", "");
+        let service = |facts: &mut Facts, start: i64, end: i64| {
+            tags(facts.of(&host, 7, (began + start * SECOND, began + end * SECOND))).map(|tags| tags[1].clone())
+        };
+        assert_eq!(service(&mut facts, 501, 502).as_deref(), Some("service:second"));
+        assert_eq!(service(&mut facts, 15, 16).as_deref(), Some("service:first"));
+        // Before either of them.
+        assert_eq!(service(&mut facts, 1, 2), None);
+    }
+
+    #[test]
+    fn what_is_known_outlives_a_process_for_a_while() {
+        let files = Files::new();
+        let host = files.host(&[]);
+        files.process(7, 1_000, b"DD_SERVICE=first\0", "");
+        let facts = Mutex::new(Facts::default());
+        Facts::look_shared(&facts, &host);
+        fs::remove_dir_all(files.0.path().join("7")).unwrap();
+        Facts::look_shared(&facts, &host);
+        assert!(tags(lock(&facts).of(&host, 7, (i64::MIN, i64::MAX))).is_some());
+        let later = now() + KEPT.as_nanos() as i64 + 1;
+        lock(&facts).forget(&[], later);
+        assert!(matches!(lock(&facts).of(&host, 7, (i64::MIN, i64::MAX)), Found::None));
+    }
+
+    #[test]
+    fn when_there_are_too_many_the_oldest_that_is_gone_goes() {
+        let mut facts = Facts::default();
+        let process = |gone| Process { ticks: 1, began: 0, gone, tags: Arc::from([]) };
+        for pid in 0..PROCESSES_MAX as i32 {
+            facts.processes.insert(pid, vec![process((pid == 77).then_some(5))]);
+        }
+        facts.add(-1, process(None), 9);
+        assert!(!facts.processes.contains_key(&77) && facts.processes.contains_key(&-1));
+        assert_eq!((facts.processes.len(), facts.evicted), (PROCESSES_MAX, 1));
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let files = Files::new();
+        assert!(files.host(&[]).trouble().unwrap().contains("hidepid"));
+        files.process(1, 1, b"", "");
+        assert_eq!(files.host(&[]).trouble(), None);
+        fs::remove_file(files.0.path().join("1/environ")).unwrap();
+        assert!(files.host(&[]).trouble().unwrap().contains("CAP_SYS_PTRACE"));
+    }
+}
