@@ -16,15 +16,45 @@ use weir_core::ledger::{Counts, EdgeCounts};
 use weir_core::{Acks, Time};
 use weir_spec::expr::{Comparison, Expr, Node};
 use weir_spec::plan::OnFull;
+use weir_spec::value::Cidr;
 use weir_spec::{Field, Schema, Type};
+use weir_transforms::resolve::ranges::Ranges;
 
 fn main() {
     hop();
     filter();
     check(200);
     check(1000);
+    networks();
     let flow = flow_bytes();
     println!("{:<44} {flow:>10} B", "one conversation in the table");
+}
+
+/// Addresses looked up among a million networks of a thousand teams.
+fn networks() {
+    const NETWORKS: u32 = 1_000_000;
+    const LOOKUPS: u32 = 1_000_000;
+    // Any odd number times another goes through all of them in an order without a pattern.
+    let scattered = |n: u32| n.wrapping_mul(0x9e37_79b1);
+    let network = |n: u32| {
+        let [a, b, c, d] = scattered(n).to_be_bytes();
+        let prefix = 96 + 20 + (n % 13) as u8;
+        let base = weir_spec::value::ipv4([a, b, c, d]);
+        ((u128::from_be_bytes(base) & (u128::MAX << (128 - prefix)), prefix), n % 1000)
+    };
+    let all: BTreeMap<(u128, u8), u32> = (0..NETWORKS).map(network).collect();
+    let cidr = |((base, prefix), team): ((u128, u8), u32)| (Cidr { base: base.to_be_bytes(), prefix }, team);
+    let ranges = Ranges::new(all.into_iter().map(cidr).collect(), |inner, _| inner);
+    let run = || {
+        let before = cpu();
+        let found = (0..LOOKUPS).filter(|n| {
+            let [a, b, c, d] = scattered(n.wrapping_add(77)).to_be_bytes();
+            ranges.find(&weir_spec::value::ipv4([a, b, c, d])).is_some()
+        });
+        assert!(found.count() > 0);
+        (cpu() - before).as_nanos() as f64 / f64::from(LOOKUPS)
+    };
+    report("an address among a million networks", "ns", (0..RUNS).map(|_| run()).collect());
 }
 
 fn flow_bytes() -> u64 {

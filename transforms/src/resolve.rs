@@ -5,7 +5,7 @@
 
 mod end;
 mod procfs;
-mod ranges;
+pub mod ranges;
 mod table;
 mod tags;
 

@@ -16,19 +16,22 @@ pub struct Ranges {
 
 /// Pieces by where they begin; each ends where the next one begins.
 struct Pieces<T> {
-    starts: Vec<T>,
-    values: Vec<u32>,
+    /// The value beside where it begins: they are needed together.
+    pieces: Vec<(T, u32)>,
     /// By the upper bits: the first piece that begins there or later.
     index: Vec<u32>,
+    /// How many bits that are.
+    bits: u32,
 }
 
-/// Bits of an address that the index is by.
-const INDEX_BITS: u32 = 16;
+/// Bits of an address that the index is by, at most.
+const INDEX_BITS_MAX: u32 = 22;
 
 trait Address: Copy + Ord {
     const ZERO: Self;
     fn of(ip: u128) -> Self;
-    fn upper(self) -> usize;
+    /// The upper bits, so many of them.
+    fn upper(self, bits: u32) -> usize;
 }
 
 impl Address for u32 {
@@ -36,8 +39,8 @@ impl Address for u32 {
     fn of(ip: u128) -> u32 {
         ip as u32
     }
-    fn upper(self) -> usize {
-        (self >> (Self::BITS - INDEX_BITS)) as usize
+    fn upper(self, bits: u32) -> usize {
+        (u64::from(self) >> (u32::BITS - bits)) as usize
     }
 }
 
@@ -46,8 +49,8 @@ impl Address for u128 {
     fn of(ip: u128) -> u128 {
         ip
     }
-    fn upper(self) -> usize {
-        (self >> (Self::BITS - INDEX_BITS)) as usize
+    fn upper(self, bits: u32) -> usize {
+        self.checked_shr(u128::BITS - bits).unwrap_or(0) as usize
     }
 }
 
@@ -61,20 +64,23 @@ impl<T: Address> Pieces<T> {
         if pieces.first().is_none_or(|(start, _)| *start > T::ZERO) {
             pieces.insert(0, (T::ZERO, NONE));
         }
-        let mut index = Vec::with_capacity((1 << INDEX_BITS) + 1);
-        for upper in 0..=1usize << INDEX_BITS {
-            index.push(pieces.partition_point(|(start, _)| start.upper() < upper) as u32);
+        // A few pieces for each step of it.
+        let bits = pieces.len().ilog2().saturating_sub(1).min(INDEX_BITS_MAX);
+        let mut index = Vec::with_capacity((1 << bits) + 1);
+        let mut at = 0;
+        for upper in 0..=1usize << bits {
+            at += pieces[at..].iter().take_while(|(start, _)| start.upper(bits) < upper).count();
+            index.push(at as u32);
         }
-        let (starts, values) = pieces.into_iter().unzip();
-        Pieces { starts, values, index }
+        Pieces { pieces, index, bits }
     }
 
     fn find(&self, ip: T) -> Option<u32> {
-        let upper = ip.upper();
+        let upper = ip.upper(self.bits);
         let (from, to) = (self.index[upper] as usize, self.index[upper + 1] as usize);
-        let behind = from + self.starts[from..to].partition_point(|start| *start <= ip);
+        let behind = from + self.pieces[from..to].partition_point(|(start, _)| *start <= ip);
         // The piece may have begun before these.
-        let value = self.values[behind.checked_sub(1)?];
+        let (_, value) = self.pieces[behind.checked_sub(1)?];
         (value != NONE).then_some(value)
     }
 }
