@@ -291,7 +291,9 @@ impl<'a> Checker<'a> {
 
     /// `rows [ … ]` at the head of a feed.
     pub(super) fn rows(&mut self, rows: &'a [Expr], span: Span, name: Option<&Name>) -> Here {
-        let stream = self.under.wanted.clone().unwrap_or_else(Stream::poisoned);
+        // Rows as written come to an end, whatever they stand for.
+        let wanted = self.under.wanted.clone().unwrap_or_else(Stream::poisoned);
+        let stream = Stream { bounded: true, ..wanted };
         let typed: Vec<Option<Row>> = rows.iter().map(|row| self.row(row, &stream)).collect();
         let Some(typed) = typed.into_iter().collect::<Option<Vec<Row>>>() else {
             return self.broken(span, Some(stream));
