@@ -1,11 +1,14 @@
 //! The BPF program that watches TCP connections and UDP packets, and how it is loaded and read.
 //!
 //! `bpf/` has the program in C; `flows.bpfel.o` is what [build.sh](../build.sh) makes of it, committed so that
-//! nobody needs a compiler for it. [`Program`] loads and attaches it, [`records`] is what it tells.
+//! nobody needs a compiler for it. [`Program`] loads and attaches it, [`records`] is what it tells. [`Diag`] asks the kernel for less of the same,
+//! where it takes no program.
 
+mod diag;
 mod kernel;
 mod program;
 pub mod records;
 
+pub use diag::Diag;
 pub use kernel::monotonic_nanos;
 pub use program::{Program, Refused, Wanted};

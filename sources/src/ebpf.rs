@@ -1,13 +1,16 @@
 //! `ebpf`: who talks to whom on this host, from where the kernel counts it.
 //!
 //! Reading order: [`meter`] (records of sockets into conversations), [`rows`] (these as columns), [`kernel`]
-//! (where the records come from), [`recording`] (the same out of a file).
+//! (where the records come from), [`polled`] (less of them, where the kernel takes no program), [`recording`]
+//! (the same out of a file).
 
 mod kernel;
 pub mod meter;
+mod polled;
 pub mod recording;
 mod rows;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use weir_core::batch::{BATCH_ROWS, Times};
 use weir_core::columns::{arrow_schema, record};
 use weir_core::host::{self, cgroup};
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
+use weir_ebpf::Wanted;
 use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
 use weir_spec::kinds::flow::FLOW;
 use weir_spec::memory::Memory;
@@ -28,6 +32,7 @@ use weir_spec::{ComponentSpec, Schema, Shape, Stream, Value};
 use crate::input::{CHUNK_BYTES, Input, Next, Patience, unreadable};
 use kernel::Kernel;
 use meter::{Event, Flow, Meter, SOCKET_BYTES};
+use polled::Polled;
 use recording::Step;
 use rows::Placed;
 
@@ -112,16 +117,61 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
         None => {
             let to = options.record.as_ref().map(|path| cx.places.to_write(path));
             let cgroups = cgroup::root(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default());
-            let kernel = Kernel::open(&options.netns, options.udp, cgroups.as_deref(), to.as_deref())?;
-            From::Kernel(Box::new(kernel), cgroups)
+            From::Kernel(from_kernel(&options, cgroups.as_deref(), to.as_deref(), cx)?, cgroups)
         }
     };
-    Ok(Box::new(Ebpf { from, schema, interval: options.interval.0, udp: options.udp }))
+    Ok(Box::new(Ebpf { from, schema, interval: options.interval.0 }))
+}
+
+/// The program in the kernel, or what there is without it.
+fn from_kernel(
+    options: &EbpfOptions,
+    cgroups: Option<&Path>,
+    to: Option<&Path>,
+    cx: &BuildCx,
+) -> Result<Box<dyn Tells>, Fault> {
+    let wanted = Wanted { netns: kernel::namespace(&options.netns)?, udp: options.udp, ..Wanted::default() };
+    let refused = match Kernel::open(wanted, cgroups, to)? {
+        Ok(kernel) => {
+            kernel.without_udp().filter(|_| options.udp).into_iter().for_each(|why| cx.counts.warn(why));
+            return Ok(Box::new(kernel));
+        }
+        Err(refused) => refused,
+    };
+    let help = kernel::help(&refused);
+    let fault = || Fault::environment(refused.to_string()).help(help);
+    // Neither can be had without the program.
+    if to.is_some() || options.netns.starts_with('/') {
+        return Err(fault());
+    }
+    let polled = Polled::open().map_err(|_| fault())?;
+    cx.counts.warn(Polled::warning(&refused, help));
+    Ok(Box::new(polled))
+}
+
+/// Who tells of sockets, as events in their order.
+trait Tells: Send {
+    /// What is open already, and what it has counted: it is not counted again.
+    fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()>;
+    /// What has closed since the last time.
+    fn look(&mut self, now: i64, into: &mut Vec<Event>);
+    /// All that is open, at the end of an interval.
+    fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()>;
+    /// All that has happened until now, for the last time.
+    fn end(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()>;
+    /// What went wrong beside that.
+    fn take_fault(&mut self) -> Option<Fault> {
+        None
+    }
+    /// The same at the end.
+    fn finish(&mut self) -> Option<Fault> {
+        None
+    }
 }
 
 enum From {
     /// With where cgroup2 is mounted.
-    Kernel(Box<Kernel>, Option<PathBuf>),
+    Kernel(Box<dyn Tells>, Option<PathBuf>),
     Recording(PathBuf),
 }
 
@@ -129,22 +179,18 @@ struct Ebpf {
     from: From,
     schema: Arc<Schema>,
     interval: i64,
-    udp: bool,
 }
 
 #[async_trait]
 impl Source for Ebpf {
     async fn run(self: Box<Self>, cx: &mut SourceCx) -> Result<Finish, Fault> {
-        let Ebpf { from, schema, interval, udp } = *self;
+        let Ebpf { from, schema, interval } = *self;
         let mut run = Run::new(schema);
         match from {
             From::Kernel(kernel, cgroups) => {
                 run.host = Some(host::name());
                 run.cgroups = cgroups.map(cgroup::Tree::new);
-                if let Some(why) = kernel.without_udp().filter(|_| udp) {
-                    cx.warn(why);
-                }
-                run.live(*kernel, interval, cx).await?;
+                run.live(kernel, interval, cx).await?;
             }
             From::Recording(path) => run.replay(&path, cx).await?,
         }
@@ -184,7 +230,7 @@ impl Run {
     }
 
     /// Until stopped; then what the interval has counted so far is told.
-    async fn live(&mut self, mut kernel: Kernel, interval: i64, cx: &mut SourceCx) -> Result<(), Fault> {
+    async fn live(&mut self, mut kernel: Box<dyn Tells>, interval: i64, cx: &mut SourceCx) -> Result<(), Fault> {
         let (stop, clock) = (cx.stop(), cx.clock().clone());
         let broken = |error: std::io::Error| Fault::environment(format!("the kernel's records ended: {error}"));
         let mut events = Vec::new();

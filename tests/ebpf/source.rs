@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -135,28 +136,85 @@ fn recordings_that_are_none_are_refused_in_words() {
     insta::assert_snapshot!("recordings", said);
 }
 
+/// Somebody without any right.
+fn nobody(dir: &Path) -> Command {
+    // A copy that anybody may run.
+    let program = dir.join("weir");
+    std::fs::copy(env!("CARGO_BIN_EXE_weir"), &program).unwrap();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
+    let mut command = Command::new("setpriv");
+    command.args(nobody).arg(&program).current_dir(dir).env("NO_COLOR", "1");
+    command
+}
+
+fn open_to_all() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), all).unwrap();
+    dir
+}
+
+/// What the kernel tells anybody is told, and what is missing from it.
+#[test]
+fn without_rights_the_kernel_is_asked_for_its_sockets() {
+    let asked = alone("without_rights_the_kernel_is_asked_for_its_sockets", |_| {
+        let dir = open_to_all();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        send(&client, &server, 50_000);
+        let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
+        let mut run = nobody(dir.path());
+        run.args(["run", "-e", "ebpf(200ms) | stdout(ndjson)", "--ledger"]).arg(dir.path().join("ledger.json"));
+        let mut child = run.stdout(file("rows")).stderr(file("stderr")).spawn().unwrap();
+        let rows = || -> Vec<Value> {
+            let text = std::fs::read_to_string(dir.path().join("rows")).unwrap();
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        };
+        let wait = |what: &str, is_there: &dyn Fn(&[Value]) -> bool| {
+            let begun = std::time::Instant::now();
+            while !is_there(&rows()) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "waited for {what}: {:#?}", rows());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        // It has begun when it tells of what is sent then; until then it is not its.
+        std::thread::sleep(Duration::from_millis(700));
+        send(&client, &server, 1_000);
+        send(&server, &client, 7);
+        wait("both ends", &|rows| {
+            sum(rows, "src", "sent_payload_bytes") + sum(rows, "dst", "sent_payload_bytes") >= 2_000
+        });
+        let info = [&client, &server].map(tcp_info);
+        drop((client, server));
+        wait("the end", &|rows| rows.iter().filter(|row| row["end_reason"] == "end_of_flow").count() == 2);
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        let ledger: Value = serde_json::from_slice(&std::fs::read(dir.path().join("ledger.json")).unwrap()).unwrap();
+        assert_eq!((code, &ledger["balanced"]), (Some(0), &true.into()));
+        (rows(), info, std::fs::read_to_string(dir.path().join("stderr")).unwrap())
+    });
+    let Some((rows, [client, server], stderr)) = asked else { return };
+    // What was sent before it began is not told as new.
+    assert_eq!(sum(&rows, "src", "sent_payload_bytes"), client.bytes_sent - 50_000, "{rows:#?}");
+    assert_eq!(sum(&rows, "dst", "received_payload_bytes"), server.bytes_sent);
+    assert_eq!(sum(&rows, "dst", "sent_payload_bytes"), server.bytes_received - 50_000);
+    assert!(rows.iter().all(|row| row["initiator"] == "port" && row["protocol"] == "tcp"));
+    insta::assert_snapshot!("polled", stderr);
+}
+
 #[test]
 fn what_the_kernel_refuses_is_said_with_what_would_help() {
     if !is_allowed("what_the_kernel_refuses_is_said_with_what_would_help") {
         return;
     }
-    // A copy that anybody may run.
-    let dir =
-        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
-    let program = dir.path().join("weir");
-    std::fs::copy(env!("CARGO_BIN_EXE_weir"), &program).unwrap();
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
-    let output = Command::new("setpriv")
-        .args(nobody)
-        .arg(&program)
-        .args(["run", "-e", "ebpf(30s) | stdout"])
-        .current_dir(dir.path())
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    let (code, _, stderr) = text(&output);
-    assert_eq!(code, 1);
+    let dir = open_to_all();
+    let mut said = String::new();
+    for options in [", netns: \"/proc/self/ns/net\"", ", record: \"x.flows\""] {
+        let output = nobody(dir.path()).args(["run", "-e", &format!("ebpf(30s{options}) | stdout")]).output().unwrap();
+        let (code, _, stderr) = text(&output);
+        said += &format!("exit {code}: {stderr}");
+    }
     let netns = run("ebpf(30s, netns: \"/etc/passwd\") | stdout");
-    assert_eq!(netns.code, 1);
-    insta::assert_snapshot!("refused", format!("{stderr}{}", netns.stderr));
+    insta::assert_snapshot!("refused", format!("{said}exit {}: {}", netns.code, netns.stderr));
 }

@@ -9,6 +9,7 @@ pub mod ranges;
 mod table;
 mod tags;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -180,10 +181,11 @@ fn column_of(rows: &RecordBatch, field: &weir_spec::Field) -> arrow_array::Array
     column(rows, Some(&field.name), field)
 }
 
-/// A column of tags with what the resolvers know. Rows of one end in one batch share a set.
+/// A column of tags with what the resolvers know. What is known of one end is asked for once a batch.
 fn with_tags(rows: &RecordBatch, column: &str, resolvers: &mut [Box<dyn Resolver>]) -> arrow_array::ArrayRef {
     let view = View::new(rows, column.strip_suffix(".tags").unwrap_or(column));
-    let mut known = std::collections::HashMap::new();
+    let mut known = HashMap::new();
+    let mut numbers: HashMap<BTreeSet<String>, i32> = HashMap::new();
     let mut sets = TagSets::default();
     for row in 0..rows.num_rows() {
         let end = view.end(row);
@@ -192,8 +194,10 @@ fn with_tags(rows: &RecordBatch, column: &str, resolvers: &mut [Box<dyn Resolver
             resolvers.iter_mut().for_each(|resolver| resolver.look_up(&end, &mut tags));
             let all = tags.finish();
             (!all.is_empty()).then(|| {
-                all.iter().for_each(|tag| sets.tag(tag.as_bytes()));
-                sets.end_set()
+                *numbers.entry(all).or_insert_with_key(|all| {
+                    all.iter().for_each(|tag| sets.tag(tag.as_bytes()));
+                    sets.end_set()
+                })
             })
         });
         match set {

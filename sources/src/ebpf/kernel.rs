@@ -9,6 +9,7 @@ use weir_core::Fault;
 use weir_ebpf::records::{Raw, Record};
 use weir_ebpf::{Program, Refused, Wanted, monotonic_nanos};
 
+use super::Tells;
 use super::meter::Event;
 use super::recording::{self, CLOSED, FOUND, Kind, OPEN};
 
@@ -39,17 +40,15 @@ struct Recording {
 
 impl Kernel {
     /// `cgroups` is where cgroup2 is mounted, if it is: packets of UDP are counted there.
-    pub fn open(netns: &str, udp: bool, cgroups: Option<&Path>, to: Option<&Path>) -> Result<Kernel, Fault> {
-        let netns = match netns {
-            "all" => None,
-            "own" => Some(inode(OWN)?),
-            path => Some(inode(path)?),
+    /// The second error is of what the kernel refuses, the first of everything else.
+    pub fn open(wanted: Wanted, cgroups: Option<&Path>, to: Option<&Path>) -> Result<Result<Kernel, Refused>, Fault> {
+        let program = match Program::attach(wanted, cgroups) {
+            Ok(program) => program,
+            Err(refused) => return Ok(Err(refused)),
         };
         let recording = to.map(Recording::create).transpose()?;
-        let wanted = Wanted { netns, udp, ..Wanted::default() };
-        let program = Program::attach(wanted, cgroups).map_err(refused)?;
         let peers_max = wanted.peers_max.into();
-        Ok(Kernel { program, recording, fault: None, peers_max, forgotten: 0, cleared: i64::MIN })
+        Ok(Ok(Kernel { program, recording, fault: None, peers_max, forgotten: 0, cleared: i64::MIN }))
     }
 
     /// Why UDP is not counted, if it is not, and what would change that.
@@ -62,15 +61,15 @@ impl Kernel {
         };
         Some(format!("UDP is not counted: {refused}{help}"))
     }
+}
 
-    /// What is open already, and what it has counted: it is not counted again.
-    pub fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
+impl Tells for Kernel {
+    fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
         self.clock(now, into);
         self.cut(now, into)
     }
 
-    /// What has closed since the last time.
-    pub fn look(&mut self, now: i64, into: &mut Vec<Event>) {
+    fn look(&mut self, now: i64, into: &mut Vec<Event>) {
         self.clock(now, into);
         self.closed(into);
         if self.is_crowded(now) {
@@ -81,6 +80,42 @@ impl Kernel {
         self.write_out();
     }
 
+    fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
+        let Kernel { program, recording, .. } = self;
+        program.find(|raw| tell(&FOUND, raw, recording, into))?;
+        write(recording, |bytes| recording::cut(at, bytes));
+        into.push(Event::Cut(at));
+        program.open(|raw| tell(&OPEN, raw, recording, into))?;
+        let peers = self.peers();
+        peers.iter().for_each(|raw| tell(&OPEN, raw, &mut self.recording, into));
+        self.forget(peers, UDP_IDLE_NANOS, into);
+        // Those that have closed meanwhile may be missing above.
+        self.closed(into);
+        let losses = self.program.losses()?;
+        write(&mut self.recording, |bytes| recording::done(&losses, bytes));
+        into.push(Event::Done(losses));
+        self.write_out();
+        Ok(())
+    }
+
+    fn end(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
+        self.look(now, into);
+        write(&mut self.recording, recording::ending);
+        into.push(Event::Ending);
+        self.cut(now, into)
+    }
+
+    fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
+    }
+
+    fn finish(&mut self) -> Option<Fault> {
+        self.write_out();
+        self.fault.take()
+    }
+}
+
+impl Kernel {
     /// Whether there is little room left for peers of UDP sockets.
     fn is_crowded(&self, now: i64) -> bool {
         if self.cleared.saturating_add(CROWDED_AGAIN) > now {
@@ -113,44 +148,6 @@ impl Kernel {
     fn closed(&mut self, into: &mut Vec<Event>) {
         let Kernel { program, recording, .. } = self;
         program.closed(|raw| tell(&CLOSED, raw, recording, into));
-    }
-
-    /// All that is open, at the end of an interval.
-    pub fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
-        let Kernel { program, recording, .. } = self;
-        program.find(|raw| tell(&FOUND, raw, recording, into))?;
-        write(recording, |bytes| recording::cut(at, bytes));
-        into.push(Event::Cut(at));
-        program.open(|raw| tell(&OPEN, raw, recording, into))?;
-        let peers = self.peers();
-        peers.iter().for_each(|raw| tell(&OPEN, raw, &mut self.recording, into));
-        self.forget(peers, UDP_IDLE_NANOS, into);
-        // Those that have closed meanwhile may be missing above.
-        self.closed(into);
-        let losses = self.program.losses()?;
-        write(&mut self.recording, |bytes| recording::done(&losses, bytes));
-        into.push(Event::Done(losses));
-        self.write_out();
-        Ok(())
-    }
-
-    /// All that has happened until now, for the last time.
-    pub fn end(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
-        self.look(now, into);
-        write(&mut self.recording, recording::ending);
-        into.push(Event::Ending);
-        self.cut(now, into)
-    }
-
-    /// What went wrong with the file.
-    pub fn take_fault(&mut self) -> Option<Fault> {
-        self.fault.take()
-    }
-
-    /// Makes the file whole; what went wrong with it.
-    pub fn finish(mut self) -> Option<Fault> {
-        self.write_out();
-        self.fault
     }
 
     fn clock(&mut self, now: i64, into: &mut Vec<Event>) {
@@ -197,6 +194,15 @@ fn write(recording: &mut Option<Recording>, write: impl FnOnce(&mut Vec<u8>)) {
 /// The file of our own network namespace.
 const OWN: &str = "/proc/self/ns/net";
 
+/// Which network namespace is meant, by its inode; nothing for all of them.
+pub fn namespace(netns: &str) -> Result<Option<u32>, Fault> {
+    match netns {
+        "all" => Ok(None),
+        "own" => inode(OWN).map(Some),
+        path => inode(path).map(Some),
+    }
+}
+
 /// Which network namespace a file stands for.
 fn inode(path: &str) -> Result<u32, Fault> {
     let fault = |why: String| {
@@ -213,12 +219,11 @@ fn inode(path: &str) -> Result<u32, Fault> {
 }
 
 /// What is missing, in the words of whoever can give it.
-fn refused(refused: Refused) -> Fault {
-    let fault = Fault::environment(refused.to_string());
+pub fn help(refused: &Refused) -> &'static str {
     match refused.errno {
         Some(libc::EPERM) => {
-            fault.help("it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)")
+            "it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)"
         }
-        _ => fault.help("it needs a kernel from 5.15 on with its types (/sys/kernel/btf/vmlinux)"),
+        _ => "it needs a kernel from 5.15 on with its types (/sys/kernel/btf/vmlinux)",
     }
 }

@@ -38,7 +38,7 @@ pub struct End<'a> {
     tags: Option<&'a [u8]>,
 }
 
-/// What two ends have in common of which the same is known. Of times only the second: facts are no finer.
+/// What two ends have in common of which the same is known. A number of a process is another one's at another time.
 pub type Key<'a> =
     (Option<[u8; 16]>, Option<u16>, Option<i64>, [Option<&'a str>; 3], [Option<i64>; 2], Option<&'a [u8]>);
 
@@ -91,9 +91,7 @@ impl<'a> End<'a> {
     }
 
     pub fn key(&self) -> Key<'a> {
-        const SECOND: i64 = 1_000_000_000;
-        let times =
-            [self.start, self.end].map(|time| time.filter(|_| self.pid.is_some()).map(|t| t.div_euclid(SECOND)));
+        let times = [self.start, self.end].map(|time| time.filter(|_| self.pid.is_some()));
         (self.ip, self.port, self.pid, [self.process, self.host, self.container], times, self.tags)
     }
 }

@@ -1,8 +1,7 @@
 //! `procfs`: what a host says of its processes. Processes are looked at all the time, not when somebody asks: when
 //! a conversation is told of, its process may be gone.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -64,6 +63,9 @@ const VALUE_BYTES_MAX: usize = 200;
 /// A process may have begun so much later than its conversation: its clock ticks a hundred times a second.
 const TICK_NANOS: i64 = 10_000_000;
 
+/// A process that has been there for so long is what it was started as.
+const SETTLED_NANOS: i64 = 3_000_000_000;
+
 /// The keys that it gives.
 pub fn keys(values: &Values) -> Option<Vec<String>> {
     let more = ProcfsOptions::read(values).map(|options| options.environment).unwrap_or_default();
@@ -79,7 +81,7 @@ pub fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> 
     }
     lock(&facts).look(&host, now());
     watch(host.clone(), Arc::downgrade(&facts));
-    Ok(Box::new(Procfs { host, facts, noted: Noted::default() }))
+    Ok(Box::new(Procfs { host, facts, looked: HashSet::new(), noted: Noted::default() }))
 }
 
 fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
@@ -110,6 +112,8 @@ fn watch(host: Host, facts: Weak<Mutex<Facts>>) {
 struct Procfs {
     host: Host,
     facts: Arc<Mutex<Facts>>,
+    /// Processes that were looked at for the batch at hand.
+    looked: HashSet<i32>,
     noted: Noted,
 }
 
@@ -124,7 +128,11 @@ impl Resolver for Procfs {
     fn look_up(&mut self, end: &End, tags: &mut Tags) {
         let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else { return };
         let times = (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX));
-        match lock(&self.facts).of(&self.host, pid, times) {
+        let mut facts = lock(&self.facts);
+        if self.looked.insert(pid) {
+            facts.look_at(&self.host, pid);
+        }
+        match facts.of(pid, times) {
             Found::Process(process) => {
                 self.noted.hits += 1;
                 return tags.add(process.iter().map(String::as_str));
@@ -132,10 +140,15 @@ impl Resolver for Procfs {
             Found::Other => self.noted.stale += 1,
             Found::None => self.noted.misses += 1,
         }
+        drop(facts);
         // The kernel has said so much itself.
         let told = [("process", end.process), ("container_id", end.container)];
         let told: Vec<String> = told.iter().filter_map(|(key, value)| Some(format!("{key}:{}", (*value)?))).collect();
         tags.add(told.iter().map(String::as_str));
+    }
+
+    fn refresh(&mut self) {
+        self.looked.clear();
     }
 
     fn count(&mut self, counts: &Counts) {
@@ -147,11 +160,20 @@ impl Resolver for Procfs {
     }
 }
 
+/// What tells a process from others that had its number, and from what it was before it became another program.
+#[derive(Clone, Debug, PartialEq)]
+struct Stat {
+    /// When it began, in ticks since the host did.
+    ticks: u64,
+    command: String,
+}
+
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq)]
 struct Process {
-    /// When it began, in ticks since the host did.
-    ticks: u64,
+    stat: Stat,
+    /// Whether it had begun long enough before it was read: until then it may still be a copy of who started it.
+    is_settled: bool,
     /// The same in nanoseconds since the epoch.
     began: i64,
     /// When it was seen to be gone.
@@ -179,9 +201,9 @@ impl Facts {
         let now = now();
         let pids = host.pids();
         for pid in &pids {
-            let Some(ticks) = host.ticks(*pid) else { continue };
-            let is_known = lock(facts).is_known(*pid, ticks);
-            if !is_known && let Some(process) = host.process(*pid, ticks) {
+            let Some(stat) = host.stat(*pid) else { continue };
+            let is_known = lock(facts).is_known(*pid, &stat);
+            if !is_known && let Some(process) = host.process(*pid, stat) {
                 lock(facts).add(*pid, process, now);
             }
         }
@@ -190,14 +212,15 @@ impl Facts {
 
     fn look(&mut self, host: &Host, now: i64) {
         for pid in host.pids() {
-            if let Some(process) = host.ticks(pid).and_then(|ticks| host.process(pid, ticks)) {
+            if let Some(process) = host.stat(pid).and_then(|stat| host.process(pid, stat)) {
                 self.add(pid, process, now);
             }
         }
     }
 
-    fn is_known(&self, pid: i32, ticks: u64) -> bool {
-        self.processes.get(&pid).and_then(|all| all.last()).is_some_and(|last| last.ticks == ticks)
+    fn is_known(&self, pid: i32, stat: &Stat) -> bool {
+        let last = self.processes.get(&pid).and_then(|all| all.last());
+        last.is_some_and(|last| last.stat == *stat && last.is_settled && last.gone.is_none())
     }
 
     fn add(&mut self, pid: i32, process: Process, now: i64) {
@@ -206,7 +229,7 @@ impl Facts {
         }
         let all = self.processes.entry(pid).or_default();
         match all.last_mut() {
-            Some(last) if last.ticks == process.ticks => *last = process,
+            Some(last) if last.stat.ticks == process.stat.ticks => *last = process,
             last => {
                 if let Some(last) = last {
                     last.gone.get_or_insert(now);
@@ -218,7 +241,7 @@ impl Facts {
 
     /// Forgets processes that have been gone for long.
     fn forget(&mut self, alive: &[i32], now: i64) {
-        let alive: std::collections::HashSet<i32> = alive.iter().copied().collect();
+        let alive: HashSet<i32> = alive.iter().copied().collect();
         let kept = now.saturating_sub(KEPT.as_nanos() as i64);
         self.processes.retain(|pid, all| {
             if !alive.contains(pid)
@@ -238,22 +261,18 @@ impl Facts {
         self.evicted += u64::from(oldest.and_then(|pid| self.processes.remove(&pid)).is_some());
     }
 
-    /// The process that had this number during these times.
-    fn of(&mut self, host: &Host, pid: i32, (start, end): (i64, i64)) -> Found {
-        let known = self.processes.get(&pid).map_or(&[][..], Vec::as_slice);
-        // One that has begun since may have the number now.
-        let is_newest_enough =
-            known.last().is_some_and(|last| last.gone.is_none() && host.ticks(pid) == Some(last.ticks));
-        if !is_newest_enough
-            && let Some(ticks) = host.ticks(pid)
-            && let Some(process) = host.process(pid, ticks)
+    /// Looks at one process: another one may have the number now, or it has become another program.
+    fn look_at(&mut self, host: &Host, pid: i32) {
+        if let Some(stat) = host.stat(pid).filter(|stat| !self.is_known(pid, stat))
+            && let Some(process) = host.process(pid, stat)
         {
             self.add(pid, process, now());
         }
-        let known = match self.processes.entry(pid) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) => return Found::None,
-        };
+    }
+
+    /// The process that had this number during these times.
+    fn of(&self, pid: i32, (start, end): (i64, i64)) -> Found {
+        let Some(known) = self.processes.get(&pid) else { return Found::None };
         let was_there = |process: &&Process| {
             process.began <= end.saturating_add(TICK_NANOS) && process.gone.is_none_or(|gone| gone >= start)
         };
@@ -275,7 +294,7 @@ impl Host {
     /// What is missing here, and what that costs.
     fn trouble(&self) -> Option<String> {
         let root = self.root.display();
-        if self.ticks(1).is_none() {
+        if self.stat(1).is_none() {
             return Some(format!(
                 "`{root}` does not show process 1: of processes only what the kernel says with a conversation is known; \
                  mount the host's /proc there, without `hidepid`"
@@ -298,12 +317,14 @@ impl Host {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// When a process began, in ticks since the host did (`proc_pid_stat(5)`, field 22).
-    fn ticks(&self, pid: i32) -> Option<u64> {
+    /// Fields 2 and 22 of `proc_pid_stat(5)`.
+    fn stat(&self, pid: i32) -> Option<Stat> {
         let stat = fs::read_to_string(self.of(pid).join("stat")).ok()?;
-        // The name before may have anything in it.
-        let behind_name = &stat[stat.rfind(')')? + 1..];
-        behind_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+        // The command may have anything in it.
+        let (before, behind) = stat.rsplit_once(')')?;
+        let (_, command) = before.split_once('(')?;
+        let ticks = behind.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+        Some(Stat { ticks, command: command.to_string() })
     }
 
     /// When the host began, in nanoseconds since the epoch.
@@ -313,11 +334,9 @@ impl Host {
         Some(now().saturating_sub((seconds * 1e9) as i64))
     }
 
-    fn process(&self, pid: i32, ticks: u64) -> Option<Process> {
+    fn process(&self, pid: i32, stat: Stat) -> Option<Process> {
         let folder = self.of(pid);
-        let mut tags = Vec::new();
-        let comm = fs::read_to_string(folder.join("comm")).ok()?;
-        tags.push(format!("process:{}", comm.trim_end()));
+        let mut tags = vec![format!("process:{}", stat.command)];
         if let Ok(exe) = fs::read_link(folder.join("exe")) {
             let exe = exe.display().to_string();
             tags.push(format!("exe:{}", exe.strip_suffix(" (deleted)").unwrap_or(&exe)));
@@ -325,11 +344,12 @@ impl Host {
         tags.extend(self.of_environment(&folder));
         tags.extend(of_cgroup(&folder));
         // If another one has got its number meanwhile, some of this is of that one.
-        if self.ticks(pid) != Some(ticks) {
+        if self.stat(pid).as_ref() != Some(&stat) {
             return None;
         }
-        let began = self.began()?.saturating_add_unsigned(ticks.saturating_mul(TICK_NANOS as u64));
-        Some(Process { ticks, began, gone: None, tags: tags.into() })
+        let began = self.began()?.saturating_add_unsigned(stat.ticks.saturating_mul(TICK_NANOS as u64));
+        let is_settled = now().saturating_sub(began) > SETTLED_NANOS;
+        Some(Process { stat, is_settled, began, gone: None, tags: tags.into() })
     }
 
     fn of_environment(&self, folder: &Path) -> Vec<String> {
@@ -399,8 +419,8 @@ mod tests {
         fn process(&self, pid: i32, ticks: u64, environ: &[u8], cgroup: &str) {
             let folder = self.0.path().join(pid.to_string());
             fs::create_dir_all(&folder).unwrap();
-            let stat = format!("{pid} (a) b) c) S{} {ticks} 0 0\n", " 0".repeat(18));
-            for (name, bytes) in [("stat", stat.as_bytes()), ("comm", b"web\n"), ("environ", environ)] {
+            let stat = format!("{pid} (a) b) S{} {ticks} 0 0\n", " 0".repeat(18));
+            for (name, bytes) in [("stat", stat.as_bytes()), ("environ", environ)] {
                 fs::write(folder.join(name), bytes).unwrap();
             }
             fs::write(folder.join("cgroup"), cgroup).unwrap();
@@ -409,6 +429,11 @@ mod tests {
         fn host(&self, environment: &[&str]) -> Host {
             Host { root: self.0.path().into(), environment: environment.iter().map(|name| name.to_string()).collect() }
         }
+    }
+
+    fn of(facts: &mut Facts, host: &Host, pid: i32, times: (i64, i64)) -> Found {
+        facts.look_at(host, pid);
+        facts.of(pid, times)
     }
 
     fn tags(found: Found) -> Option<Vec<String>> {
@@ -430,10 +455,10 @@ mod tests {
         facts.look(&host, now());
         let at = (i64::MIN, i64::MAX);
         let of_container = format!("container_id:{id}");
-        let expected = ["process:web", "service:shop", "env:prod", "team:a", &of_container];
-        assert_eq!(tags(facts.of(&host, 7, at)).unwrap(), expected);
-        assert_eq!(tags(facts.of(&host, 8, at)).unwrap(), ["process:web", "systemd_unit:nginx.service"]);
-        assert!(matches!(facts.of(&host, 9, at), Found::None));
+        let expected = ["process:a) b", "service:shop", "env:prod", "team:a", &of_container];
+        assert_eq!(tags(of(&mut facts, &host, 7, at)).unwrap(), expected);
+        assert_eq!(tags(of(&mut facts, &host, 8, at)).unwrap(), ["process:a) b", "systemd_unit:nginx.service"]);
+        assert!(matches!(of(&mut facts, &host, 9, at), Found::None));
     }
 
     #[test]
@@ -446,12 +471,26 @@ mod tests {
         facts.look(&host, began + 20 * SECOND);
         files.process(7, 50_000, b"DD_SERVICE=second\0", "");
         let service = |facts: &mut Facts, start: i64, end: i64| {
-            tags(facts.of(&host, 7, (began + start * SECOND, began + end * SECOND))).map(|tags| tags[1].clone())
+            tags(of(facts, &host, 7, (began + start * SECOND, began + end * SECOND))).map(|tags| tags[1].clone())
         };
         assert_eq!(service(&mut facts, 501, 502).as_deref(), Some("service:second"));
         assert_eq!(service(&mut facts, 15, 16).as_deref(), Some("service:first"));
         // Before either of them.
         assert_eq!(service(&mut facts, 1, 2), None);
+    }
+
+    /// Between `fork` and `exec` a process is a copy of its parent.
+    #[test]
+    fn a_process_that_has_become_another_program_is_read_again() {
+        let files = Files::new();
+        let host = files.host(&[]);
+        let service = |facts: &mut Facts| tags(of(facts, &host, 7, (i64::MIN, i64::MAX))).map(|tags| tags[1].clone());
+        let mut facts = Facts::default();
+        // It begins now: the host has been there for a thousand seconds.
+        files.process(7, 100_000, b"DD_SERVICE=parent\0", "");
+        assert_eq!(service(&mut facts).as_deref(), Some("service:parent"));
+        files.process(7, 100_000, b"DD_SERVICE=own\0", "");
+        assert_eq!(service(&mut facts).as_deref(), Some("service:own"));
     }
 
     #[test]
@@ -463,16 +502,17 @@ mod tests {
         Facts::look_shared(&facts, &host);
         fs::remove_dir_all(files.0.path().join("7")).unwrap();
         Facts::look_shared(&facts, &host);
-        assert!(tags(lock(&facts).of(&host, 7, (i64::MIN, i64::MAX))).is_some());
+        assert!(tags(of(&mut lock(&facts), &host, 7, (i64::MIN, i64::MAX))).is_some());
         let later = now() + KEPT.as_nanos() as i64 + 1;
         lock(&facts).forget(&[], later);
-        assert!(matches!(lock(&facts).of(&host, 7, (i64::MIN, i64::MAX)), Found::None));
+        assert!(matches!(of(&mut lock(&facts), &host, 7, (i64::MIN, i64::MAX)), Found::None));
     }
 
     #[test]
     fn when_there_are_too_many_the_oldest_that_is_gone_goes() {
         let mut facts = Facts::default();
-        let process = |gone| Process { ticks: 1, began: 0, gone, tags: Arc::from([]) };
+        let stat = Stat { ticks: 1, command: "x".into() };
+        let process = |gone| Process { stat: stat.clone(), is_settled: true, began: 0, gone, tags: Arc::from([]) };
         for pid in 0..PROCESSES_MAX as i32 {
             facts.processes.insert(pid, vec![process((pid == 77).then_some(5))]);
         }
