@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod doc;
+pub mod doctor;
 pub mod explain;
 pub mod fix;
 pub mod fmt;
@@ -58,6 +59,9 @@ enum Verb {
     /// The reference: components, streams, types, functions
     #[command(after_help = doc::EXAMPLES)]
     Doc(doc::DocArgs),
+    /// Say what this host can do, what it cannot, and what would change that
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Say what a diagnostic means, with a pipeline that has it and one that does not
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -153,6 +157,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Doc(args)) => doc::run(&args),
+        Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Fmt(args)) => fmt::run(&args),
         Some(Verb::Graph(args)) => graph::run(&args),

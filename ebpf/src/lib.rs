@@ -11,4 +11,4 @@ pub mod records;
 
 pub use diag::Diag;
 pub use kernel::monotonic_nanos;
-pub use program::{Program, Refused, Wanted};
+pub use program::{Hook, Program, Refused, Wanted, try_hooks};

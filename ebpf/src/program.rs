@@ -169,10 +169,7 @@ fn attach(wanted: Wanted, cgroups: Option<&Path>) -> Result<Program, Refused> {
     let snapshot = iterator(&mut ebpf, "snapshot", "bpf_sk_storage_map", &btf, Some(sockets.as_fd()))?;
     let find = iterator(&mut ebpf, "find", "task_file", &btf, None)?;
 
-    let what = "load the program for changes of a socket's state";
-    let on_state: &mut BtfTracePoint = program(&mut ebpf, "on_state")?;
-    on_state.load("inet_sock_set_state", &btf).map_err(|error| Refused::new(what, &error))?;
-    on_state.attach().map_err(|error| Refused::new("attach to inet_sock_set_state", &error))?;
+    attach_state(&mut ebpf, &btf)?;
     let udp = match wanted.udp {
         true => attach_udp(&mut ebpf, &btf, cgroups),
         false => Err(Refused { what: "count UDP", errno: None, why: "nobody asked for it".into() }),
@@ -192,17 +189,83 @@ fn attach_udp(ebpf: &mut Ebpf, btf: &Btf, cgroups: Option<&Path>) -> Result<Udp,
     let peers = map_fd(ebpf, "peers")?;
     let snapshot = iterator(ebpf, "snapshot_udp", "bpf_map_elem", btf, Some(peers.as_fd()))?;
     // Owners go before packets, which ask for theirs.
+    attach_create(ebpf, &cgroups)?;
+    attach_packets(ebpf, &cgroups, "on_received", CgroupSkbAttachType::Ingress)?;
+    attach_packets(ebpf, &cgroups, "on_sent", CgroupSkbAttachType::Egress)?;
+    Ok(Udp { snapshot, peers })
+}
+
+fn attach_state(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Refused> {
+    let what = "load the program for changes of a socket's state";
+    let on_state: &mut BtfTracePoint = program(ebpf, "on_state")?;
+    on_state.load("inet_sock_set_state", btf).map_err(|error| Refused::new(what, &error))?;
+    on_state.attach().map_err(|error| Refused::new("attach to inet_sock_set_state", &error))?;
+    Ok(())
+}
+
+fn attach_create(ebpf: &mut Ebpf, cgroups: &File) -> Result<(), Refused> {
     let what = "attach to where sockets are made";
     let on_create: &mut CgroupSock = program(ebpf, "on_create")?;
     on_create.load().map_err(|error| Refused::new("load the program for new sockets", &error))?;
-    on_create.attach(&cgroups, CgroupAttachMode::Single).map_err(|error| Refused::new(what, &error))?;
-    for (name, way) in [("on_received", CgroupSkbAttachType::Ingress), ("on_sent", CgroupSkbAttachType::Egress)] {
-        let on_packet: &mut CgroupSkb = program(ebpf, name)?;
-        on_packet.load().map_err(|error| Refused::new("load the program for packets", &error))?;
-        let attached = on_packet.attach(&cgroups, way, CgroupAttachMode::Single);
-        attached.map_err(|error| Refused::new("attach to the packets of the root cgroup", &error))?;
+    on_create.attach(cgroups, CgroupAttachMode::Single).map_err(|error| Refused::new(what, &error))?;
+    Ok(())
+}
+
+fn attach_packets(
+    ebpf: &mut Ebpf,
+    cgroups: &File,
+    name: &'static str,
+    way: CgroupSkbAttachType,
+) -> Result<(), Refused> {
+    let on_packet: &mut CgroupSkb = program(ebpf, name)?;
+    on_packet.load().map_err(|error| Refused::new("load the program for packets", &error))?;
+    let attached = on_packet.attach(cgroups, way, CgroupAttachMode::Single);
+    attached.map_err(|error| Refused::new("attach to the packets of the root cgroup", &error))?;
+    Ok(())
+}
+
+/// One of the kernel's hooks, and whether it lets us.
+pub struct Hook {
+    pub name: &'static str,
+    /// What comes from it.
+    pub gives: &'static str,
+    pub refused: Option<Refused>,
+}
+
+/// Tries every hook that the program uses, one by one; nothing is left attached.
+pub fn try_hooks(cgroups: Option<&Path>) -> Result<Vec<Hook>, Refused> {
+    let btf = Btf::from_sys_fs().map_err(|error| Refused::new("read the kernel's types (BTF)", &error))?;
+    let mut loader = EbpfLoader::new();
+    let mut ebpf = loader.btf(Some(&btf)).load(OBJECT).map_err(|e| Refused::new("create the program's maps", &e))?;
+    let (sockets, peers) = (map_fd(&ebpf, "sockets")?, map_fd(&ebpf, "peers")?);
+    let opened = cgroups.map(File::open).transpose().ok().flatten();
+    let root = || {
+        opened.as_ref().ok_or_else(|| Refused {
+            what: "open where cgroup2 is mounted",
+            errno: None,
+            why: "it is mounted nowhere, or may not be opened".into(),
+        })
+    };
+    let mut hooks = Vec::new();
+    let mut hook = |name, gives, result: Result<(), Refused>| {
+        hooks.push(Hook { name, gives, refused: result.err() });
+    };
+    hook("tp_btf/inet_sock_set_state", "TCP connections", attach_state(&mut ebpf, &btf));
+    let snapshot = iterator(&mut ebpf, "snapshot", "bpf_sk_storage_map", &btf, Some(sockets.as_fd()));
+    hook("iter/bpf_sk_storage_map", "TCP connections that are open", snapshot.map(drop));
+    let find = iterator(&mut ebpf, "find", "task_file", &btf, None);
+    hook("iter/task_file", "sockets that were open before", find.map(drop));
+    let create = root().and_then(|root| attach_create(&mut ebpf, root));
+    hook("cgroup/sock_create", "whose a UDP socket is", create);
+    for (name, program, way) in [
+        ("cgroup_skb/ingress", "on_received", CgroupSkbAttachType::Ingress),
+        ("cgroup_skb/egress", "on_sent", CgroupSkbAttachType::Egress),
+    ] {
+        hook(name, "packets of UDP", root().and_then(|root| attach_packets(&mut ebpf, root, program, way)));
     }
-    Ok(Udp { snapshot, peers })
+    let peers = iterator(&mut ebpf, "snapshot_udp", "bpf_map_elem", &btf, Some(peers.as_fd()));
+    hook("iter/bpf_map_elem", "what UDP sockets have had with whom", peers.map(drop));
+    Ok(hooks)
 }
 
 /// A descriptor of a map that is ours.

@@ -218,3 +218,29 @@ fn what_the_kernel_refuses_is_said_with_what_would_help() {
     let netns = run("ebpf(30s, netns: \"/etc/passwd\") | stdout");
     insta::assert_snapshot!("refused", format!("{said}exit {}: {}", netns.code, netns.stderr));
 }
+
+#[test]
+fn the_doctor_looks_at_every_hook_and_leaves_nothing_behind() {
+    if !is_allowed("the_doctor_looks_at_every_hook_and_leaves_nothing_behind") {
+        return;
+    }
+    let said = |mut command: Command| -> Vec<Value> {
+        let output = command.args(["doctor", "--format", "json"]).output().unwrap();
+        let (code, stdout, stderr) = text(&output);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let state = |all: &[Value], what: &str| -> String {
+        let found = all.iter().find(|finding| finding["what"] == what);
+        found.unwrap_or_else(|| panic!("nothing of {what} in {all:#?}"))["state"].as_str().unwrap().to_string()
+    };
+    let root = said(super::super::support::weir());
+    for hook in ["tp_btf/inet_sock_set_state", "iter/task_file", "cgroup_skb/egress", "iter/bpf_map_elem", "INET_DIAG"] {
+        assert_eq!(state(&root, hook), "fine", "{root:#?}");
+    }
+    let dir = open_to_all();
+    let other = said(nobody(dir.path()));
+    assert_eq!((state(&other, "CAP_BPF"), state(&other, "bpf(2)")), ("missing".into(), "missing".into()));
+    let helped = other.iter().filter(|finding| finding["state"] != "fine").all(|finding| finding["help"].is_string());
+    assert!(helped, "{other:#?}");
+}
