@@ -1,6 +1,7 @@
 //! The BPF program, and the source on it, against what the kernel's own sockets say.
 
 mod loss;
+mod nat;
 mod source;
 mod space;
 mod udp;

@@ -3,37 +3,25 @@
 //! `sock_diag(7)`. Only sockets of our own network namespace, and no UDP, of which the kernel counts nothing. A
 //! connection is known as it was when it was last asked for.
 
-#![allow(unsafe_code)]
-
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use crate::monotonic_nanos;
+use crate::netlink::{Netlink, address, attributes, u16_at, u32_at, u64_at};
 use crate::records::{Counters, Origin, Protocol, Record, state};
 
 /// `linux/netlink.h`, `linux/sock_diag.h`, `linux/inet_diag.h`.
 const NETLINK_SOCK_DIAG: libc::c_int = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
 const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_CGROUP_ID: u16 = 21;
-const HEADER_BYTES: usize = 16;
 const MESSAGE_BYTES: usize = 72;
-/// Room for what the kernel gives at once.
-const RECEIVE_BYTES: usize = 256 << 10;
-/// Messages of one dump.
-const MESSAGES_MAX: usize = 1 << 22;
 
 /// Asks the kernel for its TCP sockets.
 pub struct Diag {
-    socket: OwnedFd,
+    netlink: Netlink,
     netns: u32,
 }
 
@@ -43,22 +31,18 @@ type Dumped = (Record, u32);
 impl Diag {
     /// Needs no privileges; whose the sockets of others are takes `CAP_SYS_PTRACE`.
     pub fn open() -> io::Result<Diag> {
-        // SAFETY: a call without pointers.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, NETLINK_SOCK_DIAG) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a new descriptor that nobody else has.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         let netns = fs::metadata("/proc/self/ns/net").map_or(0, |meta| meta.ino() as u32);
-        Ok(Diag { socket, netns })
+        Ok(Diag { netlink: Netlink::open(NETLINK_SOCK_DIAG, 0)?, netns })
     }
 
     /// Every TCP socket, with the process that holds it as far as that can be seen.
-    pub fn sockets(&self) -> io::Result<Vec<Record>> {
-        let mut dumped = Vec::new();
+    pub fn sockets(&mut self) -> io::Result<Vec<Record>> {
+        let mut dumped: Vec<Dumped> = Vec::new();
+        let now = monotonic_nanos();
         for family in [libc::AF_INET, libc::AF_INET6] {
-            self.dump(family as u8, &mut dumped)?;
+            self.netlink.dump(SOCK_DIAG_BY_FAMILY, &request(family as u8), |_, content| {
+                dumped.extend(socket(content, now));
+            })?;
         }
         let holders = holders();
         Ok(dumped.into_iter().map(|dumped| self.held(dumped, &holders)).collect())
@@ -73,39 +57,13 @@ impl Diag {
         }
         record
     }
-
-    fn dump(&self, family: u8, into: &mut Vec<Dumped>) -> io::Result<()> {
-        let request = request(family);
-        // SAFETY: the kernel reads as many bytes as there are.
-        let sent = unsafe { libc::send(self.socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let now = monotonic_nanos();
-        let mut bytes = vec![0u8; RECEIVE_BYTES];
-        loop {
-            // SAFETY: as much room as is said.
-            let n = unsafe { libc::recv(self.socket.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-            if n < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let is_done = messages(&bytes[..n as usize], now, into)?;
-            if n == 0 || is_done || into.len() > MESSAGES_MAX {
-                return Ok(());
-            }
-        }
-    }
 }
 
 /// A request for all TCP sockets of a family, with their counters.
 fn request(family: u8) -> Vec<u8> {
-    const REQUEST_BYTES: usize = HEADER_BYTES + 56;
-    let mut bytes = Vec::with_capacity(REQUEST_BYTES);
-    bytes.extend((REQUEST_BYTES as u32).to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend([family, libc::IPPROTO_TCP as u8, 1 << (INET_DIAG_INFO - 1), 0]);
+    /// `struct inet_diag_req_v2`
+    const REQUEST_BYTES: usize = 56;
+    let mut bytes = vec![family, libc::IPPROTO_TCP as u8, 1 << (INET_DIAG_INFO - 1), 0];
     // In all states but those in which a socket has nothing to count.
     let without = 1u32 << state::TIME_WAIT | 1 << state::SYN_RECV;
     bytes.extend((!without).to_ne_bytes());
@@ -113,47 +71,11 @@ fn request(family: u8) -> Vec<u8> {
     bytes
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
-}
-
-/// Reads messages; whether the dump is over.
-fn messages(mut bytes: &[u8], now: u64, into: &mut Vec<Dumped>) -> io::Result<bool> {
-    while bytes.len() >= HEADER_BYTES {
-        let length = u32_at(bytes, 0) as usize;
-        if length < HEADER_BYTES || length > bytes.len() {
-            return Ok(true);
-        }
-        let content = &bytes[HEADER_BYTES..length];
-        match u16_at(bytes, 4) {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => return Err(io::Error::from_raw_os_error((u32_at(content, 0) as i32).saturating_neg())),
-            SOCK_DIAG_BY_FAMILY => into.extend(socket(content, now)),
-            _ => {}
-        }
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
-    }
-    Ok(false)
-}
-
-/// Messages and attributes begin at multiples of four bytes.
-fn aligned(length: usize) -> usize {
-    length.saturating_add(3) & !3
-}
-
 /// A socket as the kernel describes it (`struct inet_diag_msg`).
 fn socket(bytes: &[u8], now: u64) -> Option<Dumped> {
     let [family, state] = [*bytes.first()?, *bytes.get(1)?];
     let port = |at: usize| u16_at(bytes, at).to_be();
-    let ip = |at: usize| address(family, bytes.get(at..at + 16)?);
+    let ip = |at: usize| address(i32::from(family) == libc::AF_INET, bytes.get(at..at + 16)?);
     let mut record = Record {
         protocol: Protocol::Tcp,
         cookie: u64::from(u32_at(bytes, 44)) | u64::from(u32_at(bytes, 48)) << 32,
@@ -177,20 +99,11 @@ fn socket(bytes: &[u8], now: u64) -> Option<Dumped> {
         is_owned: false,
         command: String::new(),
     };
-    let mut rest = bytes.get(MESSAGE_BYTES..)?;
-    while rest.len() >= 4 {
-        let length = usize::from(u16_at(rest, 0));
-        if length < 4 || length > rest.len() {
-            break;
-        }
-        let value = &rest[4..length];
-        match u16_at(rest, 2) {
-            INET_DIAG_INFO => count(value, now, &mut record),
-            INET_DIAG_CGROUP_ID => record.cgroup = u64_at(value, 0),
-            _ => {}
-        }
-        rest = rest.get(aligned(length)..).unwrap_or_default();
-    }
+    attributes(bytes.get(MESSAGE_BYTES..)?, |number, value| match number {
+        INET_DIAG_INFO => count(value, now, &mut record),
+        INET_DIAG_CGROUP_ID => record.cgroup = u64_at(value, 0),
+        _ => {}
+    });
     Some((record, u32_at(bytes, 68)))
 }
 
@@ -210,15 +123,6 @@ fn count(info: &[u8], now: u64, record: &mut Record) {
     // Milliseconds since data was sent, and since data and an acknowledgement came.
     let idle_ms = [44, 52, 56].map(|at| u32_at(info, at)).into_iter().min().unwrap_or(0);
     record.active = now.saturating_sub(u64::from(idle_ms) * 1_000_000);
-}
-
-/// IPv4 as IPv6 has it.
-fn address(family: u8, bytes: &[u8]) -> Option<Ipv6Addr> {
-    if i32::from(family) == libc::AF_INET {
-        let [a, b, c, d] = *bytes.first_chunk()?;
-        return Some(Ipv4Addr::new(a, b, c, d).to_ipv6_mapped());
-    }
-    Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?))
 }
 
 /// Which process holds a socket, by its inode, as far as we may look.
@@ -245,6 +149,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::netlink;
 
     #[test]
     fn the_kernel_tells_of_our_sockets() {
@@ -268,20 +173,8 @@ mod tests {
     /// Whatever comes, it is read without a panic and to an end.
     #[test]
     fn nonsense_is_read_to_its_end() {
-        let mut state = 7u64;
-        let mut byte = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        for length in 0..400 {
-            let mut bytes: Vec<u8> = (0..length).map(|_| byte()).collect();
-            let _ = messages(&bytes, 1, &mut Vec::new());
-            if bytes.len() >= HEADER_BYTES {
-                // A length that fits lets the rest be looked at.
-                bytes[..4].copy_from_slice(&(length as u32).to_ne_bytes());
-                bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-                let _ = messages(&bytes, 1, &mut Vec::new());
-            }
+        for bytes in netlink::nonsense::all(SOCK_DIAG_BY_FAMILY) {
+            let _ = netlink::messages(&bytes, |_, content| drop(socket(content, 1)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that neither aya nor the standard library has. Beside `diag`, it is the one file with `unsafe`.
+//! The calls that neither aya nor the standard library has. Beside `netlink`, it is the one file with `unsafe`.
 //!
 //! An iterator is a program that the kernel runs for each of many things, whenever it is read. aya cannot say
 //! to one which map it is over, and lets one be read once; so this is done here, with two calls of `bpf(2)`.

@@ -4,8 +4,10 @@
 //! nobody needs a compiler for it. [`Program`] loads and attaches it, [`records`] is what it tells. [`Diag`] asks the kernel for less of the same,
 //! where it takes no program.
 
+pub mod conntrack;
 mod diag;
 mod kernel;
+mod netlink;
 mod program;
 pub mod records;
 

@@ -133,7 +133,8 @@ fn from_kernel(
     let wanted = Wanted { netns: kernel::namespace(&options.netns)?, udp: options.udp, ..Wanted::default() };
     let refused = match Kernel::open(wanted, cgroups, to)? {
         Ok(kernel) => {
-            kernel.without_udp().filter(|_| options.udp).into_iter().for_each(|why| cx.counts.warn(why));
+            let missing = kernel.without_udp().filter(|_| options.udp).into_iter().chain(kernel.without_conntrack());
+            missing.for_each(|why| cx.counts.warn(why));
             return Ok(Box::new(kernel));
         }
         Err(refused) => refused,

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use weir_core::host::cgroup;
+use weir_ebpf::conntrack::Conntrack;
 use weir_ebpf::{Diag, Refused, try_hooks};
 use weir_sources::net::holder::holder;
 use weir_spec::units;
@@ -152,7 +153,7 @@ fn flows() -> Vec<Finding> {
         Ok(hooks) => hooks.into_iter().map(|hook| of_hook(hook.name, hook.gives, hook.refused.as_ref())).collect(),
         Err(refused) => vec![of_hook("bpf(2)", "flows from the kernel", Some(&refused))],
     };
-    findings.push(match Diag::open().and_then(|diag| diag.sockets()) {
+    findings.push(match Diag::open().and_then(|mut diag| diag.sockets()) {
         Ok(sockets) => Finding::new(
             "flows",
             "INET_DIAG",
@@ -171,10 +172,15 @@ fn flows() -> Vec<Finding> {
         None => Finding::new("flows", "cgroup2", State::Missing, "mounted nowhere")
             .help("UDP is not counted, and containers have no names; `mount -t cgroup2 none /sys/fs/cgroup`"),
     });
-    findings.push(match fs::metadata("/proc/sys/net/netfilter/nf_conntrack_count") {
-        Ok(_) => Finding::new("flows", "conntrack", State::Limited, "there are translated addresses, perhaps")
-            .help("weir does not read them yet: a conversation through a service's address has that address"),
-        Err(_) => Finding::new("flows", "conntrack", State::Fine, "no addresses are translated here"),
+    findings.push(match Conntrack::open() {
+        Ok(Some(_)) => {
+            Finding::new("flows", "conntrack", State::Fine, "what was called where addresses are translated")
+        }
+        Ok(None) => {
+            Finding::new("flows", "conntrack", State::Fine, "no connections are tracked, so no addresses translated")
+        }
+        Err(error) => Finding::new("flows", "conntrack", State::Missing, error.to_string())
+            .help("translated addresses are told as sockets see them; it needs CAP_NET_ADMIN"),
     });
     findings
 }

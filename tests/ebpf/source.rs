@@ -235,7 +235,8 @@ fn the_doctor_looks_at_every_hook_and_leaves_nothing_behind() {
         found.unwrap_or_else(|| panic!("nothing of {what} in {all:#?}"))["state"].as_str().unwrap().to_string()
     };
     let root = said(super::super::support::weir());
-    for hook in ["tp_btf/inet_sock_set_state", "iter/task_file", "cgroup_skb/egress", "iter/bpf_map_elem", "INET_DIAG"] {
+    for hook in ["tp_btf/inet_sock_set_state", "iter/task_file", "cgroup_skb/egress", "iter/bpf_map_elem", "INET_DIAG"]
+    {
         assert_eq!(state(&root, hook), "fine", "{root:#?}");
     }
     let dir = open_to_all();

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use weir_core::Fault;
+use weir_ebpf::conntrack::Conntrack;
 use weir_ebpf::records::{Raw, Record};
 use weir_ebpf::{Program, Refused, Wanted, monotonic_nanos};
 
@@ -29,6 +30,8 @@ pub struct Kernel {
     forgotten: u64,
     /// When it was last looked for peers to be forgotten, because there were many.
     cleared: i64,
+    /// Why there is no more of it, as an error or for good.
+    conntrack: io::Result<Option<Conntrack>>,
 }
 
 struct Recording {
@@ -48,7 +51,38 @@ impl Kernel {
         };
         let recording = to.map(Recording::create).transpose()?;
         let peers_max = wanted.peers_max.into();
-        Ok(Ok(Kernel { program, recording, fault: None, peers_max, forgotten: 0, cleared: i64::MIN }))
+        Ok(Ok(Kernel {
+            program,
+            recording,
+            fault: None,
+            peers_max,
+            forgotten: 0,
+            cleared: i64::MIN,
+            conntrack: Conntrack::open(),
+        }))
+    }
+
+    /// Why translated addresses are not known, if they are not.
+    pub fn without_conntrack(&self) -> Option<String> {
+        let told = "addresses that are translated on the way are told as sockets see them";
+        match &self.conntrack {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(format!("connections are not tracked here: if there are any, {told}")),
+            Err(error) => Some(format!("cannot read the kernel's conntrack: {error}: {told}; it needs CAP_NET_ADMIN")),
+        }
+    }
+
+    /// Translations go before the connections that they are of.
+    fn translations(&mut self, into: &mut Vec<Event>) {
+        let Kernel { conntrack: Ok(Some(conntrack)), recording, .. } = self else { return };
+        let result = conntrack.look(|translation| {
+            write(recording, |bytes| recording::translated(&translation, bytes));
+            into.push(Event::Translated(translation));
+        });
+        if let Err(error) = result {
+            self.fault = Some(Fault::environment(format!("cannot read the kernel's conntrack any more: {error}")));
+            self.conntrack = Err(error);
+        }
     }
 
     /// Why UDP is not counted, if it is not, and what would change that.
@@ -83,11 +117,13 @@ impl Tells for Kernel {
     fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
         let Kernel { program, recording, .. } = self;
         program.find(|raw| tell(&FOUND, raw, recording, into))?;
-        write(recording, |bytes| recording::cut(at, bytes));
-        into.push(Event::Cut(at));
-        program.open(|raw| tell(&OPEN, raw, recording, into))?;
+        let mut open = Vec::new();
+        program.open(|raw| open.push(*raw))?;
         let peers = self.peers();
-        peers.iter().for_each(|raw| tell(&OPEN, raw, &mut self.recording, into));
+        self.translations(into);
+        write(&mut self.recording, |bytes| recording::cut(at, bytes));
+        into.push(Event::Cut(at));
+        open.iter().chain(&peers).for_each(|raw| tell(&OPEN, raw, &mut self.recording, into));
         self.forget(peers, UDP_IDLE_NANOS, into);
         // Those that have closed meanwhile may be missing above.
         self.closed(into);
@@ -146,8 +182,10 @@ impl Kernel {
     }
 
     fn closed(&mut self, into: &mut Vec<Event>) {
-        let Kernel { program, recording, .. } = self;
-        program.closed(|raw| tell(&CLOSED, raw, recording, into));
+        let mut closed = Vec::new();
+        self.program.closed(|raw| closed.push(*raw));
+        self.translations(into);
+        closed.iter().for_each(|raw| tell(&CLOSED, raw, &mut self.recording, into));
     }
 
     fn clock(&mut self, now: i64, into: &mut Vec<Event>) {

@@ -1,8 +1,8 @@
 //! Records of sockets into conversations: what each has counted since it was last told of.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv6Addr;
 
+use weir_ebpf::conntrack::{End, Translation};
 use weir_ebpf::records::{Counters, Losses, Origin, Protocol, Record, Sums, state as tcp};
 use weir_spec::kinds::enums::{end_reason, initiator, observer, state};
 
@@ -32,6 +32,8 @@ pub enum Event {
     /// An interval ends at that time: of all sockets that are open, a record follows.
     Cut(i64),
     Open(Record),
+    /// A connection has other addresses on its way.
+    Translated(Translation),
     /// All of those were given; what was lost since the program began.
     Done(Losses),
 }
@@ -47,9 +49,6 @@ pub struct Direction {
     pub retransmits: Option<i64>,
     pub retransmit_bytes: Option<i64>,
 }
-
-/// An address and a port.
-pub type End = (Ipv6Addr, u16);
 
 /// What counters are kept by: the socket, and of UDP its peer.
 type Id = (u64, Option<End>);
@@ -75,6 +74,8 @@ pub struct Socket {
     pub is_src: bool,
     pub local: End,
     pub remote: End,
+    /// What was called, where that was translated into `dst`.
+    pub called: Option<End>,
     /// How it is known who opened it.
     pub initiator: u8,
     /// Of TCP.
@@ -98,11 +99,18 @@ impl Socket {
 
 /// As far as a socket was told of.
 struct Told {
-    counters: Counters,
+    before: Before,
     /// In which round of open sockets it was last seen.
     round: u32,
-    /// Whether it opened the conversation, once that was told: who listens may stop, and nothing else changes.
+}
+
+/// What was told of a socket: later rows go on from there.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    counters: Counters,
+    /// Whether it opened the conversation: who listens may stop, and nothing else changes.
     is_src: Option<bool>,
+    ends: Option<Ends>,
 }
 
 /// The state of the source: what was told, and how time goes.
@@ -113,6 +121,7 @@ pub struct Meter {
     listening: HashSet<(u32, u16)>,
     listening_next: HashSet<(u32, u16)>,
     round: u32,
+    translations: Translations,
     /// What is to be added to a record's time to have it since the epoch.
     offset: i64,
     /// When the interval at hand began; and when it ends, once that is known.
@@ -142,14 +151,16 @@ impl Meter {
             Event::Found(record) if record.origin == Origin::Listening => {
                 self.listening.insert((record.netns, record.local_port));
             }
-            Event::Found(record) => self.told(&record, None),
+            Event::Found(record) => {
+                let before = Before { counters: record.counters, ..Before::default() };
+                self.told(&record, before);
+            }
             Event::Closed(record) => {
-                let before = self.sockets.remove(&id(&record));
-                let is_src = before.as_ref().and_then(|told| told.is_src);
-                let before = before.map(|told| told.counters).unwrap_or_default();
+                let told = self.sockets.remove(&id(&record));
+                let before = told.map(|told| told.before).unwrap_or_default();
                 // Of UDP all may have been told, and an end of its own it has not.
-                if record.protocol == Protocol::Tcp || before != record.counters {
-                    into.extend(self.flow(&record, &before, is_src));
+                if record.protocol == Protocol::Tcp || before.counters != record.counters {
+                    into.extend(self.flow(&record, &before));
                 }
             }
             Event::Ending => self.reason = end_reason::FORCED_END,
@@ -158,6 +169,7 @@ impl Meter {
                 self.round = self.round.wrapping_add(1);
             }
             Event::Open(record) => self.open(&record, into),
+            Event::Translated(translation) => self.translations.add(&translation),
             Event::Done(losses) => return self.done(losses, into),
         }
         None
@@ -168,22 +180,26 @@ impl Meter {
             self.listening_next.insert((record.netns, record.local_port));
             return;
         }
-        let told = self.sockets.get(&id(record));
-        let (before, mut is_src) = (told.map(|told| told.counters), told.and_then(|told| told.is_src));
-        if before.is_none() && self.sockets.len() >= SOCKETS_MAX {
+        let told = self.sockets.get(&id(record)).map(|told| told.before);
+        if told.is_none() && self.sockets.len() >= SOCKETS_MAX {
             return;
         }
-        if before != Some(record.counters) {
-            let flow = self.flow(record, &before.unwrap_or_default(), is_src);
-            is_src = flow.as_ref().and_then(|flow| flow.socket.as_ref()).map(|socket| socket.is_src);
+        let mut before = told.unwrap_or_default();
+        if told.map(|told| told.counters) != Some(record.counters) {
+            let flow = self.flow(record, &before);
+            if let Some(socket) = flow.as_ref().and_then(|flow| flow.socket.as_ref()) {
+                before.is_src = Some(socket.is_src);
+                before.ends = Some(Ends { remote: socket.remote, called: socket.called });
+            }
             into.extend(flow);
         }
-        self.told(record, is_src);
+        before.counters = record.counters;
+        self.told(record, before);
     }
 
-    fn told(&mut self, record: &Record, is_src: Option<bool>) {
+    fn told(&mut self, record: &Record, before: Before) {
         if self.sockets.len() < SOCKETS_MAX || self.sockets.contains_key(&id(record)) {
-            self.sockets.insert(id(record), Told { counters: record.counters, round: self.round, is_src });
+            self.sockets.insert(id(record), Told { before, round: self.round });
         }
     }
 
@@ -193,6 +209,7 @@ impl Meter {
         let round = self.round;
         self.sockets.retain(|_, told| round.wrapping_sub(told.round) <= ROUNDS_MISSED_MAX);
         self.listening = std::mem::take(&mut self.listening_next);
+        self.translations.age();
         let new = losses.since(&self.losses);
         self.losses = losses;
         self.new_losses.add(&new.words());
@@ -233,20 +250,21 @@ impl Meter {
         self.offset.saturating_add_unsigned(monotonic)
     }
 
-    fn flow(&self, record: &Record, before: &Counters, is_src: Option<bool>) -> Option<Flow> {
+    fn flow(&self, record: &Record, before: &Before) -> Option<Flow> {
         if record.origin == Origin::Listening {
             return None;
         }
         let opened = record.opened.map(|at| self.wall(at));
         // What was told of before goes on from there.
-        let start = opened.filter(|at| *at >= self.begun || *before == Counters::default()).unwrap_or(self.begun);
+        let start =
+            opened.filter(|at| *at >= self.begun || before.counters == Counters::default()).unwrap_or(self.begun);
         let end = match (record.closed, self.cut) {
             (Some(at), _) => self.wall(at),
             // Of what came just after the interval was over, it is not told apart.
             (None, Some(cut)) => self.wall(record.active).min(cut.saturating_sub(1)),
             (None, None) => self.wall(record.active),
         };
-        let counted = record.counters.since(before);
+        let counted = record.counters.since(&before.counters);
         let is_tcp = record.protocol == Protocol::Tcp;
         let with_headers = |payload: u64, packets: u32| {
             let headers = HEADERS_BYTES[usize::from(record.remote.to_ipv4_mapped().is_none())];
@@ -265,7 +283,7 @@ impl Meter {
             bytes: with_headers(counted.bytes_received, counted.packets_received),
             ..Direction::default()
         };
-        let socket = self.socket(record, is_src);
+        let socket = self.socket(record, before);
         let (sent, received) = if socket.is_src { (out, back) } else { (back, out) };
         let end_reason = match (record.closed, record.protocol) {
             (None, _) => self.reason,
@@ -276,26 +294,49 @@ impl Meter {
         Some(Flow { protocol, start, end: end.max(start), socket: Some(socket), sent, received, end_reason })
     }
 
-    fn socket(&self, record: &Record, known: Option<bool>) -> Socket {
-        let (is_src, initiator) = match (record.protocol, record.origin) {
-            (Protocol::Tcp, Origin::Connected) => (true, initiator::KERNEL),
-            (Protocol::Tcp, Origin::Accepted | Origin::Listening) => (false, initiator::KERNEL),
+    /// Whether a socket opened its connection, how that is known, and its other end.
+    fn of_tcp(&self, record: &Record, before: &Before) -> (bool, u8, Ends) {
+        let (is_src, initiator) = match record.origin {
+            Origin::Connected => (true, initiator::KERNEL),
+            Origin::Accepted | Origin::Listening => (false, initiator::KERNEL),
             // Whoever has the port of somebody who listens was called.
-            (Protocol::Tcp, Origin::Found) => {
+            Origin::Found => {
                 let is_called = || self.listening.contains(&(record.netns, record.local_port));
-                (known.unwrap_or_else(|| !is_called()), initiator::PORT)
+                (before.is_src.unwrap_or_else(|| !is_called()), initiator::PORT)
             }
-            (Protocol::Udp, Origin::Connected) => (true, initiator::FIRST_PACKET),
-            (Protocol::Udp, Origin::Accepted | Origin::Listening) => (false, initiator::FIRST_PACKET),
+        };
+        (is_src, initiator, before.ends.unwrap_or_else(|| self.translations.of(record, is_src)))
+    }
+
+    /// The same of a UDP socket and a peer.
+    fn of_udp(&self, record: &Record, before: &Before) -> (bool, u8, Ends) {
+        let (is_src, initiator) = match record.origin {
+            Origin::Connected => (true, initiator::FIRST_PACKET),
+            Origin::Accepted | Origin::Listening => (false, initiator::FIRST_PACKET),
             // The first packet was before we came; ports of services are the lower ones.
-            (Protocol::Udp, Origin::Found) => (record.local_port >= record.remote_port, initiator::PORT),
+            Origin::Found => (record.local_port >= record.remote_port, initiator::PORT),
+        };
+        if let Some((is_src, ends)) = before.is_src.zip(before.ends) {
+            return (is_src, if ends.called.is_some() { initiator::KERNEL } else { initiator }, ends);
+        }
+        match self.translations.of_packets(record) {
+            Some((is_src, ends)) => (is_src, initiator::KERNEL, ends),
+            None => (is_src, initiator, Ends { remote: (record.remote, record.remote_port), called: None }),
+        }
+    }
+
+    fn socket(&self, record: &Record, before: &Before) -> Socket {
+        let (is_src, initiator, ends) = match record.protocol {
+            Protocol::Tcp => self.of_tcp(record, before),
+            Protocol::Udp => self.of_udp(record, before),
         };
         let nanos = |micros: u32| (micros > 0).then(|| i64::from(micros) * 1000);
         Socket {
             cookie: record.cookie,
             is_src,
             local: (record.local, record.local_port),
-            remote: (record.remote, record.remote_port),
+            remote: ends.remote,
+            called: ends.called,
             initiator,
             state: (record.protocol == Protocol::Tcp).then(|| state_of(record)),
             rtt: nanos(record.srtt_us),
@@ -305,6 +346,95 @@ impl Meter {
             command: record.command.clone(),
             netns: record.netns,
             cgroup: record.cgroup,
+        }
+    }
+}
+
+/// Translations that are remembered.
+const TRANSLATIONS_MAX: usize = 1 << 18;
+/// For how many intervals those are that nobody asks for.
+const TRANSLATION_ROUNDS: u32 = 10;
+
+/// What ends of connections are called, by how who called and who answers see them.
+#[derive(Default)]
+struct Translations {
+    /// Of who called: who answers.
+    answering: HashMap<(Protocol, End, End), Known>,
+    /// Of who answers: who called, and what.
+    called: HashMap<(Protocol, End, End), (Known, End)>,
+    /// Of both as they are: what was called.
+    between: HashMap<(Protocol, End, End), Known>,
+    round: u32,
+}
+
+struct Known {
+    end: End,
+    /// When it was told.
+    round: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Ends {
+    remote: End,
+    called: Option<End>,
+}
+
+impl Translations {
+    fn add(&mut self, translation: &Translation) {
+        if self.answering.len() >= TRANSLATIONS_MAX {
+            return;
+        }
+        let Translation { protocol, caller, called, seen_caller, answering } = *translation;
+        let known = |end| Known { end, round: self.round };
+        self.answering.insert((protocol, caller, called), known(answering));
+        self.called.insert((protocol, seen_caller, answering), (known(caller), called));
+        self.between.insert((protocol, caller, answering), known(called));
+    }
+
+    /// Forgets those that were told long ago: the connections of that time have been told of, and what was told
+    /// of one holds for as long as it is open.
+    fn age(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        let round = self.round;
+        let is_young = |known: &Known| round.wrapping_sub(known.round) <= TRANSLATION_ROUNDS;
+        self.answering.retain(|_, known| is_young(known));
+        self.called.retain(|_, (known, _)| is_young(known));
+        self.between.retain(|_, known| is_young(known));
+    }
+
+    /// Which end a UDP socket's packets are of, if they are translated. They are counted where those that go out
+    /// have been translated, and those that come in as well: each way the peer has another address.
+    fn of_packets(&self, record: &Record) -> Option<(bool, Ends)> {
+        let (local, remote) = ((record.local, record.local_port), (record.remote, record.remote_port));
+        let protocol = record.protocol;
+        if let Some(known) = self.answering.get(&(protocol, local, remote)) {
+            return Some((true, Ends { remote: known.end, called: Some(remote) }));
+        }
+        if let Some(known) = self.between.get(&(protocol, local, remote)) {
+            return Some((true, Ends { remote, called: Some(known.end) }));
+        }
+        if let Some((caller, called)) = self.called.get(&(protocol, remote, local)) {
+            return Some((false, Ends { remote: caller.end, called: Some(*called) }));
+        }
+        let known = self.between.get(&(protocol, remote, local))?;
+        Some((false, Ends { remote, called: Some(known.end) }))
+    }
+
+    /// The other end of a TCP socket as it is called there, and what was called.
+    fn of(&self, record: &Record, is_src: bool) -> Ends {
+        let (local, remote) = ((record.local, record.local_port), (record.remote, record.remote_port));
+        if is_src {
+            let answering = self.answering.get(&(record.protocol, local, remote));
+            return match answering.filter(|known| known.end != remote) {
+                Some(known) => Ends { remote: known.end, called: Some(remote) },
+                None => Ends { remote, called: None },
+            };
+        }
+        match self.called.get(&(record.protocol, remote, local)) {
+            Some((caller, called)) => {
+                Ends { remote: caller.end, called: Some(*called).filter(|called| *called != local) }
+            }
+            None => Ends { remote, called: None },
         }
     }
 }
@@ -352,6 +482,8 @@ pub fn errno_name(errno: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;

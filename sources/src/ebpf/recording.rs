@@ -3,6 +3,7 @@
 //! A line that says what it is, then events one behind the other: a byte for which it is, and its content, all
 //! of it as the machine had it (little-endian where it was written on one).
 
+use weir_ebpf::conntrack::{TRANSLATION_BYTES, Translation};
 use weir_ebpf::records::{LOSS_WORDS, Losses, RECORD_BYTES, Raw, Record};
 
 use super::meter::Event;
@@ -24,6 +25,7 @@ const CLOCK: u8 = b'T';
 const ENDING: u8 = b'E';
 const CUT: u8 = b'|';
 const DONE: u8 = b'.';
+const TRANSLATED: u8 = b'N';
 
 /// What came of reading an event.
 #[derive(PartialEq, Debug)]
@@ -52,6 +54,7 @@ pub fn step(bytes: &[u8]) -> Step {
         CUT => 8,
         ENDING => 0,
         DONE => 8 * LOSS_WORDS,
+        TRANSLATED => TRANSLATION_BYTES,
         _ => return Step::Broken,
     };
     let used = 1 + length;
@@ -73,6 +76,7 @@ fn event(byte: u8, content: &[u8]) -> Option<Event> {
         CLOCK => Event::Clock { wall: word(0)? as i64, monotonic: word(1)? },
         ENDING => Event::Ending,
         CUT => Event::Cut(word(0)? as i64),
+        TRANSLATED => Event::Translated(Translation::read(content.first_chunk()?)?),
         DONE => {
             let mut losses = Losses::default();
             let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -102,6 +106,11 @@ pub fn cut(at: i64, into: &mut Vec<u8>) {
 pub fn done(losses: &Losses, into: &mut Vec<u8>) {
     into.push(DONE);
     losses.words().iter().for_each(|word| into.extend_from_slice(&word.to_le_bytes()));
+}
+
+pub fn translated(translation: &Translation, into: &mut Vec<u8>) {
+    into.push(TRANSLATED);
+    into.extend_from_slice(&translation.write());
 }
 
 pub fn record(kind: &Kind, raw: &Raw, into: &mut Vec<u8>) {

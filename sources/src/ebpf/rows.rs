@@ -14,7 +14,9 @@ use weir_spec::kinds::enums::protocol;
 use weir_spec::kinds::flow as kind;
 use weir_spec::{Field, Schema};
 
-use super::meter::{Direction, End, Flow, Socket, errno_name};
+use weir_ebpf::conntrack::End;
+
+use super::meter::{Direction, Flow, Socket, errno_name};
 
 /// A conversation, and the container that its own end is in.
 pub type Placed = (Flow, Option<Arc<Unit>>);
@@ -35,7 +37,7 @@ fn one(flows: &[Placed], name: &str, host: Option<&str>) -> Option<ArrayRef> {
     if let Some(rest) = name.strip_prefix("src.") {
         return end(flows, rest, true, host);
     }
-    if let Some(rest) = name.strip_prefix("dst.") {
+    if let Some(rest) = name.strip_prefix("dst.").filter(|rest| !rest.starts_with("original.")) {
         return end(flows, rest, false, host);
     }
     let int = |f: &dyn Fn(&Flow) -> Option<i64>| -> ArrayRef {
@@ -57,6 +59,13 @@ fn one(flows: &[Placed], name: &str, host: Option<&str>) -> Option<ArrayRef> {
         n if n == kind::JITTER.name => int(&|flow| flow.socket.as_ref()?.jitter),
         n if n == kind::FLOW_ID.name => int(&|flow| Some(flow.socket.as_ref()?.cookie as i64)),
         n if n == kind::CONNECT_ERROR.name => words(flows, |socket, _| socket.connect_error.map(errno_name)),
+        n if n == kind::DST_ORIGINAL_IP.name => {
+            addresses(flows.iter().map(|(flow, _)| Some(flow.socket.as_ref()?.called?.0)).collect())
+        }
+        n if n == kind::DST_ORIGINAL_PORT.name => {
+            let port = |(flow, _): &Placed| Some(flow.socket.as_ref()?.called?.1);
+            Arc::new(flows.iter().map(port).collect::<UInt16Array>())
+        }
         n if n == kind::COMMUNITY_ID.name => {
             let id = |(flow, _): &Placed| flow.socket.as_ref().map(|socket| community_id(flow.protocol, socket));
             Arc::new(flows.iter().map(id).collect::<StringArray>())
@@ -89,7 +98,10 @@ fn end(flows: &[Placed], name: &str, is_src: bool, host: Option<&str>) -> Option
         Arc::new(flows.iter().map(value).collect::<Int64Array>())
     };
     Some(match name {
-        "ip" => addresses(flows, is_src),
+        "ip" => {
+            let ip = |(flow, _): &Placed| flow.socket.as_ref().map(|socket| end_of(socket, is_src).0);
+            addresses(flows.iter().map(ip).collect())
+        }
         "port" => {
             let port = |(flow, _): &Placed| flow.socket.as_ref().map(|socket| end_of(socket, is_src).1);
             Arc::new(flows.iter().map(port).collect::<UInt16Array>())
@@ -116,9 +128,7 @@ fn end_of(socket: &Socket, is_src: bool) -> End {
     if socket.is_src == is_src { socket.local } else { socket.remote }
 }
 
-fn addresses(flows: &[Placed], is_src: bool) -> ArrayRef {
-    let ip = |(flow, _): &Placed| flow.socket.as_ref().map(|socket| end_of(socket, is_src).0);
-    let values: Vec<Option<Ipv6Addr>> = flows.iter().map(ip).collect();
+fn addresses(values: Vec<Option<Ipv6Addr>>) -> ArrayRef {
     let nulls = valid(values.len(), |row| values[row].is_some());
     let bytes = values.iter().map(|ip| ip.map_or([0; 16], |ip| ip.octets())).collect();
     Arc::new(ips(bytes, nulls))

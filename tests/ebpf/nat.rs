@@ -1,0 +1,97 @@
+//! Addresses that the firewall translates on the way: both ends of a conversation still meet.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::dogstatsd::live::Live;
+use super::super::support::run;
+use super::source::wait_until_counting;
+use super::{alone, send};
+
+const HERE: &str = "10.9.9.1";
+const CALLED: &str = "10.9.9.9";
+
+fn ip(args: &str) {
+    assert!(Command::new("ip").args(args.split(' ')).status().unwrap().success(), "ip {args}");
+}
+
+/// What is called at port 80 and 53 is answered here, at others; who calls is seen under another address.
+fn translate(tcp: u16, udp: u16) {
+    ip(&format!("addr add {HERE}/32 dev lo"));
+    ip("addr add 10.9.9.2/32 dev lo");
+    ip(&format!("route add {CALLED}/32 dev lo src {HERE}"));
+    let rules = format!(
+        "table ip t {{\n chain out {{\n type nat hook output priority -100\n\
+         ip daddr {CALLED} tcp dport 80 dnat to {HERE}:{tcp}\n ip daddr {CALLED} udp dport 53 dnat to {HERE}:{udp}\n }}\n\
+         chain post {{\n type nat hook postrouting priority 100\n tcp dport {tcp} snat to 10.9.9.2\n }}\n}}\n"
+    );
+    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+    assert!(nft.wait().unwrap().success());
+}
+
+#[test]
+fn both_ends_meet_by_the_address_that_was_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = dir.path().join("x.flows");
+    let rows = alone("both_ends_meet_by_the_address_that_was_called", |_| {
+        let listener = TcpListener::bind((HERE, 0)).or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
+        let server = UdpSocket::bind("0.0.0.0:0").unwrap();
+        translate(listener.local_addr().unwrap().port(), server.local_addr().unwrap().port());
+        let pipeline = format!(
+            "let halves = ebpf(200ms, netns: \"own\", record: \"{}\")\nhalves | file(\"{{dir}}/halves\")\n\
+             halves | pair(10s, lateness: 1s) | file(\"{{dir}}/rows\")",
+            recording.display()
+        );
+        let mut live = Live::start(&pipeline);
+        wait_until_counting(&mut live, "halves");
+        let client = TcpStream::connect((CALLED, 80)).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        send(&client, &accepted, 30_000);
+        // It is open for some intervals.
+        std::thread::sleep(Duration::from_millis(700));
+        send(&accepted, &client, 500);
+        drop((client, accepted));
+        // One that is over at once.
+        drop((TcpStream::connect((CALLED, 80)).unwrap(), listener.accept().unwrap()));
+        let asking = UdpSocket::bind((HERE, 0)).unwrap();
+        asking.send_to(b"who?", (CALLED, 53)).unwrap();
+        let (_, asker) = server.recv_from(&mut [0; 10]).unwrap();
+        server.send_to(b"me", asker).unwrap();
+        asking.recv(&mut [0; 10]).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let ran = live.stop();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(ran.stderr, "");
+        live.rows("rows")
+    });
+    let Some(rows) = rows else { return };
+    assert_met(&rows);
+    // So they do when it is told again without a kernel.
+    let again = run(&format!("ebpf(replay: \"{}\") | pair(10s, lateness: 1s) | stdout(ndjson)", recording.display()));
+    assert_met(&again.rows());
+}
+
+fn assert_met(rows: &[Value]) {
+    let of = |protocol: &str| -> Vec<&Value> {
+        rows.iter().filter(|row| row["protocol"] == protocol && row["dst"]["original"].is_object()).collect()
+    };
+    let (tcp, udp) = (of("tcp"), of("udp"));
+    assert!(tcp.len() >= 2 && udp.len() == 1, "{rows:#?}");
+    for row in tcp.iter().chain(&udp) {
+        assert_eq!(row["observer"], "both", "{row:#}");
+        assert_eq!((&row["src"]["ip"], &row["dst"]["ip"]), (&json!(HERE), &json!(HERE)));
+    }
+    assert!(tcp.iter().all(|row| row["dst"]["original"] == json!({"ip": CALLED, "port": 80})));
+    assert_eq!(udp[0]["dst"]["original"], json!({"ip": CALLED, "port": 53}));
+    let counted =
+        ["sent", "dst_received", "received", "dst_sent"].map(|way| udp[0][format!("{way}_payload_bytes")].as_u64());
+    assert_eq!(counted, [Some(4), Some(4), Some(2), Some(2)], "{:#}", udp[0]);
+    let sum = |column: &str| tcp.iter().map(|row| row[column].as_u64().unwrap_or(0)).sum::<u64>();
+    assert_eq!((sum("sent_payload_bytes"), sum("dst_received_payload_bytes")), (30_000, 30_000));
+    assert_eq!((sum("received_payload_bytes"), sum("dst_sent_payload_bytes")), (500, 500));
+}
