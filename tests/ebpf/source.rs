@@ -242,6 +242,23 @@ fn the_doctor_looks_at_every_hook_and_leaves_nothing_behind() {
     let dir = open_to_all();
     let other = said(nobody(dir.path()));
     assert_eq!((state(&other, "CAP_BPF"), state(&other, "bpf(2)")), ("missing".into(), "missing".into()));
+    // What deploy/ gives is enough, and each of it is needed.
+    let with = |rights: &[&str]| -> Vec<Value> {
+        let rights: String = rights.iter().map(|right| format!("+{right},")).collect();
+        let rights = rights.trim_end_matches(',');
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", &format!("--inh-caps=-all,{rights}")]);
+        command.args([format!("--ambient-caps={rights}"), format!("--bounding-set=-all,{rights}")]);
+        command.arg(dir.path().join("weir"));
+        said(command)
+    };
+    let all = with(&["bpf", "perfmon", "net_admin", "sys_ptrace"]);
+    let flows = all.iter().filter(|finding| finding["theme"] == "flows" || finding["theme"] == "rights");
+    assert!(flows.clone().count() > 8 && flows.into_iter().all(|finding| finding["state"] == "fine"), "{all:#?}");
+    let tcp = with(&["bpf", "perfmon"]);
+    let states = ["tp_btf/inet_sock_set_state", "iter/task_file", "cgroup_skb/ingress"].map(|hook| state(&tcp, hook));
+    assert_eq!(states, ["fine", "fine", "missing"]);
+    assert_eq!(state(&with(&["perfmon", "net_admin"]), "bpf(2)"), "missing");
     let helped = other.iter().filter(|finding| finding["state"] != "fine").all(|finding| finding["help"].is_string());
     assert!(helped, "{other:#?}");
 }
