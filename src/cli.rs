@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 all is well, 1 the run failed or
 //! left something undelivered, 2 the command line or the pipeline is wrong and nothing was started.
 
+pub mod bench;
 pub mod check;
 pub mod doc;
 pub mod doctor;
@@ -62,6 +63,9 @@ enum Verb {
     /// Say what this host can do, what it cannot, and what would change that
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
+    /// Measure what weir costs on this host
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArgs),
     /// Say what a diagnostic means, with a pipeline that has it and one that does not
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -157,6 +161,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(args)) => run::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Doc(args)) => doc::run(&args),
+        Some(Verb::Bench(args)) => bench::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Fmt(args)) => fmt::run(&args),

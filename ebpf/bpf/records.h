@@ -54,14 +54,15 @@ struct record {
 };
 _Static_assert(sizeof(struct record) == 160, "src/records.rs has the same");
 
-/* A UDP socket and a peer of it. */
+/* A UDP socket and a peer of it, by the address that the peer knows it by. */
 struct peer_key {
     u64 cookie;
     u32 remote[4];
+    u32 local[4];
     u16 remote_port;
     u16 padding[3];
 };
-_Static_assert(sizeof(struct peer_key) == 32, "src/records.rs has the same");
+_Static_assert(sizeof(struct peer_key) == 48, "src/records.rs has the same");
 
 /* What they have had with each other: payload and packets. */
 struct peer {
@@ -74,14 +75,13 @@ struct peer {
     u64 cgroup;
     u32 netns;
     u32 pid;
-    u32 local[4];
     u16 local_port;
     u8 origin;
     /* Whether its owner is known, which is all of it from there on. */
     u8 owned;
     char comm[COMM_BYTES];
 };
-_Static_assert(sizeof(struct peer) == 104, "src/records.rs has the same");
+_Static_assert(sizeof(struct peer) == 88, "src/records.rs has the same");
 
 /* What was counted and could not be told apart, because there was no room: in the ring, or for another peer. */
 struct sums {

@@ -6,8 +6,9 @@
 use std::io;
 use std::net::Ipv6Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::netlink::{Netlink, Read, address, attributes};
+use crate::netlink::{Netlink, address, attributes};
 use crate::records::Protocol;
 
 /// `linux/netlink.h`, `linux/netfilter/nfnetlink.h`.
@@ -95,7 +96,14 @@ pub struct Conntrack {
     netlink: Netlink,
     /// Whether all there is has to be asked for: at first, and when news were lost.
     is_behind: bool,
+    /// When that was done.
+    asked: Option<Instant>,
 }
+
+/// Room for news between two looks: some 30,000 connections.
+const NEWS_BYTES: libc::c_int = 8 << 20;
+/// All there is is asked for so often at most: it may be much.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
 impl Conntrack {
     /// Nothing where connections are not tracked: asking would begin it. Needs `CAP_NET_ADMIN`.
@@ -104,9 +112,10 @@ impl Conntrack {
             return Ok(None);
         }
         let netlink = Netlink::open(NETLINK_NETFILTER, GROUP_NEW)?;
-        let mut conntrack = Conntrack { netlink, is_behind: true };
+        netlink.hold(NEWS_BYTES);
+        let mut conntrack = Conntrack { netlink, is_behind: true, asked: None };
         conntrack.look(|_| {})?;
-        conntrack.is_behind = true;
+        (conntrack.is_behind, conntrack.asked) = (true, None);
         Ok(Some(conntrack))
     }
 
@@ -117,10 +126,10 @@ impl Conntrack {
                 connection(content).into_iter().for_each(&mut each);
             }
         };
-        if self.netlink.news(&mut take)? == Read::Overrun {
-            self.is_behind = true;
-        }
-        if std::mem::take(&mut self.is_behind) {
+        self.is_behind |= self.netlink.news(&mut take)?;
+        let is_long_ago = self.asked.is_none_or(|asked| asked.elapsed() >= ASKED_AGAIN);
+        if self.is_behind && is_long_ago {
+            (self.is_behind, self.asked) = (false, Some(Instant::now()));
             // A socket of its own, so that answers do not mix with news.
             let question = [libc::AF_UNSPEC as u8, 0, 0, 0];
             Netlink::open(NETLINK_NETFILTER, 0)?.dump(CONNTRACK_GET, &question, take)?;

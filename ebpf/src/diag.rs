@@ -19,6 +19,18 @@ const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 const MESSAGE_BYTES: usize = 72;
 
+/// In these a socket listens or counts. What is left of one that waits is in FIN_WAIT2 as well, and counts nothing.
+const STATES: [u8; 8] = [
+    state::ESTABLISHED,
+    state::SYN_SENT,
+    state::FIN_WAIT1,
+    state::FIN_WAIT2,
+    state::CLOSE_WAIT,
+    state::LAST_ACK,
+    state::LISTEN,
+    state::CLOSING,
+];
+
 /// Asks the kernel for its TCP sockets.
 pub struct Diag {
     netlink: Netlink,
@@ -64,9 +76,7 @@ fn request(family: u8) -> Vec<u8> {
     /// `struct inet_diag_req_v2`
     const REQUEST_BYTES: usize = 56;
     let mut bytes = vec![family, libc::IPPROTO_TCP as u8, 1 << (INET_DIAG_INFO - 1), 0];
-    // In all states but those in which a socket has nothing to count.
-    let without = 1u32 << state::TIME_WAIT | 1 << state::SYN_RECV;
-    bytes.extend((!without).to_ne_bytes());
+    bytes.extend(STATES.iter().fold(0u32, |bits, state| bits | 1 << state).to_ne_bytes());
     bytes.resize(REQUEST_BYTES, 0);
     bytes
 }
@@ -99,12 +109,16 @@ fn socket(bytes: &[u8], now: u64) -> Option<Dumped> {
         is_owned: false,
         command: String::new(),
     };
+    let mut counts = state == state::LISTEN;
     attributes(bytes.get(MESSAGE_BYTES..)?, |number, value| match number {
-        INET_DIAG_INFO => count(value, now, &mut record),
+        INET_DIAG_INFO => {
+            count(value, now, &mut record);
+            counts = true;
+        }
         INET_DIAG_CGROUP_ID => record.cgroup = u64_at(value, 0),
         _ => {}
     });
-    Some((record, u32_at(bytes, 68)))
+    counts.then(|| (record, u32_at(bytes, 68)))
 }
 
 /// The counters of `struct tcp_info` (`linux/tcp.h`). Older kernels give less of it, which is then 0.

@@ -110,7 +110,8 @@ fn call<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as libc::c_int) }
 }
 
-/// Gives back to the system what was freed: the kernel's types take much memory as long as they are looked up.
+/// Gives back to the system what was freed: the kernel's types, and a round of many sockets, take much memory for a
+/// moment.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a call without pointers.

@@ -7,10 +7,11 @@
 pub mod conntrack;
 mod diag;
 mod kernel;
+pub mod measuring;
 mod netlink;
 mod program;
 pub mod records;
 
 pub use diag::Diag;
-pub use kernel::monotonic_nanos;
+pub use kernel::{monotonic_nanos, trim};
 pub use program::{Hook, Program, Refused, Wanted, try_hooks};

@@ -60,6 +60,16 @@ impl Netlink {
         Ok(Netlink { socket, buffer: vec![0; RECEIVE_BYTES] })
     }
 
+    /// Asks for more room for what has come and is not read; without the right to it there is as much as there was.
+    pub fn hold(&self, bytes: libc::c_int) {
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: a number of as many bytes as is said.
+        unsafe {
+            let value = (&raw const bytes).cast();
+            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value, length);
+        }
+    }
+
     /// Asks for all there is, and gives each answer's type and content.
     pub fn dump(&mut self, kind: u16, question: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         let length = HEADER_BYTES + question.len();
@@ -81,15 +91,18 @@ impl Netlink {
         Ok(())
     }
 
-    /// Gives what has come without being asked for.
-    pub fn news(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<Read> {
+    /// Gives what has come without being asked for; whether some of it was lost. Until all of it is read the kernel
+    /// does not say again that it loses something.
+    pub fn news(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
+        let mut is_lost = false;
         for _ in 0..ANSWERS_MAX {
             match self.read(libc::MSG_DONTWAIT, &mut each)? {
                 Read::Some | Read::Done => {}
-                end => return Ok(end),
+                Read::Overrun => is_lost = true,
+                Read::Nothing => break,
             }
         }
-        Ok(Read::Some)
+        Ok(is_lost)
     }
 
     fn read(&mut self, flags: libc::c_int, each: impl FnMut(u16, &[u8])) -> io::Result<Read> {

@@ -12,6 +12,7 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachT
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 
 use crate::kernel::{Iterator, take_out, trim};
+use crate::measuring::Cost;
 use crate::records::{LOSS_WORDS, Losses, PEER_BYTES, RECORD_BYTES, Raw, peer_key, with_peer};
 
 static OBJECT: &[u8] = include_bytes_aligned!("../flows.bpfel.o");
@@ -40,7 +41,7 @@ impl fmt::Display for Refused {
 impl Error for Refused {}
 
 impl Refused {
-    fn new(what: &'static str, error: &(dyn Error + 'static)) -> Refused {
+    pub(crate) fn new(what: &'static str, error: &(dyn Error + 'static)) -> Refused {
         let mut errno = None;
         let mut why = error.to_string();
         let mut cause = Some(error);
@@ -89,7 +90,7 @@ pub struct Program {
     losses: PerCpuArray<MapData, [u64; LOSS_WORDS]>,
     udp: Result<Udp, Refused>,
     /// Holds the attachments.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 /// What counts UDP.
@@ -110,6 +111,19 @@ impl Program {
     /// Why UDP is not counted, if it is not.
     pub fn udp_refused(&self) -> Option<&Refused> {
         self.udp.as_ref().err()
+    }
+
+    /// One of the object's programs, to be loaded beside the others.
+    pub(crate) fn program<'a, P>(&'a mut self, name: &'static str) -> Result<&'a mut P, Refused>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+    {
+        program(&mut self.ebpf, name)
+    }
+
+    pub(crate) fn cost(&self, name: &str) -> Option<Cost> {
+        let info = self.ebpf.program(name)?.info().ok()?;
+        Some(Cost { runs: info.run_count(), time: info.run_time() })
     }
 
     /// Gives the sockets that have closed since it was last asked.
@@ -179,7 +193,7 @@ fn attach(wanted: Wanted, cgroups: Option<&Path>) -> Result<Program, Refused> {
     let closings = RingBuf::try_from(closings).map_err(|error| Refused::new("map the ring", &error))?;
     let losses = ebpf.take_map("losses").ok_or_else(|| damaged("losses"))?;
     let losses = PerCpuArray::try_from(losses).map_err(|error| Refused::new("read the counters", &error))?;
-    Ok(Program { snapshot, find, closings, losses, udp, _ebpf: ebpf })
+    Ok(Program { snapshot, find, closings, losses, udp, ebpf })
 }
 
 fn attach_udp(ebpf: &mut Ebpf, btf: &Btf, cgroups: Option<&Path>) -> Result<Udp, Refused> {

@@ -10,8 +10,8 @@ pub type Raw = [u8; RECORD_BYTES];
 pub const LOSS_WORDS: usize = 17;
 
 /// Bytes of what a UDP socket has had with a peer, as the kernel keeps it, and of what it is found by.
-pub const PEER_BYTES: usize = 104;
-pub const PEER_KEY_BYTES: usize = 32;
+pub const PEER_BYTES: usize = 88;
+pub const PEER_KEY_BYTES: usize = 48;
 
 /// Where in a record stands what is read or written without the rest of it.
 mod at {
@@ -24,6 +24,7 @@ mod at {
     pub const BYTES_RECEIVED: Range<usize> = 64..72;
     pub const PACKETS_SENT: Range<usize> = 72..76;
     pub const PACKETS_RECEIVED: Range<usize> = 76..80;
+    pub const LOCAL: Range<usize> = 100..116;
     pub const REMOTE: Range<usize> = 116..132;
     pub const REMOTE_PORT: Range<usize> = 134..136;
 }
@@ -33,7 +34,8 @@ pub fn peer_key(record: &Raw) -> [u8; PEER_KEY_BYTES] {
     let mut key = [0; PEER_KEY_BYTES];
     key[..8].copy_from_slice(&record[at::COOKIE]);
     key[8..24].copy_from_slice(&record[at::REMOTE]);
-    key[24..26].copy_from_slice(&record[at::REMOTE_PORT]);
+    key[24..40].copy_from_slice(&record[at::LOCAL]);
+    key[40..42].copy_from_slice(&record[at::REMOTE_PORT]);
     key
 }
 

@@ -42,6 +42,8 @@ const SOCKETS_EXPECTED: usize = 20_000;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often the tree of cgroups is read anew, at most, because somebody is in one that is not known.
 const CGROUPS_AGAIN: i64 = 1_000_000_000;
+/// After so many the memory that they took is given back.
+const MANY_EVENTS: usize = 4 * BATCH_ROWS;
 /// No more sockets are lost at once: what a recording says is not to be believed.
 const LOST_MAX: u64 = 1 << 32;
 /// The shortest interval.
@@ -133,7 +135,8 @@ fn from_kernel(
     let wanted = Wanted { netns: kernel::namespace(&options.netns)?, udp: options.udp, ..Wanted::default() };
     let refused = match Kernel::open(wanted, cgroups, to)? {
         Ok(kernel) => {
-            let missing = kernel.without_udp().filter(|_| options.udp).into_iter().chain(kernel.without_conntrack());
+            let missing = kernel.without_udp().filter(|_| options.udp).into_iter();
+            let missing = missing.chain(kernel.without_conntrack()).chain(kernel.part_of_udp(cgroups));
             missing.for_each(|why| cx.counts.warn(why));
             return Ok(Box::new(kernel));
         }
@@ -142,7 +145,7 @@ fn from_kernel(
     let help = kernel::help(&refused);
     let fault = || Fault::environment(refused.to_string()).help(help);
     // Neither can be had without the program.
-    if to.is_some() || options.netns.starts_with('/') {
+    if to.is_some() || !["all", "own"].contains(&options.netns.as_str()) {
         return Err(fault());
     }
     let polled = Polled::open().map_err(|_| fault())?;
@@ -238,8 +241,7 @@ impl Run {
         kernel.begin(clock.now().0, &mut events).map_err(broken)?;
         let mut next = next_cut(clock.now().0, interval);
         loop {
-            events.drain(..).for_each(|event| self.take(event));
-            if !self.flush(cx).await {
+            if !self.take_all(&mut events, cx).await || !self.flush(cx).await {
                 break;
             }
             let left = Duration::from_nanos(next.saturating_sub(clock.now().0).max(0) as u64);
@@ -340,6 +342,25 @@ impl Run {
                 return Ok(None);
             }
         }
+    }
+
+    /// Takes what has been told, and sends rows as they fill batches; `false` when nobody wants more.
+    async fn take_all(&mut self, events: &mut Vec<Event>, cx: &mut SourceCx) -> bool {
+        // Of an interval there may be many: nothing of it stays.
+        let are_many = events.len() > MANY_EVENTS;
+        for event in std::mem::take(events) {
+            self.take(event);
+            if self.flows.len() >= BATCH_ROWS {
+                if !cx.ready().await {
+                    return false;
+                }
+                self.send(cx);
+            }
+        }
+        if are_many {
+            weir_ebpf::trim();
+        }
+        true
     }
 
     fn take(&mut self, event: Event) {

@@ -262,3 +262,21 @@ fn the_doctor_looks_at_every_hook_and_leaves_nothing_behind() {
     let helped = other.iter().filter(|finding| finding["state"] != "fine").all(|finding| finding["help"].is_string());
     assert!(helped, "{other:#?}");
 }
+
+#[test]
+fn what_the_hooks_cost_is_measured_on_the_spot() {
+    if !is_allowed("what_the_hooks_cost_is_measured_on_the_spot") {
+        return;
+    }
+    let output = super::super::support::weir().args(["bench", "ebpf", "--json"]).output().unwrap();
+    let (code, stdout, stderr) = text(&output);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 8, "{lines:#?}");
+    let is_measured = |line: &Value| line["nanoseconds"].as_f64() > Some(1.0) && line["of"].as_u64() > Some(0);
+    assert!(lines.iter().all(is_measured), "{lines:#?}");
+    let dir = open_to_all();
+    let (code, _, stderr) = text(&nobody(dir.path()).args(["bench", "ebpf"]).output().unwrap());
+    assert_eq!(code, 1);
+    insta::assert_snapshot!("bench_refused", stderr);
+}

@@ -1,9 +1,13 @@
 //! The two ends of a conversation: what a column is called at the other one.
 
-use arrow_array::{ArrayRef, RecordBatch};
-use weir_core::columns::absent;
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
+use weir_core::columns::{WordBuilder, absent, data_type};
+use weir_core::eval::text::word;
 use weir_spec::kinds::flow as kind;
-use weir_spec::schema::TagKeys;
+use weir_spec::schema::{Repr, TagKeys};
 use weir_spec::{Field, Stream};
 
 /// What a column is called at the other end; nothing for what only one end has.
@@ -28,10 +32,31 @@ pub fn told_by_dst(name: &str) -> Option<String> {
     pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)))
 }
 
-/// The column of that name, held as `field` says; without any value if there is none.
+/// The column of that name, held as `field` says; without any value if there is none. `set` may have made one end's
+/// column another text than the other's.
 pub fn column(rows: &RecordBatch, name: Option<&str>, field: &Field) -> ArrayRef {
-    let column = name.and_then(|name| rows.column_by_name(name).cloned());
-    column.unwrap_or_else(|| absent(field.repr, rows.num_rows()))
+    let column = name.and_then(|name| rows.column_by_name(name));
+    column.and_then(|column| held_as(column, field.repr)).unwrap_or_else(|| absent(field.repr, rows.num_rows()))
+}
+
+fn held_as(column: &ArrayRef, repr: Repr) -> Option<ArrayRef> {
+    if *column.data_type() == data_type(repr) {
+        return Some(column.clone());
+    }
+    let texts: Vec<Option<&str>> = if let Some(words) = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
+        (0..words.len()).map(|row| word(words, row)).collect()
+    } else {
+        column.as_any().downcast_ref::<StringArray>()?.iter().collect()
+    };
+    match repr {
+        Repr::Text => Some(Arc::new(StringArray::from(texts))),
+        Repr::Word => {
+            let mut words = WordBuilder::default();
+            texts.into_iter().for_each(|text| words.push(text));
+            Some(words.finish())
+        }
+        _ => None,
+    }
 }
 
 /// The stream when either end may stand in the other's place.

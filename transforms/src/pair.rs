@@ -5,7 +5,7 @@
 mod half;
 mod join;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -56,8 +56,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         Columns::All => Columns::All,
         Columns::Some(names) => {
             let more = |name: &String| {
+                // Of rows that both ends have told already it is there by its own name.
                 let read = told_by_dst(name).unwrap_or_else(|| name.clone());
-                [turned(&read), Some(read)].into_iter().flatten()
+                [turned(&read), Some(read), Some(name.clone())].into_iter().flatten()
             };
             let mut reads = Columns::Some(names.iter().flat_map(more).collect());
             reads.join(Columns::of(half::READS.iter().copied()));
@@ -159,14 +160,13 @@ impl Pair {
         let bytes_a_row = rows_bytes(&batch.rows) / batch.len().max(1) + size_of::<Half>();
         let (rows, acks) = out.absorb(batch);
         let Some(view) = View::new(&rows) else { unreachable!("there is no half without the columns of one") };
-        let mut last = None;
+        let mut begun = BTreeSet::new();
         for row in 0..rows.num_rows() {
             let start = self.start_of(time[row]);
             let open = self.open.entry(start).or_default();
-            if last != Some(start) {
+            if begun.insert(start) {
                 open.batches.push(rows.clone());
                 open.acks.join(acks.split());
-                last = Some(start);
             }
             open.halves.push(view.half(row, open.batches.len() - 1, time[row]));
             open.bytes += bytes_a_row;

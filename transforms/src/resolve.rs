@@ -85,7 +85,14 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         }
         reads
     },
-    memory: |_| Memory::fixed(procfs::FACTS_BYTES),
+    memory: |values| {
+        let of = |part: &Value| match part {
+            Value::Part(part) if part.name == procfs::SPEC.name => procfs::FACTS_BYTES,
+            Value::Part(part) => table::bytes(&part.values),
+            _ => 0,
+        };
+        Memory::fixed(values.get("from").items().iter().map(of).sum())
+    },
     needs: |values| {
         let parts = values.get("from").items().iter();
         parts.filter_map(path_of).map(|path| Need::read(&path)).collect()

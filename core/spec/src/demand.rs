@@ -89,6 +89,9 @@ fn without(columns: Columns, name: &str, schema: &Schema) -> Columns {
     Columns::Some(names)
 }
 
+/// The output of rows that came too late.
+const LATE: &str = "late";
+
 /// Sets what the node's outputs really carry, given that its inputs are already narrowed.
 fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
     let input = plan.nodes[at].inputs.first().copied();
@@ -105,7 +108,11 @@ fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
     match &mut node.stage {
         Stage::Options(_) if node.spec.makes => {
             for (output, wanted) in node.outputs.iter_mut().zip(wanted) {
-                output.stream.schema = keep(&output.stream.schema, wanted);
+                // What came too late goes on as it came.
+                output.stream.schema = match output.name == LATE {
+                    true => passed.clone(),
+                    false => keep(&output.stream.schema, wanted),
+                };
             }
         }
         Stage::Options(_) if node.spec.is_sink() => {}

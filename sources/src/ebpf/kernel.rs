@@ -85,6 +85,16 @@ impl Kernel {
         }
     }
 
+    /// What of UDP is not counted, where only a part of the cgroups is to be seen.
+    pub fn part_of_udp(&self, cgroups: Option<&Path>) -> Option<String> {
+        let root =
+            cgroups.filter(|root| self.program.udp_refused().is_none() && root.join("cgroup.events").exists())?;
+        Some(format!(
+            "UDP is counted only below `{}`, which is a part of the host's cgroups: mount the host's own as well",
+            root.display()
+        ))
+    }
+
     /// Why UDP is not counted, if it is not, and what would change that.
     pub fn without_udp(&self) -> Option<String> {
         let refused = self.program.udp_refused()?;
@@ -122,6 +132,7 @@ impl Tells for Kernel {
         let peers = self.peers();
         self.translations(into);
         write(&mut self.recording, |bytes| recording::cut(at, bytes));
+        into.reserve(open.len() + peers.len() + 2);
         into.push(Event::Cut(at));
         open.iter().chain(&peers).for_each(|raw| tell(&OPEN, raw, &mut self.recording, into));
         self.forget(peers, UDP_IDLE_NANOS, into);

@@ -1,6 +1,7 @@
 //! Records of sockets into conversations: what each has counted since it was last told of.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
 
 use weir_ebpf::conntrack::{End, Translation};
 use weir_ebpf::records::{Counters, Losses, Origin, Protocol, Record, Sums, state as tcp};
@@ -50,8 +51,8 @@ pub struct Direction {
     pub retransmit_bytes: Option<i64>,
 }
 
-/// What counters are kept by: the socket, and of UDP its peer.
-type Id = (u64, Option<End>);
+/// What counters are kept by: the socket, and of UDP its peer and which of its own addresses that knows.
+type Id = (u64, Option<(End, Ipv6Addr)>);
 
 /// A conversation, or the part of one that is in an interval, as one of its ends saw it.
 #[derive(Clone, PartialEq, Debug)]
@@ -189,7 +190,7 @@ impl Meter {
             let flow = self.flow(record, &before);
             if let Some(socket) = flow.as_ref().and_then(|flow| flow.socket.as_ref()) {
                 before.is_src = Some(socket.is_src);
-                before.ends = Some(Ends { remote: socket.remote, called: socket.called });
+                before.ends = Some(Ends { local: socket.local, remote: socket.remote, called: socket.called });
             }
             into.extend(flow);
         }
@@ -321,7 +322,10 @@ impl Meter {
         }
         match self.translations.of_packets(record) {
             Some((is_src, ends)) => (is_src, initiator::KERNEL, ends),
-            None => (is_src, initiator, Ends { remote: (record.remote, record.remote_port), called: None }),
+            None => {
+                let (local, remote) = ((record.local, record.local_port), (record.remote, record.remote_port));
+                (is_src, initiator, Ends { local, remote, called: None })
+            }
         }
     }
 
@@ -334,7 +338,7 @@ impl Meter {
         Socket {
             cookie: record.cookie,
             is_src,
-            local: (record.local, record.local_port),
+            local: ends.local,
             remote: ends.remote,
             called: ends.called,
             initiator,
@@ -375,13 +379,15 @@ struct Known {
 
 #[derive(Clone, Copy)]
 struct Ends {
+    local: End,
     remote: End,
     called: Option<End>,
 }
 
 impl Translations {
     fn add(&mut self, translation: &Translation) {
-        if self.answering.len() >= TRANSLATIONS_MAX {
+        let most = self.answering.len().max(self.called.len()).max(self.between.len());
+        if most >= TRANSLATIONS_MAX {
             return;
         }
         let Translation { protocol, caller, called, seen_caller, answering } = *translation;
@@ -402,22 +408,30 @@ impl Translations {
         self.between.retain(|_, known| is_young(known));
     }
 
-    /// Which end a UDP socket's packets are of, if they are translated. They are counted where those that go out
-    /// have been translated, and those that come in as well: each way the peer has another address.
+    /// Which end a UDP socket's packets are of, if they are translated. They are counted where those that go out have
+    /// been translated, and those that come in as well: each way either end may have another address.
     fn of_packets(&self, record: &Record) -> Option<(bool, Ends)> {
         let (local, remote) = ((record.local, record.local_port), (record.remote, record.remote_port));
         let protocol = record.protocol;
-        if let Some(known) = self.answering.get(&(protocol, local, remote)) {
-            return Some((true, Ends { remote: known.end, called: Some(remote) }));
+        let caller = |local, remote, called| Some((true, Ends { local, remote, called: Some(called) }));
+        if let Some(answering) = self.answering.get(&(protocol, local, remote)) {
+            return caller(local, answering.end, remote);
         }
-        if let Some(known) = self.between.get(&(protocol, local, remote)) {
-            return Some((true, Ends { remote, called: Some(known.end) }));
+        if let Some(called) = self.between.get(&(protocol, local, remote)) {
+            return caller(local, remote, called.end);
         }
+        if let Some((before, called)) = self.called.get(&(protocol, local, remote)) {
+            return caller(before.end, remote, *called);
+        }
+        let answering = |local, remote, called| Some((false, Ends { local, remote, called: Some(called) }));
         if let Some((caller, called)) = self.called.get(&(protocol, remote, local)) {
-            return Some((false, Ends { remote: caller.end, called: Some(*called) }));
+            return answering(local, caller.end, *called);
         }
-        let known = self.between.get(&(protocol, remote, local))?;
-        Some((false, Ends { remote, called: Some(known.end) }))
+        if let Some(called) = self.between.get(&(protocol, remote, local)) {
+            return answering(local, remote, called.end);
+        }
+        let own = self.answering.get(&(protocol, remote, local))?;
+        answering(own.end, remote, local)
     }
 
     /// The other end of a TCP socket as it is called there, and what was called.
@@ -426,21 +440,21 @@ impl Translations {
         if is_src {
             let answering = self.answering.get(&(record.protocol, local, remote));
             return match answering.filter(|known| known.end != remote) {
-                Some(known) => Ends { remote: known.end, called: Some(remote) },
-                None => Ends { remote, called: None },
+                Some(known) => Ends { local, remote: known.end, called: Some(remote) },
+                None => Ends { local, remote, called: None },
             };
         }
         match self.called.get(&(record.protocol, remote, local)) {
             Some((caller, called)) => {
-                Ends { remote: caller.end, called: Some(*called).filter(|called| *called != local) }
+                Ends { local, remote: caller.end, called: Some(*called).filter(|called| *called != local) }
             }
-            None => Ends { remote, called: None },
+            None => Ends { local, remote, called: None },
         }
     }
 }
 
 fn id(record: &Record) -> Id {
-    let peer = (record.protocol == Protocol::Udp).then_some((record.remote, record.remote_port));
+    let peer = (record.protocol == Protocol::Udp).then_some(((record.remote, record.remote_port), record.local));
     (record.cookie, peer)
 }
 
@@ -482,8 +496,6 @@ pub fn errno_name(errno: u16) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
-
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;

@@ -17,14 +17,26 @@ const PAUSES: u32 = 100;
 pub struct Polled {
     diag: Diag,
     /// Sockets as they were when they were last seen, by their cookies.
-    last: HashMap<u64, Record>,
+    last: HashMap<u64, Seen>,
     asked: Instant,
     pause: Duration,
 }
 
+struct Seen {
+    record: Record,
+    /// In so many dumps since then it was not.
+    missed: u8,
+}
+
+/// A socket that is missing so often has ended.
+const MISSED_MAX: u8 = 2;
+
 impl Polled {
     pub fn open() -> io::Result<Polled> {
-        Ok(Polled { diag: Diag::open()?, last: HashMap::new(), asked: Instant::now(), pause: LOOK })
+        let mut diag = Diag::open()?;
+        // Some kernels give the socket and no answer.
+        diag.sockets()?;
+        Ok(Polled { diag, last: HashMap::new(), asked: Instant::now(), pause: LOOK })
     }
 
     /// What that costs, and what would change it.
@@ -39,19 +51,40 @@ impl Polled {
     fn ask(&mut self, into: &mut Vec<Event>) -> io::Result<()> {
         let begun = Instant::now();
         let now = monotonic_nanos();
-        let mut next = HashMap::with_capacity(self.last.len());
-        for mut record in self.diag.sockets()? {
-            let before = self.last.remove(&record.cookie);
-            record.opened = before.map_or(Some(now), |before| before.opened);
-            next.insert(record.cookie, record);
+        let sockets = self.diag.sockets()?;
+        let mut next = HashMap::with_capacity(sockets.len());
+        for mut record in sockets {
+            match self.last.remove(&record.cookie) {
+                Some(before) => goes_on(&mut record, before.record),
+                // Who listens is known before those that it accepts are told of.
+                None if record.origin == Origin::Listening => into.push(Event::Found(record.clone())),
+                None => record.opened = Some(now),
+            }
+            next.insert(record.cookie, Seen { record, missed: 0 });
         }
-        let gone = std::mem::replace(&mut self.last, next).into_values();
-        into.extend(
-            gone.filter(|record| record.origin != Origin::Listening).map(|record| Event::Closed(ended(record, now))),
-        );
+        for (cookie, mut seen) in std::mem::replace(&mut self.last, next) {
+            seen.missed += 1;
+            match seen.missed < MISSED_MAX {
+                // A dump may leave one out while others come and go.
+                true => drop(self.last.insert(cookie, seen)),
+                false if seen.record.origin == Origin::Listening => {}
+                false => into.push(Event::Closed(ended(seen.record, now))),
+            }
+        }
         self.asked = begun;
         self.pause = LOOK.max(begun.elapsed() * PAUSES);
         Ok(())
+    }
+}
+
+/// A socket that was seen before: what is not told of one that is closing, still holds.
+fn goes_on(record: &mut Record, before: Record) {
+    record.opened = before.opened;
+    if record.pid == 0 {
+        (record.pid, record.is_owned, record.command) = (before.pid, before.is_owned, before.command);
+    }
+    if record.cgroup == 0 {
+        record.cgroup = before.cgroup;
     }
 }
 
@@ -68,8 +101,8 @@ impl Tells for Polled {
     fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
         into.push(Event::Clock { wall: now, monotonic: monotonic_nanos() });
         self.ask(into)?;
-        self.last.values_mut().for_each(|record| record.opened = None);
-        into.extend(self.last.values().cloned().map(Event::Found));
+        self.last.values_mut().for_each(|seen| seen.record.opened = None);
+        into.extend(self.last.values().map(|seen| Event::Found(seen.record.clone())));
         self.tell(now, into);
         Ok(())
     }
@@ -83,7 +116,8 @@ impl Tells for Polled {
     }
 
     fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
-        self.ask(into)?;
+        // What cannot be asked for now is told as it was.
+        let _ = self.ask(into);
         self.tell(at, into);
         Ok(())
     }
@@ -98,7 +132,7 @@ impl Tells for Polled {
 impl Polled {
     fn tell(&self, at: i64, into: &mut Vec<Event>) {
         into.push(Event::Cut(at));
-        into.extend(self.last.values().cloned().map(Event::Open));
+        into.extend(self.last.values().map(|seen| Event::Open(seen.record.clone())));
         into.push(Event::Done(Losses::default()));
     }
 }

@@ -93,8 +93,9 @@ fn counter(flows: &[Placed], name: &str, side: impl Fn(&Flow) -> &Direction) -> 
 /// What is known of `src` or `dst`: more of the one that counted than of its peer.
 fn end(flows: &[Placed], name: &str, is_src: bool, host: Option<&str>) -> Option<ArrayRef> {
     let own = |socket: &Socket| socket.is_src == is_src;
+    // What is not known is 0.
     let int = |f: fn(&Socket) -> i64| -> ArrayRef {
-        let value = |(flow, _): &Placed| flow.socket.as_ref().filter(|socket| own(socket)).map(f);
+        let value = |(flow, _): &Placed| flow.socket.as_ref().filter(|s| own(s)).map(f).filter(|n| *n != 0);
         Arc::new(flows.iter().map(value).collect::<Int64Array>())
     };
     Some(match name {
@@ -109,12 +110,14 @@ fn end(flows: &[Placed], name: &str, is_src: bool, host: Option<&str>) -> Option
         "pid" => int(|socket| socket.pid.into()),
         "netns" => int(|socket| socket.netns.into()),
         "cgroup" => int(|socket| socket.cgroup as i64),
-        "process" => words(flows, |socket, _| own(socket).then(|| socket.command.clone())),
+        "process" => {
+            words(flows, |socket, _| Some(socket.command.clone()).filter(|command| own(socket) && !command.is_empty()))
+        }
         "host" => words(flows, |socket, _| host.filter(|_| own(socket)).map(str::to_string)),
         "container" => words(flows, |socket, unit| unit.filter(|_| own(socket))?.container.clone()),
         "id" => {
             let id = |(flow, unit): &Placed| {
-                let socket = flow.socket.as_ref().filter(|socket| own(socket))?;
+                let socket = flow.socket.as_ref().filter(|socket| own(socket) && socket.pid != 0)?;
                 let container = unit.as_ref().and_then(|unit| unit.container.as_deref());
                 Some(endpoint::id(container.or(host).unwrap_or_default(), socket.pid, socket.local.1))
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt16Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt8Array, UInt16Array};
 use arrow_select::interleave::interleave;
 use weir_core::columns::absent;
 use weir_spec::kinds::enums::observer;
@@ -106,6 +106,9 @@ impl Conversation {
     fn add(&mut self, other: Conversation) {
         self.src.extend(other.src);
         self.dst.extend(other.dst);
+    }
+
+    fn sort(&mut self) {
         self.src.sort_unstable();
         self.dst.sort_unstable();
     }
@@ -233,6 +236,7 @@ fn without_client_ports(all: Vec<Conversation>, batches: &[RecordBatch]) -> Vec<
             }
         }
     }
+    kept.iter_mut().filter(|all| all.is_sum).for_each(Conversation::sort);
     kept
 }
 
@@ -269,6 +273,7 @@ fn fold(
     let rows = all.iter().map(rows);
     match field.repr {
         Repr::I64 => Arc::new(reduced(rows, sources, Int64Array::value, join).collect::<Int64Array>()),
+        Repr::F64 => Arc::new(reduced(rows, sources, Float64Array::value, |a, b| a + b).collect::<Float64Array>()),
         Repr::U8 => Arc::new(reduced(rows, sources, UInt8Array::value, |a, b| a | b).collect::<UInt8Array>()),
         Repr::Bool => Arc::new(reduced(rows, sources, BooleanArray::value, |a, b| a | b).collect::<BooleanArray>()),
         repr => absent(repr, all.len()),

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -47,11 +48,13 @@ const ATTRIBUTES: &[(&str, &str)] = &[
 ];
 
 /// Processes of which something is known, at most; of those that are gone, the oldest are forgotten first.
-const PROCESSES_MAX: usize = 1 << 16;
+const PROCESSES_MAX: usize = 1 << 14;
+/// Of those that had one number after each other, the last ones.
+const GENERATIONS_MAX: usize = 4;
 /// What is known of one.
 const PROCESS_BYTES: usize = 512;
 /// What all of it may take.
-pub const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES / 4) as u64;
+pub const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES) as u64;
 /// What is known of a process outlives it for so long: its last conversations are told of later.
 const KEPT: Duration = Duration::from_secs(120);
 /// How often all processes are looked at, and how many times longer than that takes the pause has to be.
@@ -63,6 +66,8 @@ const VALUE_BYTES_MAX: usize = 200;
 /// A process may have begun so much later than its conversation: its clock ticks a hundred times a second.
 const TICK_NANOS: i64 = 10_000_000;
 
+/// The inode of the namespace that hosts begin with (`PROC_PID_INIT_INO` of linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 /// A process that has been there for so long is what it was started as.
 const SETTLED_NANOS: i64 = 3_000_000_000;
 
@@ -81,7 +86,8 @@ pub fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> 
     }
     lock(&facts).look(&host, now());
     watch(host.clone(), Arc::downgrade(&facts));
-    Ok(Box::new(Procfs { host, facts, looked: HashSet::new(), noted: Noted::default() }))
+    let name = weir_core::host::name();
+    Ok(Box::new(Procfs { host, name, facts, looked: HashSet::new(), noted: Noted::default() }))
 }
 
 fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
@@ -111,6 +117,8 @@ fn watch(host: Host, facts: Weak<Mutex<Facts>>) {
 
 struct Procfs {
     host: Host,
+    /// The host's name, as rows that were counted here have it.
+    name: String,
     facts: Arc<Mutex<Facts>>,
     /// Processes that were looked at for the batch at hand.
     looked: HashSet<i32>,
@@ -127,6 +135,10 @@ struct Noted {
 impl Resolver for Procfs {
     fn look_up(&mut self, end: &End, tags: &mut Tags) {
         let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else { return };
+        // Processes of other hosts have the same numbers.
+        if end.host.is_some_and(|host| host != self.name) {
+            return;
+        }
         let times = (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX));
         let mut facts = lock(&self.facts);
         if self.looked.insert(pid) {
@@ -234,6 +246,9 @@ impl Facts {
                 if let Some(last) = last {
                     last.gone.get_or_insert(now);
                 }
+                if all.len() == GENERATIONS_MAX {
+                    all.remove(0);
+                }
                 all.push(process);
             }
         }
@@ -299,6 +314,15 @@ impl Host {
                 "`{root}` does not show process 1: of processes only what the kernel says with a conversation is known; \
                  mount the host's /proc there, without `hidepid`"
             ));
+        }
+        // The kernel counts by the numbers that processes have on the host.
+        let is_apart = fs::metadata("/proc/self/ns/pid").is_ok_and(|meta| meta.ino() != INITIAL_PID_NAMESPACE);
+        if is_apart && self.root == Path::new("/proc") {
+            return Some(
+                "`/proc` has the processes of a container, by numbers of its own: mount the host's, and say \
+                 `procfs(\"/host/proc\")`"
+                    .to_string(),
+            );
         }
         let is_refused = fs::File::open(self.root.join("1/environ")).is_err();
         is_refused.then(|| {

@@ -29,6 +29,8 @@ weir_spec::options! {
         by: String = (OptionType::Str, "\"ip\""),
         /// The columns that become tags; all but the key unless said otherwise, and then nobody knows their names before start.
         tags: Option<Vec<String>> = (OptionType::List(&OptionType::Str), none),
+        /// Lines or entries; a file that has more is refused.
+        entries_max: usize = (OptionType::Int { min: 1, max: 1 << 23 }, "100000"),
     }
 }
 
@@ -41,13 +43,19 @@ pub const SPEC: PartSpec = PartSpec {
 
 /// How often it is looked whether the file has changed. What changes in between is not whole yet.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of a file, and entries in it.
-const FILE_BYTES_MAX: u64 = 1 << 30;
-const ENTRIES_MAX: usize = 1 << 23;
+/// Bytes of an entry in the file, at most, and of what is held of it: two pieces of the addresses, and tags that it
+/// shares with others.
+const ENTRY_BYTES_MAX: u64 = 1024;
+const ENTRY_BYTES: u64 = 128;
 
 /// The keys that it gives, if they are said.
 pub fn keys(values: &Values) -> Option<Vec<String>> {
     TableOptions::read(values).ok()?.tags
+}
+
+/// What it holds, with what is read beside that when the file changes.
+pub fn bytes(values: &Values) -> u64 {
+    TableOptions::read(values).map_or(0, |options| 2 * options.entries_max as u64 * ENTRY_BYTES)
 }
 
 pub fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
@@ -170,9 +178,13 @@ impl TableFile {
     }
 
     fn load(&self) -> Result<Table, String> {
-        let text = read_file(&self.path)?;
+        let text = read_file(&self.path, self.options.entries_max as u64 * ENTRY_BYTES_MAX)?;
         let is_json = self.path.extension().is_some_and(|extension| extension == "json");
         let lines = if is_json { self.json(&text)? } else { self.csv(&text)? };
+        let most = self.options.entries_max;
+        if lines.len() > most {
+            return Err(format!("it has {} entries, and `entries_max:` is {most}", lines.len()));
+        }
         Table::new(lines, self.options.by == "ip")
     }
 
@@ -195,9 +207,6 @@ impl TableFile {
             let cell = |at: usize| record.get(at).unwrap_or_default();
             let with_value = tags.iter().filter(|at| !cell(**at).is_empty());
             lines.push((cell(key).to_string(), with_value.map(|at| format!("{}:{}", names[*at], cell(*at))).collect()));
-            if lines.len() > ENTRIES_MAX {
-                return Err(format!("it has more than {ENTRIES_MAX} lines"));
-            }
         }
         Ok(lines)
     }
@@ -253,15 +262,15 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+fn read_file(path: &Path, bytes_max: u64) -> Result<String, String> {
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_string(),
         _ => error.to_string(),
     })?;
     let mut text = String::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(said)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
+    file.take(bytes_max + 1).read_to_string(&mut text).map_err(said)?;
+    if text.len() as u64 > bytes_max {
+        return Err(format!("it has more than {bytes_max} bytes; `entries_max:` says how much it may have"));
     }
     Ok(text)
 }
@@ -340,7 +349,8 @@ mod tests {
 
     fn file(name: &str, by: &str, key: Option<&str>, tags: Option<&[&str]>) -> TableFile {
         let tags = tags.map(|tags| tags.iter().map(|tag| tag.to_string()).collect());
-        let options = TableOptions { path: name.into(), key: key.map(str::to_string), by: by.into(), tags };
+        let options =
+            TableOptions { path: name.into(), key: key.map(str::to_string), by: by.into(), tags, entries_max: 10 };
         TableFile { path: name.into(), options }
     }
 
