@@ -2,6 +2,7 @@
 
 mod loss;
 mod nat;
+mod peers;
 mod source;
 mod space;
 mod udp;
