@@ -3,6 +3,7 @@
 mod loss;
 mod nat;
 mod peers;
+mod places;
 mod source;
 mod space;
 mod udp;

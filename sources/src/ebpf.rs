@@ -40,8 +40,6 @@ use rows::Placed;
 const SOCKETS_EXPECTED: usize = 20_000;
 /// How often sockets that have closed are looked for.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often the tree of cgroups is read anew, at most, because somebody is in one that is not known.
-const CGROUPS_AGAIN: i64 = 1_000_000_000;
 /// After so many the memory that they took is given back.
 const MANY_EVENTS: usize = 4 * BATCH_ROWS;
 /// No more sockets are lost at once: what a recording says is not to be believed.
@@ -214,8 +212,6 @@ struct Run {
     promised: Time,
     host: Option<String>,
     cgroups: Option<cgroup::Tree>,
-    /// When the tree of cgroups was last read.
-    cgroups_read: i64,
 }
 
 impl Run {
@@ -229,7 +225,6 @@ impl Run {
             promised: Time::START,
             host: None,
             cgroups: None,
-            cgroups_read: i64::MIN,
         }
     }
 
@@ -387,8 +382,7 @@ impl Run {
     fn send(&mut self, cx: &mut SourceCx) {
         let rest = self.flows.split_off(self.flows.len().min(BATCH_ROWS));
         let flows = std::mem::replace(&mut self.flows, rest);
-        let now = cx.clock().now().0;
-        let placed: Vec<Placed> = flows.into_iter().map(|flow| self.place(flow, now)).collect();
+        let placed: Vec<Placed> = flows.into_iter().map(|flow| self.place(flow)).collect();
         let time: Vec<i64> = placed.iter().map(|(flow, _)| flow.end).collect();
         let columns = rows::build(&placed, &self.schema, self.host.as_deref());
         let rows = record(&self.arrow, columns, placed.len());
@@ -398,14 +392,9 @@ impl Run {
     }
 
     /// A flow with the container that its own end is in.
-    fn place(&mut self, flow: Flow, now: i64) -> Placed {
+    fn place(&mut self, flow: Flow) -> Placed {
         let id = flow.socket.as_ref().map(|socket| socket.cgroup);
-        let (Some(id), Some(cgroups)) = (id, &mut self.cgroups) else { return (flow, None) };
-        if cgroups.unit(id).is_none() && now.saturating_sub(self.cgroups_read) >= CGROUPS_AGAIN {
-            cgroups.read();
-            self.cgroups_read = now;
-        }
-        let unit = cgroups.unit(id).cloned();
+        let unit = id.zip(self.cgroups.as_mut()).and_then(|(id, cgroups)| cgroups.find(id).cloned());
         (flow, unit)
     }
 

@@ -59,7 +59,7 @@ fn start() -> Live {
     one_by_one();
     let pipeline = "let halves = ebpf(200ms, netns: \"own\")\n\
                     halves | file(\"{dir}/halves\")\n\
-                    halves | pair(1s, lateness: 1s) | where dst.port == 7000 | file(\"{dir}/rows\")";
+                    halves | pair(1d, lateness: 1s) | where dst.port == 7000 | file(\"{dir}/rows\")";
     let mut live = Live::start(pipeline);
     wait_until_counting(&mut live, "halves");
     live

@@ -44,7 +44,7 @@ fn both_ends_meet_by_the_address_that_was_called() {
         translate(listener.local_addr().unwrap().port(), server.local_addr().unwrap().port());
         let pipeline = format!(
             "let halves = ebpf(200ms, netns: \"own\", record: \"{}\")\nhalves | file(\"{{dir}}/halves\")\n\
-             halves | pair(10s, lateness: 1s) | file(\"{{dir}}/rows\")",
+             halves | pair(1d, lateness: 1s) | file(\"{{dir}}/rows\")",
             recording.display()
         );
         let mut live = Live::start(&pipeline);
@@ -72,7 +72,7 @@ fn both_ends_meet_by_the_address_that_was_called() {
     let Some(rows) = rows else { return };
     assert_met(&rows);
     // So they do when it is told again without a kernel.
-    let again = run(&format!("ebpf(replay: \"{}\") | pair(10s, lateness: 1s) | stdout(ndjson)", recording.display()));
+    let again = run(&format!("ebpf(replay: \"{}\") | pair(1d, lateness: 1s) | stdout(ndjson)", recording.display()));
     assert_met(&again.rows());
 }
 

@@ -37,16 +37,17 @@ const COOKIE_BYTES: u64 = 37;
 fn iperf3() -> Value {
     let mut server = Command::new("iperf3").args(["-s", "-1"]).stdout(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
-    loop {
+    let said = loop {
         let output = Command::new("iperf3").args(["-c", "127.0.0.1", "-n", "20M", "--json"]).output().unwrap();
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-        if said["error"].is_null() {
-            server.wait().unwrap();
-            return said;
+        // It may not be there yet.
+        if said["error"].is_null() || begun.elapsed() > Duration::from_secs(10) {
+            break said;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{said:#}");
         std::thread::sleep(Duration::from_millis(50));
-    }
+    };
+    assert!(server.wait().unwrap().success() && said["error"].is_null(), "{said:#}");
+    said
 }
 
 #[test]

@@ -280,3 +280,30 @@ fn what_the_hooks_cost_is_measured_on_the_spot() {
     assert_eq!(code, 1);
     insta::assert_snapshot!("bench_refused", stderr);
 }
+
+#[test]
+fn after_a_kill_the_account_begins_anew_and_says_since_when() {
+    let told = alone("after_a_kill_the_account_begins_anew_and_says_since_when", |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let killed = start("");
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        send(&client, &server, 70_000);
+        assert!(Command::new("kill").args(["-9", &killed.pid().to_string()]).status().unwrap().success());
+        drop(killed);
+        // What is sent while nobody counts is not told later as if it were new.
+        send(&client, &server, 5_000);
+        let restarted = weir_spec::units::time(weir_core::Clock::Real.now().0);
+        let live = start("");
+        send(&client, &server, 1_234);
+        std::thread::sleep(Duration::from_millis(300));
+        (stop(live), client.local_addr().unwrap().port(), restarted)
+    });
+    let Some((rows, port, restarted)) = told else { return };
+    let of: Vec<Value> = rows.into_iter().filter(|row| row["src"]["port"] == port).collect();
+    for observer in ["src", "dst"] {
+        assert_eq!(sum(&of, observer, "sent_payload_bytes"), 1_234, "{of:#?}");
+    }
+    assert!(of.iter().all(|row| row["start"].as_str() >= Some(restarted.as_str())), "{restarted} {of:#?}");
+    assert!(of.iter().all(|row| row["initiator"] == "port"), "it was open before: {of:#?}");
+}

@@ -1,9 +1,10 @@
 //! Containers and pods by the names of their cgroups, in every layout that container runtimes use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a cgroup's path says about who is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,21 +111,52 @@ pub struct Tree {
     units: HashMap<u64, Arc<Unit>>,
     /// As it was read before: what a container that has just gone leaves behind is still its own.
     before: HashMap<u64, Arc<Unit>>,
+    /// Ids that were not there when it was last looked for them.
+    missing: HashSet<u64>,
+    /// When it was read, and how long that took.
+    last_read: Option<(Instant, Duration)>,
 }
+
+/// The tree is not read again before so many times of what it took, and not before so long.
+const PAUSES: u32 = 50;
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// What was not there is looked for again after so long.
+const MISSING_AGAIN: Duration = Duration::from_secs(10);
 
 impl Tree {
     /// Below a folder where the unified hierarchy is mounted.
     pub fn new(root: PathBuf) -> Tree {
-        Tree { root, units: HashMap::new(), before: HashMap::new() }
+        Tree { root, units: HashMap::new(), before: HashMap::new(), missing: HashSet::new(), last_read: None }
     }
 
-    /// Who is in the cgroup with that id, as far as it was there when the tree was last read, or before that.
-    pub fn unit(&self, id: u64) -> Option<&Arc<Unit>> {
+    /// Who is in the cgroup with that id. The tree is read anew when it is not known: containers come and go.
+    pub fn find(&mut self, id: u64) -> Option<&Arc<Unit>> {
+        if self.unit(id).is_none() && !self.missing.contains(&id) && self.may_read() {
+            self.read();
+            if self.unit(id).is_none() && self.missing.len() < FOLDERS_MAX {
+                self.missing.insert(id);
+            }
+        }
+        self.unit(id)
+    }
+
+    /// Whether it is long enough ago that all of it was read, compared with what that took.
+    fn may_read(&mut self) -> bool {
+        let Some((when, took)) = self.last_read else { return true };
+        let pause = (took * PAUSES).max(PAUSE_MIN);
+        if when.elapsed() >= MISSING_AGAIN {
+            self.missing.clear();
+        }
+        when.elapsed() >= pause
+    }
+
+    fn unit(&self, id: u64) -> Option<&Arc<Unit>> {
         self.units.get(&id).or_else(|| self.before.get(&id))
     }
 
     /// Reads all of it anew.
-    pub fn read(&mut self) {
+    fn read(&mut self) {
+        let begun = Instant::now();
         self.before = std::mem::take(&mut self.units);
         let mut folders = vec![(self.root.clone(), 0)];
         while let Some((folder, depth)) = folders.pop() {
@@ -138,6 +170,7 @@ impl Tree {
             let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             folders.extend(below.map(|entry| (entry.path(), depth + 1)));
         }
+        self.last_read = Some((begun, begun.elapsed()));
     }
 }
 
@@ -209,9 +242,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let mut tree = Tree::new(dir.path().into());
         let id = std::fs::metadata(&folder).unwrap().ino();
-        assert!(tree.unit(id).is_none());
-        tree.read();
-        assert_eq!(tree.unit(id).unwrap().container.as_deref(), Some(ID));
+        assert_eq!(tree.find(id).unwrap().container.as_deref(), Some(ID));
         std::fs::remove_dir(&folder).unwrap();
         tree.read();
         assert!(tree.unit(id).is_some(), "what it leaves behind is still its own");
