@@ -11,6 +11,7 @@ mod udp;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use weir_ebpf::records::{Counters, Losses, Origin, Record, state};
 use weir_ebpf::{Program, Wanted};
@@ -184,6 +185,77 @@ fn what_was_open_before_is_found_and_not_counted_again() {
         let records = closed(&mut program, netns);
         let ours = records.iter().find(|record| record.cookie == cookie).unwrap();
         assert_eq!(ours.counters.since(&before).bytes_sent, 1_000);
+    });
+}
+
+/// A program that comes while connections are made and closed: each that begins later is told whole, and each that
+/// had begun is found, or told as one that was never known.
+#[test]
+fn under_churn_every_connection_has_its_place() {
+    const THREADS: u64 = 2;
+    alone("under_churn_every_connection_has_its_place", |netns| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_over, ended) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (mut program, before, mut found) = std::thread::scope(|scope| {
+            let (is_over, ended, listener) = (&is_over, &ended, &listener);
+            for _ in 0..THREADS {
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let mut client = TcpStream::connect(address).unwrap();
+                        client.write_all(&[7; 100]).unwrap();
+                        client.shutdown(Shutdown::Write).unwrap();
+                        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                        drop(client);
+                        ended.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            scope.spawn(move || {
+                listener.set_nonblocking(true).unwrap();
+                while !is_over.load(Ordering::Relaxed) || ended.load(Ordering::Relaxed) == 0 {
+                    let Ok((mut server, _)) = listener.accept() else { continue };
+                    server.set_nonblocking(false).unwrap();
+                    let mut all = Vec::new();
+                    server.read_to_end(&mut all).unwrap();
+                }
+                // Those that still wait for an answer.
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                while let Ok((mut server, _)) = listener.accept() {
+                    server.set_nonblocking(false).unwrap();
+                    server.read_to_end(&mut Vec::new()).unwrap();
+                }
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let earlier = ended.load(Ordering::Relaxed);
+            let program = attach();
+            let before = [earlier, ended.load(Ordering::Relaxed)];
+            let mut found = Vec::new();
+            for _ in 0..20 {
+                found.extend(find(&program, netns));
+                open(&program, netns);
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            is_over.store(true, Ordering::Relaxed);
+            (program, before, found)
+        });
+        // Since before it was attached, and since it was.
+        let [most, least] = before.map(|before| ended.load(Ordering::Relaxed) - before);
+        assert!(before[0] > 0 && least > 50, "{before:?} and {least}");
+        let told: Vec<Record> =
+            closed(&mut program, netns).into_iter().filter(|r| r.remote_port == address.port()).collect();
+        let whole: Vec<&Record> = told.iter().filter(|record| record.origin == Origin::Connected).collect();
+        assert!(whole.iter().all(|record| record.counters.bytes_sent == 100 && record.error.is_none()));
+        // Those that had begun are as many as there are threads, at most.
+        let begun_later = whole.len() as u64;
+        assert!((least - THREADS..=most).contains(&begun_later), "{begun_later} of {least} to {most}");
+        found.retain(|record| record.origin == Origin::Found && record.remote_port == address.port());
+        let of_before = told.iter().filter(|record| record.origin == Origin::Found).count() as u64;
+        let losses = program.losses().unwrap();
+        assert!(of_before <= THREADS && found.len() as u64 <= THREADS, "{of_before}, {found:#?}");
+        assert_eq!((losses.tcp.sockets, losses.no_memory), (0, 0));
+        // The ends of those that had begun and were not found.
+        assert!(losses.unknown <= 2 * (most - least + 2 * THREADS), "{losses:?}");
     });
 }
 

@@ -140,7 +140,7 @@ fn a_process_is_known_by_its_environment_also_when_it_is_gone() {
     let (mut fed, mut input) = Fed::start("resolve(src, from: [procfs()])");
     let mut child = process("shop");
     let line = |pid: u32, from: &str, to: &str| {
-        format!(r#"{{"start": "{from}", "end": "{to}", "src": {{"pid": {pid}, "process": "told"}}}}"#)
+        format!(r#"{{"start": "{from}", "end": "{to}", "src": {{"pid": {pid}, "process": "sleep"}}}}"#)
     };
     let begun = now();
     std::thread::sleep(Duration::from_millis(50));
@@ -153,7 +153,7 @@ fn a_process_is_known_by_its_environment_also_when_it_is_gone() {
     assert_eq!(fed.row(&mut input, &line(child.id(), &begun, &last))["src"]["tags"], tags);
     // Of a time before it began nothing is known but what the row says.
     let before = fed.row(&mut input, &line(child.id(), "2020-01-01T00:00:00Z", "2020-01-01T00:00:01Z"));
-    assert_eq!(before["src"]["tags"], serde_json::json!(["process:told"]));
+    assert_eq!(before["src"]["tags"], serde_json::json!(["process:sleep"]));
     drop(input);
     let ran = fed.live.stop();
     assert_eq!(ran.code, 0, "{}", ran.stderr);

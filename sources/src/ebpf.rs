@@ -51,7 +51,7 @@ weir_spec::options! {
     pub struct EbpfOptions {
         /// A row of each open connection comes so often, at multiples of it: what was counted since the last one.
         interval: Dur = (OptionType::Duration, positional, "30s"),
-        /// Whether UDP counts, which costs a little for every packet. TCP costs nothing for a packet.
+        /// Whether UDP counts, which costs a little for every packet, of TCP as well. Without it no packet costs anything.
         udp: bool = (OptionType::Bool, "true"),
         /// Whose sockets: `all`, `own` for those in weir's own network namespace, or a namespace's file.
         netns: String = (OptionType::Str, "all"),
@@ -96,7 +96,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let flows = Stream::of_kind(&FLOW).without_tags();
         Ok(vec![Stream { bounded, delivery: Delivery::BestEffort, ..flows }])
     },
-    memory: |_| Memory::fixed((SOCKETS_EXPECTED * SOCKET_BYTES + 2 * CHUNK_BYTES) as u64),
+    memory: |_| Memory::fixed((SOCKETS_EXPECTED * SOCKET_BYTES + meter::TRANSLATIONS_BYTES + 2 * CHUNK_BYTES) as u64),
     needs: |values| match values.get("replay").as_str() {
         Some(path) => vec![Need::read(path)],
         None => [Need::Capability("CAP_BPF"), Need::Capability("CAP_PERFMON")]
@@ -401,6 +401,7 @@ impl Run {
     /// Counts the sockets that were lost.
     fn count(&mut self, cx: &mut SourceCx) {
         let losses = self.meter.take_losses();
+        cx.note("translations_dropped", self.meter.take_dropped());
         for (reason, lost) in [("no_memory", losses.no_memory), ("unknown", losses.unknown)] {
             if lost > 0 {
                 cx.reject(reason, lost.min(LOST_MAX) as usize);

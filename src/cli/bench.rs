@@ -131,6 +131,7 @@ fn tcp_packets() -> std::io::Result<()> {
 fn udp_packets() -> std::io::Result<()> {
     let (client, server) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     client.connect(server.local_addr()?)?;
+    server.set_read_timeout(Some(Duration::from_secs(1)))?;
     for _ in 0..PACKETS {
         client.send(&[7; 64])?;
         server.recv(&mut [0; 64])?;

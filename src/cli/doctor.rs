@@ -11,6 +11,7 @@ use weir_ebpf::conntrack::Conntrack;
 use weir_ebpf::{Diag, Refused, try_hooks};
 use weir_sources::net::holder::holder;
 use weir_spec::units;
+use weir_transforms::resolve::procfs;
 
 use super::say;
 
@@ -127,11 +128,12 @@ fn version(release: &str) -> (u32, u32) {
 }
 
 /// Capabilities that something here needs: the bit, and what for.
-const CAPABILITIES: [(u32, &str, &str); 4] = [
+const CAPABILITIES: [(u32, &str, &str); 5] = [
     (39, "CAP_BPF", "flows of TCP and UDP from the kernel"),
     (38, "CAP_PERFMON", "flows of TCP and UDP from the kernel"),
     (12, "CAP_NET_ADMIN", "flows of UDP from the kernel"),
     (19, "CAP_SYS_PTRACE", "services and files of processes that others run"),
+    (2, "CAP_DAC_READ_SEARCH", "services and files of processes that others run"),
 ];
 /// Has all that the others give.
 const CAP_SYS_ADMIN: u32 = 21;
@@ -196,17 +198,11 @@ fn of_hook(name: &str, gives: &str, refused: Option<&Refused>) -> Finding {
 }
 
 fn processes() -> Vec<Finding> {
-    let is_there = fs::metadata("/proc/1/stat").is_ok();
-    let others = match (is_there, fs::File::open("/proc/1/environ")) {
-        (false, _) => Finding::new("processes", "/proc", State::Missing, "does not show process 1")
-            .help("processes have no names and services; mount it without `hidepid`, in a container the host's"),
-        (true, Err(error)) => Finding::new("processes", "/proc", State::Limited, format!("/proc/1/environ: {error}"))
-            .help("services that others run are not known; it needs CAP_SYS_PTRACE"),
-        (true, Ok(_)) => {
-            Finding::new("processes", "/proc", State::Fine, "shows all processes and what they were started with")
-        }
-    };
-    vec![others]
+    let root = std::env::var("HOST_PROC").unwrap_or_else(|_| "/proc".into());
+    vec![match procfs::trouble(Path::new(&root)) {
+        Some(why) => Finding::new("processes", root, State::Limited, "does not show all of them").help(why),
+        None => Finding::new("processes", root, State::Fine, "shows all processes and what they were started with"),
+    }]
 }
 
 /// Where `node.weir` listens.
@@ -310,7 +306,7 @@ mod tests {
         assert!(states(u64::MAX).all(|state| state == State::Fine));
         assert!(states(0).all(|state| state == State::Missing));
         let some: Vec<State> = states(1 << 39 | 1 << 38).collect();
-        assert_eq!(some, [State::Fine, State::Fine, State::Missing, State::Missing]);
+        assert_eq!(some, [State::Fine, State::Fine, State::Missing, State::Missing, State::Missing]);
         assert_eq!(states(1 << CAP_SYS_ADMIN).filter(|state| *state == State::Fine).count(), 2);
     }
 

@@ -4,7 +4,7 @@
 //! that can be asked: [`procfs`], [`table`] with its [`ranges`].
 
 mod end;
-mod procfs;
+pub mod procfs;
 pub mod ranges;
 mod table;
 mod tags;

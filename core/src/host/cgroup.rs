@@ -109,10 +109,12 @@ pub fn root(mounts: &str) -> Option<PathBuf> {
 pub struct Tree {
     root: PathBuf,
     units: HashMap<u64, Arc<Unit>>,
-    /// As it was read before: what a container that has just gone leaves behind is still its own.
-    before: HashMap<u64, Arc<Unit>>,
+    /// Those that are gone, and since when: what a container that has just gone leaves behind is still its own.
+    gone: HashMap<u64, (Arc<Unit>, Instant)>,
     /// Ids that were not there when it was last looked for them.
     missing: HashSet<u64>,
+    /// When these were last forgotten.
+    cleared: Instant,
     /// When it was read, and how long that took.
     last_read: Option<(Instant, Duration)>,
 }
@@ -120,17 +122,30 @@ pub struct Tree {
 /// The tree is not read again before so many times of what it took, and not before so long.
 const PAUSES: u32 = 50;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// What is gone is known for so long: its last conversations are told of later.
+const GONE: Duration = Duration::from_secs(120);
 /// What was not there is looked for again after so long.
 const MISSING_AGAIN: Duration = Duration::from_secs(10);
 
 impl Tree {
     /// Below a folder where the unified hierarchy is mounted.
     pub fn new(root: PathBuf) -> Tree {
-        Tree { root, units: HashMap::new(), before: HashMap::new(), missing: HashSet::new(), last_read: None }
+        Tree {
+            root,
+            units: HashMap::new(),
+            gone: HashMap::new(),
+            missing: HashSet::new(),
+            cleared: Instant::now(),
+            last_read: None,
+        }
     }
 
     /// Who is in the cgroup with that id. The tree is read anew when it is not known: containers come and go.
     pub fn find(&mut self, id: u64) -> Option<&Arc<Unit>> {
+        if self.cleared.elapsed() >= MISSING_AGAIN {
+            self.missing.clear();
+            self.cleared = Instant::now();
+        }
         if self.unit(id).is_none() && !self.missing.contains(&id) && self.may_read() {
             self.read();
             if self.unit(id).is_none() && self.missing.len() < FOLDERS_MAX {
@@ -141,23 +156,18 @@ impl Tree {
     }
 
     /// Whether it is long enough ago that all of it was read, compared with what that took.
-    fn may_read(&mut self) -> bool {
-        let Some((when, took)) = self.last_read else { return true };
-        let pause = (took * PAUSES).max(PAUSE_MIN);
-        if when.elapsed() >= MISSING_AGAIN {
-            self.missing.clear();
-        }
-        when.elapsed() >= pause
+    fn may_read(&self) -> bool {
+        self.last_read.is_none_or(|(when, took)| when.elapsed() >= (took * PAUSES).max(PAUSE_MIN))
     }
 
     fn unit(&self, id: u64) -> Option<&Arc<Unit>> {
-        self.units.get(&id).or_else(|| self.before.get(&id))
+        self.units.get(&id).or_else(|| self.gone.get(&id).map(|(unit, _)| unit))
     }
 
     /// Reads all of it anew.
     fn read(&mut self) {
         let begun = Instant::now();
-        self.before = std::mem::take(&mut self.units);
+        let before = std::mem::take(&mut self.units);
         let mut folders = vec![(self.root.clone(), 0)];
         while let Some((folder, depth)) = folders.pop() {
             let Ok(meta) = std::fs::symlink_metadata(&folder) else { continue };
@@ -169,6 +179,13 @@ impl Tree {
             let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
             let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             folders.extend(below.map(|entry| (entry.path(), depth + 1)));
+        }
+        let gone =
+            before.into_iter().filter(|(id, _)| !self.units.contains_key(id)).map(|(id, unit)| (id, (unit, begun)));
+        self.gone.extend(gone);
+        self.gone.retain(|_, (_, since)| since.elapsed() < GONE);
+        if self.gone.len() > FOLDERS_MAX {
+            self.gone.clear();
         }
         self.last_read = Some((begun, begun.elapsed()));
     }
@@ -245,9 +262,8 @@ mod tests {
         assert_eq!(tree.find(id).unwrap().container.as_deref(), Some(ID));
         std::fs::remove_dir(&folder).unwrap();
         tree.read();
-        assert!(tree.unit(id).is_some(), "what it leaves behind is still its own");
         tree.read();
-        assert!(tree.unit(id).is_none());
+        assert!(tree.unit(id).is_some(), "what it leaves behind is still its own");
     }
 
     #[test]

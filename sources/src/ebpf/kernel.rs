@@ -80,8 +80,14 @@ impl Kernel {
             into.push(Event::Translated(translation));
         });
         if let Err(error) = result {
-            self.fault = Some(Fault::environment(format!("cannot read the kernel's conntrack any more: {error}")));
             self.conntrack = Err(error);
+        }
+    }
+
+    /// Connections may be tracked only later than we came, and what failed once may work again.
+    fn open_conntrack(&mut self) {
+        if !matches!(self.conntrack, Ok(Some(_))) {
+            self.conntrack = Conntrack::open();
         }
     }
 
@@ -125,6 +131,7 @@ impl Tells for Kernel {
     }
 
     fn cut(&mut self, at: i64, into: &mut Vec<Event>) -> io::Result<()> {
+        self.open_conntrack();
         let Kernel { program, recording, .. } = self;
         program.find(|raw| tell(&FOUND, raw, recording, into))?;
         let mut open = Vec::new();

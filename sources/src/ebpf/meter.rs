@@ -1,5 +1,6 @@
 //! Records of sockets into conversations: what each has counted since it was last told of.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 
@@ -145,6 +146,11 @@ impl Meter {
         std::mem::take(&mut self.new_losses)
     }
 
+    /// Translations for which there was no room, since this was last asked.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.translations.dropped)
+    }
+
     /// The time until which all has been given, once that is so.
     pub fn take(&mut self, event: Event, into: &mut Vec<Flow>) -> Option<i64> {
         match event {
@@ -187,12 +193,13 @@ impl Meter {
         }
         let mut before = told.unwrap_or_default();
         if told.map(|told| told.counters) != Some(record.counters) {
-            let flow = self.flow(record, &before);
-            if let Some(socket) = flow.as_ref().and_then(|flow| flow.socket.as_ref()) {
-                before.is_src = Some(socket.is_src);
-                before.ends = Some(Ends { local: socket.local, remote: socket.remote, called: socket.called });
-            }
-            into.extend(flow);
+            into.extend(self.flow(record, &before));
+        }
+        // Which end it is holds for as long as it is open, also where nothing comes or goes.
+        if before.ends.is_none() {
+            let socket = self.socket(record, &before);
+            before.is_src = Some(socket.is_src);
+            before.ends = Some(Ends { local: socket.local, remote: socket.remote, called: socket.called });
         }
         before.counters = record.counters;
         self.told(record, before);
@@ -318,7 +325,8 @@ impl Meter {
             Origin::Found => (record.local_port >= record.remote_port, initiator::PORT),
         };
         if let Some((is_src, ends)) = before.is_src.zip(before.ends) {
-            return (is_src, if ends.called.is_some() { initiator::KERNEL } else { initiator }, ends);
+            let is_translated = ends.called.is_some() || ends.remote != (record.remote, record.remote_port);
+            return (is_src, if is_translated { initiator::KERNEL } else { initiator }, ends);
         }
         match self.translations.of_packets(record) {
             Some((is_src, ends)) => (is_src, initiator::KERNEL, ends),
@@ -355,8 +363,10 @@ impl Meter {
 }
 
 /// Translations that are remembered.
-const TRANSLATIONS_MAX: usize = 1 << 18;
-/// For how many intervals those are that nobody asks for.
+const TRANSLATIONS_MAX: usize = 1 << 16;
+/// What all of them take.
+pub const TRANSLATIONS_BYTES: usize = 3 * TRANSLATIONS_MAX * 112 * 8 / 7;
+/// For how many intervals those are that nobody uses.
 const TRANSLATION_ROUNDS: u32 = 10;
 
 /// What ends of connections are called, by how who called and who answers see them.
@@ -369,12 +379,14 @@ struct Translations {
     /// Of both as they are: what was called.
     between: HashMap<(Protocol, End, End), Known>,
     round: u32,
+    /// Those for which there was no room, since somebody asked.
+    dropped: u64,
 }
 
 struct Known {
     end: End,
-    /// When it was told.
-    round: u32,
+    /// When it was told, or used last.
+    round: Cell<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -386,23 +398,28 @@ struct Ends {
 
 impl Translations {
     fn add(&mut self, translation: &Translation) {
+        let Translation { protocol, caller, called, seen_caller, answering } = *translation;
         let most = self.answering.len().max(self.called.len()).max(self.between.len());
-        if most >= TRANSLATIONS_MAX {
+        if most >= TRANSLATIONS_MAX && !self.answering.contains_key(&(protocol, caller, called)) {
+            self.dropped += 1;
             return;
         }
-        let Translation { protocol, caller, called, seen_caller, answering } = *translation;
-        let known = |end| Known { end, round: self.round };
+        let known = |end| Known { end, round: Cell::new(self.round) };
         self.answering.insert((protocol, caller, called), known(answering));
         self.called.insert((protocol, seen_caller, answering), (known(caller), called));
         self.between.insert((protocol, caller, answering), known(called));
     }
 
-    /// Forgets those that were told long ago: the connections of that time have been told of, and what was told
-    /// of one holds for as long as it is open.
+    fn used(&self, known: &Known) -> End {
+        known.round.set(self.round);
+        known.end
+    }
+
+    /// Forgets those that nobody uses: what was told of a connection holds for as long as it is open.
     fn age(&mut self) {
         self.round = self.round.wrapping_add(1);
         let round = self.round;
-        let is_young = |known: &Known| round.wrapping_sub(known.round) <= TRANSLATION_ROUNDS;
+        let is_young = |known: &Known| round.wrapping_sub(known.round.get()) <= TRANSLATION_ROUNDS;
         self.answering.retain(|_, known| is_young(known));
         self.called.retain(|_, (known, _)| is_young(known));
         self.between.retain(|_, known| is_young(known));
@@ -413,25 +430,28 @@ impl Translations {
     fn of_packets(&self, record: &Record) -> Option<(bool, Ends)> {
         let (local, remote) = ((record.local, record.local_port), (record.remote, record.remote_port));
         let protocol = record.protocol;
-        let caller = |local, remote, called| Some((true, Ends { local, remote, called: Some(called) }));
+        // Where only who called is seen under another address, what was called is who answers.
+        let told = |is_src, local, remote, called: End| {
+            let answering = if is_src { remote } else { local };
+            Some((is_src, Ends { local, remote, called: Some(called).filter(|called| *called != answering) }))
+        };
         if let Some(answering) = self.answering.get(&(protocol, local, remote)) {
-            return caller(local, answering.end, remote);
+            return told(true, local, self.used(answering), remote);
         }
         if let Some(called) = self.between.get(&(protocol, local, remote)) {
-            return caller(local, remote, called.end);
+            return told(true, local, remote, self.used(called));
         }
-        if let Some((before, called)) = self.called.get(&(protocol, local, remote)) {
-            return caller(before.end, remote, *called);
+        if let Some((caller, called)) = self.called.get(&(protocol, local, remote)) {
+            return told(true, self.used(caller), remote, *called);
         }
-        let answering = |local, remote, called| Some((false, Ends { local, remote, called: Some(called) }));
         if let Some((caller, called)) = self.called.get(&(protocol, remote, local)) {
-            return answering(local, caller.end, *called);
+            return told(false, local, self.used(caller), *called);
         }
         if let Some(called) = self.between.get(&(protocol, remote, local)) {
-            return answering(local, remote, called.end);
+            return told(false, local, remote, self.used(called));
         }
         let own = self.answering.get(&(protocol, remote, local))?;
-        answering(own.end, remote, local)
+        told(false, self.used(own), remote, local)
     }
 
     /// The other end of a TCP socket as it is called there, and what was called.

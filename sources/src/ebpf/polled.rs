@@ -26,10 +26,12 @@ struct Seen {
     record: Record,
     /// In so many dumps since then it was not.
     missed: u8,
+    at: Instant,
 }
 
-/// A socket that is missing so often has ended.
+/// A socket that is missing so often and for so long has ended.
 const MISSED_MAX: u8 = 2;
+const MISSED: Duration = Duration::from_secs(2);
 
 impl Polled {
     pub fn open() -> io::Result<Polled> {
@@ -60,11 +62,11 @@ impl Polled {
                 None if record.origin == Origin::Listening => into.push(Event::Found(record.clone())),
                 None => record.opened = Some(now),
             }
-            next.insert(record.cookie, Seen { record, missed: 0 });
+            next.insert(record.cookie, Seen { record, missed: 0, at: begun });
         }
         for (cookie, mut seen) in std::mem::replace(&mut self.last, next) {
             seen.missed += 1;
-            match seen.missed < MISSED_MAX {
+            match seen.missed < MISSED_MAX || seen.at.elapsed() < MISSED {
                 // A dump may leave one out while others come and go.
                 true => drop(self.last.insert(cookie, seen)),
                 false if seen.record.origin == Origin::Listening => {}

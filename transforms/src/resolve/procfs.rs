@@ -71,13 +71,21 @@ const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 /// A process that has been there for so long is what it was started as.
 const SETTLED_NANOS: i64 = 3_000_000_000;
 
+/// Processes that are tried to see whether they can be looked at.
+const PROBED: usize = 500;
+
+/// What is missing below that folder, and what that costs.
+pub fn trouble(root: &Path) -> Option<String> {
+    Host { root: root.into(), environment: Vec::new() }.trouble()
+}
+
 /// The keys that it gives.
 pub fn keys(values: &Values) -> Option<Vec<String>> {
     let more = ProcfsOptions::read(values).map(|options| options.environment).unwrap_or_default();
     Some(KEYS.iter().map(|key| key.to_string()).chain(more.iter().map(|name| name.to_lowercase())).collect())
 }
 
-pub fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
+pub(super) fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
     let options = read(values, ProcfsOptions::read)?;
     let host = Host { root: options.root.into(), environment: options.environment };
     let facts = Arc::new(Mutex::new(Facts::default()));
@@ -132,19 +140,33 @@ struct Noted {
     stale: u64,
 }
 
-impl Resolver for Procfs {
-    fn look_up(&mut self, end: &End, tags: &mut Tags) {
-        let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else { return };
-        // Processes of other hosts have the same numbers.
+impl Procfs {
+    /// Processes of other hosts have the same numbers. Where a row does not say of which host it is, as one that was
+    /// recorded, what it says of its process has to fit.
+    fn find(&mut self, end: &End, pid: i32, times: (i64, i64)) -> Found {
         if end.host.is_some_and(|host| host != self.name) {
-            return;
+            return Found::Other;
         }
-        let times = (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX));
         let mut facts = lock(&self.facts);
         if self.looked.insert(pid) {
             facts.look_at(&self.host, pid);
         }
-        match facts.of(pid, times) {
+        let found = facts.of(pid, times);
+        let fits = |process: &[String], told: &str| {
+            process.iter().any(|tag| tag.strip_prefix("process:").is_some_and(|name| name.starts_with(told)))
+        };
+        match (&found, end.host, end.process) {
+            (Found::Process(process), None, Some(told)) if !fits(process, told) => Found::Other,
+            _ => found,
+        }
+    }
+}
+
+impl Resolver for Procfs {
+    fn look_up(&mut self, end: &End, tags: &mut Tags) {
+        let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else { return };
+        let times = (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX));
+        match self.find(end, pid, times) {
             Found::Process(process) => {
                 self.noted.hits += 1;
                 return tags.add(process.iter().map(String::as_str));
@@ -152,7 +174,6 @@ impl Resolver for Procfs {
             Found::Other => self.noted.stale += 1,
             Found::None => self.noted.misses += 1,
         }
-        drop(facts);
         // The kernel has said so much itself.
         let told = [("process", end.process), ("container_id", end.container)];
         let told: Vec<String> = told.iter().filter_map(|(key, value)| Some(format!("{key}:{}", (*value)?))).collect();
@@ -324,12 +345,18 @@ impl Host {
                     .to_string(),
             );
         }
-        let is_refused = fs::File::open(self.root.join("1/environ")).is_err();
-        is_refused.then(|| {
-            format!(
-                "`{root}/1/environ` cannot be read: services that others run are not known; it needs CAP_SYS_PTRACE"
-            )
-        })
+        // One of another user is closed where one's own are not.
+        let pids = self.pids().into_iter().take(PROBED);
+        let is_refused = |pid: i32| {
+            let error = fs::File::open(self.of(pid).join("environ")).err();
+            // It may have gone meanwhile.
+            error.is_some_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+        };
+        let pid = pids.into_iter().find(|pid| is_refused(*pid))?;
+        Some(format!(
+            "`{root}/{pid}/environ` cannot be read: services that others run are not known; it needs CAP_SYS_PTRACE and \
+             CAP_DAC_READ_SEARCH"
+        ))
     }
 
     fn of(&self, pid: i32) -> PathBuf {
@@ -551,7 +578,10 @@ mod tests {
         assert!(files.host(&[]).trouble().unwrap().contains("hidepid"));
         files.process(1, 1, b"", "");
         assert_eq!(files.host(&[]).trouble(), None);
-        fs::remove_file(files.0.path().join("1/environ")).unwrap();
+        let environ = files.0.path().join("1/environ");
+        fs::remove_file(&environ).unwrap();
+        // One that cannot be opened, whoever asks.
+        std::os::unix::fs::symlink(&environ, &environ).unwrap();
         assert!(files.host(&[]).trouble().unwrap().contains("CAP_SYS_PTRACE"));
     }
 }

@@ -58,7 +58,7 @@ pub fn bytes(values: &Values) -> u64 {
     TableOptions::read(values).map_or(0, |options| 2 * options.entries_max as u64 * ENTRY_BYTES)
 }
 
-pub fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
+pub(super) fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
     let options = read(values, TableOptions::read)?;
     let file = TableFile { path: cx.places.to_read(&options.path), options };
     let seen = file.state();
