@@ -20,14 +20,7 @@ use space::tcp_info;
 
 /// Whether this can run here. In CI it has to.
 fn is_allowed(test: &str) -> bool {
-    // SAFETY: a call without pointers.
-    #[allow(unsafe_code)]
-    let is_root = unsafe { libc::geteuid() } == 0;
-    assert!(is_root || std::env::var_os("CI").is_none(), "{test} needs root");
-    if !is_root {
-        eprintln!("{test} was not run: it needs root, to load BPF programs and to make network namespaces");
-    }
-    is_root
+    super::support::is_root(test, "to load BPF programs and to make network namespaces")
 }
 
 /// Runs in a network namespace of its own, given by its inode, where that can be. One test at a time: what all
@@ -46,7 +39,7 @@ fn attach() -> Program {
 }
 
 fn attach_with(wanted: Wanted) -> Program {
-    let cgroups = weir_core::host::cgroup::root(&std::fs::read_to_string("/proc/self/mounts").unwrap());
+    let cgroups = weir_core::host::cgroup::mounted();
     let program = Program::attach(wanted, cgroups.as_deref()).unwrap_or_else(|refused| panic!("{refused}"));
     assert!(!wanted.udp || program.udp_refused().is_none(), "{}", program.udp_refused().unwrap());
     program
@@ -73,7 +66,11 @@ fn find(program: &Program, netns: u32) -> Vec<Record> {
 
 /// The record of a socket, by its two ends.
 fn of<'a>(records: &'a [Record], socket: &TcpStream) -> &'a Record {
-    let ends = (mapped(socket.local_addr().unwrap()), mapped(socket.peer_addr().unwrap()));
+    of_ends(records, socket.local_addr().unwrap(), socket.peer_addr().unwrap())
+}
+
+fn of_ends(records: &[Record], local: SocketAddr, remote: SocketAddr) -> &Record {
+    let ends = (mapped(local), mapped(remote));
     let is_it = |record: &&Record| ((record.local, record.local_port), (record.remote, record.remote_port)) == ends;
     records.iter().find(is_it).unwrap_or_else(|| panic!("none of {ends:?} in {records:#?}"))
 }

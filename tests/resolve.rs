@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use super::dogstatsd::live::Live;
-use super::support::{run, run_tests, text, weir};
+use super::support::{is_root, run, run_tests, text, weir};
 
 const TABLES: &str = r#"
 let seen = ndjson("seen.ndjson", as: flow)
@@ -166,12 +166,7 @@ fn a_process_is_known_by_its_environment_also_when_it_is_gone() {
 /// A pid that was given again, in a namespace so small that it soon is.
 #[test]
 fn a_pid_that_is_used_again_is_another_process() {
-    // SAFETY: a call without pointers.
-    #[allow(unsafe_code)]
-    let is_root = unsafe { libc::geteuid() } == 0;
-    if !is_root {
-        assert!(std::env::var_os("CI").is_none(), "this needs root");
-        eprintln!("a_pid_that_is_used_again_is_another_process was not run: it needs root, to make a pid namespace");
+    if !is_root("a_pid_that_is_used_again_is_another_process", "to make a pid namespace") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,18 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// Whether a test that only root can run does run here. In CI it has to.
+pub fn is_root(test: &str, what_for: &str) -> bool {
+    // SAFETY: a call without pointers.
+    #[allow(unsafe_code)]
+    let is_root = unsafe { libc::geteuid() } == 0;
+    assert!(is_root || std::env::var_os("CI").is_none(), "{test} needs root");
+    if !is_root {
+        eprintln!("{test} was not run: it needs root, {what_for}");
+    }
+    is_root
+}
+
 /// A run of the program: its output, and its ledger.
 pub struct Run {
     pub code: i32,

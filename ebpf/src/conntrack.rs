@@ -60,34 +60,19 @@ impl Translation {
             into[..16].copy_from_slice(&ip.octets());
             into[16..].copy_from_slice(&port.to_be_bytes());
         }
-        bytes[TRANSLATION_BYTES - 1] = number(self.protocol);
+        bytes[TRANSLATION_BYTES - 1] = self.protocol.number();
         bytes
     }
 
     /// Nothing if these are none.
     pub fn read(bytes: &[u8; TRANSLATION_BYTES]) -> Option<Translation> {
-        let protocol = protocol(bytes[TRANSLATION_BYTES - 1])?;
+        let protocol = Protocol::of_number(bytes[TRANSLATION_BYTES - 1])?;
         let (ends, _) = bytes.as_chunks::<18>();
         let end = |at: usize| -> Option<End> {
             let (ip, port) = ends.get(at)?.split_first_chunk::<16>()?;
             Some((Ipv6Addr::from(*ip), u16::from_be_bytes(port.try_into().ok()?)))
         };
         Some(Translation { protocol, caller: end(0)?, called: end(1)?, seen_caller: end(2)?, answering: end(3)? })
-    }
-}
-
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => libc::IPPROTO_TCP as u8,
-        Protocol::Udp => libc::IPPROTO_UDP as u8,
-    }
-}
-
-fn protocol(number: u8) -> Option<Protocol> {
-    match i32::from(number) {
-        libc::IPPROTO_TCP => Some(Protocol::Tcp),
-        libc::IPPROTO_UDP => Some(Protocol::Udp),
-        _ => None,
     }
 }
 
@@ -98,6 +83,8 @@ pub struct Conntrack {
     is_behind: bool,
     /// When that was done.
     asked: Option<Instant>,
+    /// What there was at first, until somebody asks.
+    first: Vec<Translation>,
 }
 
 /// Room for news between two looks: some 30,000 connections.
@@ -113,14 +100,17 @@ impl Conntrack {
         }
         let netlink = Netlink::open(NETLINK_NETFILTER, GROUP_NEW)?;
         netlink.hold(NEWS_BYTES);
-        let mut conntrack = Conntrack { netlink, is_behind: true, asked: None };
-        conntrack.look(|_| {})?;
-        (conntrack.is_behind, conntrack.asked) = (true, None);
+        let mut conntrack = Conntrack { netlink, is_behind: true, asked: None, first: Vec::new() };
+        // Whether that is allowed shows only when it is done.
+        let mut first = Vec::new();
+        conntrack.look(|translation| first.push(translation))?;
+        conntrack.first = first;
         Ok(Some(conntrack))
     }
 
     /// Gives the translations that are new since it was last asked; some of them again.
     pub fn look(&mut self, mut each: impl FnMut(Translation)) -> io::Result<()> {
+        std::mem::take(&mut self.first).into_iter().for_each(&mut each);
         let mut take = |kind: u16, content: &[u8]| {
             if kind == CONNTRACK_NEW {
                 connection(content).into_iter().for_each(&mut each);
@@ -156,7 +146,7 @@ fn connection(bytes: &[u8]) -> Option<Translation> {
     });
     let (there, back): (Tuple, Tuple) = (there?, back?);
     let is_translated = there.src != back.dst || there.dst != back.src;
-    let protocol = protocol(there.protocol).filter(|_| is_translated)?;
+    let protocol = Protocol::of_number(there.protocol).filter(|_| is_translated)?;
     Some(Translation { protocol, caller: there.src, called: there.dst, seen_caller: back.dst, answering: back.src })
 }
 

@@ -67,6 +67,21 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// As IP numbers it.
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => libc::IPPROTO_TCP as u8,
+            Protocol::Udp => libc::IPPROTO_UDP as u8,
+        }
+    }
+
+    /// By that number; nothing for others.
+    pub fn of_number(number: u8) -> Option<Protocol> {
+        [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.number() == number)
+    }
+}
+
 /// How a socket came to be known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
@@ -227,11 +242,7 @@ impl Record {
             _ => return None,
         };
         let [state, is_owned] = [fields.u8()?, fields.u8()?];
-        let protocol = match fields.u8()? {
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            _ => return None,
-        };
+        let protocol = Protocol::of_number(fields.u8()?)?;
         fields.take::<2>()?;
         let command = fields.take::<16>()?;
         let command = command.split(|byte| *byte == 0).next().unwrap_or_default();

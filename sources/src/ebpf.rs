@@ -116,7 +116,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
         Some(path) => From::Recording(cx.places.to_read(path)),
         None => {
             let to = options.record.as_ref().map(|path| cx.places.to_write(path));
-            let cgroups = cgroup::root(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+            let cgroups = cgroup::mounted();
             From::Kernel(from_kernel(&options, cgroups.as_deref(), to.as_deref(), cx)?, cgroups)
         }
     };

@@ -150,7 +150,7 @@ fn capabilities(status: &str) -> Vec<Finding> {
 }
 
 fn flows() -> Vec<Finding> {
-    let cgroups = cgroup::root(&read("/proc/self/mounts"));
+    let cgroups = cgroup::mounted();
     let mut findings = match try_hooks(cgroups.as_deref()) {
         Ok(hooks) => hooks.into_iter().map(|hook| of_hook(hook.name, hook.gives, hook.refused.as_ref())).collect(),
         Err(refused) => vec![of_hook("bpf(2)", "flows from the kernel", Some(&refused))],
@@ -166,7 +166,7 @@ fn flows() -> Vec<Finding> {
             .help("without BPF there are no flows here; the kernel needs CONFIG_INET_DIAG"),
     });
     findings.push(match cgroups {
-        Some(root) if root.join("cgroup.events").exists() => {
+        Some(root) if cgroup::is_part(&root) => {
             Finding::new("flows", "cgroup2", State::Limited, format!("a part of it at {}", root.display()))
                 .help("UDP is counted for this part, and containers outside have no names; mount the host's own")
         }

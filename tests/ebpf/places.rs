@@ -39,7 +39,7 @@ struct Cgroups(PathBuf);
 
 impl Cgroups {
     fn new() -> Cgroups {
-        let root = weir_core::host::cgroup::root(&std::fs::read_to_string("/proc/self/mounts").unwrap()).unwrap();
+        let root = weir_core::host::cgroup::mounted().unwrap();
         let own = root.join(format!("weir-test-{}", std::process::id()));
         std::fs::create_dir_all(&own).unwrap();
         Cgroups(own)

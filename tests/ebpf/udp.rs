@@ -1,11 +1,11 @@
 //! Packets of UDP, against what was sent.
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, UdpSocket};
 
 use weir_ebpf::records::{Counters, Origin, Protocol, Raw, Record};
 use weir_ebpf::{Program, Wanted};
 
-use super::{alone, attach, attach_with, mapped};
+use super::{alone, attach, attach_with, of_ends as of};
 
 fn raw(program: &Program, netns: u32) -> Vec<(Raw, Record)> {
     let mut all = Vec::new();
@@ -17,12 +17,6 @@ fn raw(program: &Program, netns: u32) -> Vec<(Raw, Record)> {
 
 fn open(program: &Program, netns: u32) -> Vec<Record> {
     raw(program, netns).into_iter().map(|(_, record)| record).collect()
-}
-
-fn of(records: &[Record], local: SocketAddr, remote: SocketAddr) -> &Record {
-    let ends = (mapped(local), mapped(remote));
-    let is_it = |record: &&Record| ((record.local, record.local_port), (record.remote, record.remote_port)) == ends;
-    records.iter().find(is_it).unwrap_or_else(|| panic!("none of {ends:?} in {records:#?}"))
 }
 
 fn counted(sent: (u32, u64), received: (u32, u64)) -> Counters {

@@ -31,8 +31,32 @@ use crate::ends::column;
 use end::{End, View};
 use tags::Tags;
 
-/// Everybody who can be asked.
+/// Everybody who can be asked: how a pipeline says so, and what comes of it.
 const PARTS: &[PartSpec] = &[procfs::SPEC, table::SPEC];
+const KINDS: &[Kind] = &[procfs::KIND, table::KIND];
+
+/// What is to be known of a resolver before it is asked, from its options.
+pub struct Kind {
+    name: &'static str,
+    /// The keys that it may give; nothing if nobody knows.
+    keys: fn(&Values) -> Option<Vec<String>>,
+    /// Memory that it holds.
+    bytes: fn(&Values) -> u64,
+    /// The file that it reads.
+    file: fn(&Values) -> Option<String>,
+    build: fn(&Values, &BuildCx) -> Built,
+}
+
+type Built = Result<Box<dyn Resolver>, Fault>;
+
+/// Of each part that `from` names.
+fn asked(values: &Values) -> impl Iterator<Item = (&Kind, &Values)> {
+    let parts = values.get("from").items().iter().filter_map(|part| match part {
+        Value::Part(part) => Some(part),
+        _ => None,
+    });
+    parts.filter_map(|part| Some((KINDS.iter().find(|kind| kind.name == part.name)?, &part.values)))
+}
 
 weir_spec::options! {
     pub struct ResolveOptions {
@@ -71,7 +95,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         for stream in &mut streams {
             for column in tag_columns(&options) {
                 let keys = stream.keys.entry(column.to_string()).or_default();
-                options.from.iter().for_each(|part| add_keys(part, keys));
+                asked(values).for_each(|(kind, values)| add_keys(kind, values, keys));
             }
         }
         Ok(streams)
@@ -85,17 +109,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         }
         reads
     },
-    memory: |values| {
-        let of = |part: &Value| match part {
-            Value::Part(part) if part.name == procfs::SPEC.name => procfs::FACTS_BYTES,
-            Value::Part(part) => table::bytes(&part.values),
-            _ => 0,
-        };
-        Memory::fixed(values.get("from").items().iter().map(of).sum())
-    },
+    memory: |values| Memory::fixed(asked(values).map(|(kind, values)| (kind.bytes)(values)).sum()),
     needs: |values| {
-        let parts = values.get("from").items().iter();
-        parts.filter_map(path_of).map(|path| Need::read(&path)).collect()
+        let files = asked(values).filter_map(|(kind, values)| (kind.file)(values));
+        files.map(|path| Need::read(&path)).collect()
     },
     examples: &[
         "ebpf(replay: \"shop.flows\") | resolve(src, dst, from: [procfs(), table(\"teams.csv\", tags: [\"team\"])]) | stdout",
@@ -111,21 +128,15 @@ fn tag_columns(options: &ResolveOptions) -> impl Iterator<Item = &'static str> {
 }
 
 /// The keys that somebody may give.
-fn add_keys(part: &Part, keys: &mut TagKeys) {
-    let given = if part.name == procfs::SPEC.name { procfs::keys(&part.values) } else { table::keys(&part.values) };
-    match given {
+fn add_keys(kind: &Kind, values: &Values, keys: &mut TagKeys) {
+    match (kind.keys)(values) {
         Some(given) => keys.known.extend(given),
         None => keys.open = true,
     }
 }
 
-fn path_of(part: &Value) -> Option<String> {
-    let Value::Part(part) = part else { return None };
-    part.values.get("path").as_str().map(str::to_string)
-}
-
 /// Somebody who knows something about ends.
-trait Resolver: Send {
+pub trait Resolver: Send {
     /// Says of an end what is known; a key that has a value keeps it.
     fn look_up(&mut self, end: &End, tags: &mut Tags);
 
@@ -136,16 +147,10 @@ trait Resolver: Send {
     fn count(&mut self, _counts: &Counts) {}
 }
 
-fn resolver(part: &Part, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
-    match part.name {
-        name if name == procfs::SPEC.name => procfs::build(&part.values, cx),
-        _ => table::build(&part.values, cx),
-    }
-}
-
 fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
-    let options = ResolveOptions::read(&cx.values()).map_err(Fault::bug)?;
-    let resolvers = options.from.iter().map(|part| resolver(part, cx)).collect::<Result<_, _>>()?;
+    let values = cx.values();
+    let options = ResolveOptions::read(&values).map_err(Fault::bug)?;
+    let resolvers = asked(&values).map(|(kind, values)| (kind.build)(values, cx)).collect::<Result<_, _>>()?;
     let schema = cx.outputs[0].clone();
     Ok(Box::new(Resolve {
         columns: tag_columns(&options).collect(),

@@ -37,9 +37,23 @@ impl Cidr {
     }
 
     pub fn contains(&self, ip: &[u8; 16]) -> bool {
-        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-        (u128::from_be_bytes(*ip) ^ u128::from_be_bytes(self.base)) & mask == 0
+        u128::from_be_bytes(*ip) & mask(self.prefix) == self.first()
     }
+
+    /// Its first address, as a number.
+    pub fn first(&self) -> u128 {
+        u128::from_be_bytes(self.base) & mask(self.prefix)
+    }
+
+    /// Its last one.
+    pub fn last(&self) -> u128 {
+        self.first() | !mask(self.prefix)
+    }
+}
+
+/// The bits of an address that a prefix of so many leaves.
+pub fn mask(prefix: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
 }
 
 impl fmt::Display for Cidr {

@@ -326,7 +326,7 @@ fn network(array: &ArrayRef, bits: &ArrayRef) -> ArrayRef {
             return None;
         }
         let prefix = offset + bits.value(i) as u8;
-        let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+        let mask = weir_spec::value::mask(prefix);
         let base = (u128::from_be_bytes(values[i]) & mask).to_be_bytes();
         Some(Cidr { base, prefix }.to_string())
     };

@@ -94,14 +94,23 @@ const FOLDERS_MAX: usize = 1 << 16;
 /// How deep they are looked for.
 const DEPTH_MAX: usize = 16;
 
+/// Where the unified hierarchy is mounted here.
+pub fn mounted() -> Option<PathBuf> {
+    root(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default())
+}
+
+/// Whether a folder of the hierarchy is not its root: only below that there is this file.
+pub fn is_part(folder: &Path) -> bool {
+    folder.join("cgroup.events").exists()
+}
+
 /// Where the unified hierarchy (cgroup2) is mounted, by the text of `/proc/self/mounts`; absent if it is nowhere. A
 /// container sees a part of it, and all of it where the host's own was mounted as well.
-pub fn root(mounts: &str) -> Option<PathBuf> {
+fn root(mounts: &str) -> Option<PathBuf> {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let of_cgroups = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
     let roots: Vec<PathBuf> = of_cgroups.filter_map(|fields| fields.get(1).map(PathBuf::from)).collect();
-    // Only below the root there is this file.
-    let whole = roots.iter().find(|root| !root.join("cgroup.events").exists());
+    let whole = roots.iter().find(|root| !is_part(root));
     whole.or(roots.first()).cloned()
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use weir_core::Fault;
+use weir_core::host::cgroup;
 use weir_ebpf::conntrack::Conntrack;
 use weir_ebpf::records::{Raw, Record};
 use weir_ebpf::{Program, Refused, Wanted, monotonic_nanos};
@@ -93,8 +94,7 @@ impl Kernel {
 
     /// What of UDP is not counted, where only a part of the cgroups is to be seen.
     pub fn part_of_udp(&self, cgroups: Option<&Path>) -> Option<String> {
-        let root =
-            cgroups.filter(|root| self.program.udp_refused().is_none() && root.join("cgroup.events").exists())?;
+        let root = cgroups.filter(|root| self.program.udp_refused().is_none() && cgroup::is_part(root))?;
         Some(format!(
             "UDP is counted only below `{}`, which is a part of the host's cgroups: mount the host's own as well",
             root.display()

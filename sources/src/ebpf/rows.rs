@@ -10,7 +10,6 @@ use weir_core::community;
 use weir_core::host::cgroup::Unit;
 use weir_core::host::endpoint;
 use weir_ebpf::records::Protocol;
-use weir_spec::kinds::enums::protocol;
 use weir_spec::kinds::flow as kind;
 use weir_spec::{Field, Schema};
 
@@ -50,7 +49,7 @@ fn one(flows: &[Placed], name: &str, host: Option<&str>) -> Option<ArrayRef> {
     Some(match name {
         n if n == kind::START.name => int(&|flow| Some(flow.start)),
         n if n == kind::END.name => int(&|flow| Some(flow.end)),
-        n if n == kind::PROTOCOL_.name => byte(&|flow| Some(number(flow.protocol))),
+        n if n == kind::PROTOCOL_.name => byte(&|flow| Some(flow.protocol.number())),
         n if n == kind::END_REASON_.name => byte(&|flow| Some(flow.end_reason)),
         n if n == kind::STATE_.name => byte(&|flow| flow.socket.as_ref()?.state),
         n if n == kind::INITIATOR_.name => of_socket(&|socket| socket.initiator),
@@ -146,16 +145,8 @@ fn words(flows: &[Placed], word: impl Fn(&Socket, Option<&Unit>) -> Option<Strin
     words.finish()
 }
 
-/// A protocol as IP numbers it.
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => protocol::TCP,
-        Protocol::Udp => protocol::UDP,
-    }
-}
-
 fn community_id(protocol: Protocol, socket: &Socket) -> String {
     let mut ends = [socket.local, socket.remote].map(|(ip, port)| (ip.octets(), port));
     ends.sort_unstable();
-    community::id(number(protocol), ends)
+    community::id(protocol.number(), ends)
 }

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use weir_core::host::cgroup;
 use weir_core::ledger::Counts;
-use weir_core::{BuildCx, Clock, Fault};
+use weir_core::{BuildCx, Clock};
 use weir_spec::Values;
 use weir_spec::option::{OptionType, PartSpec};
 
 use super::end::End;
 use super::tags::Tags;
-use super::{Resolver, read};
+use super::{Built, Kind, Resolver, read};
 
 weir_spec::options! {
     pub struct ProcfsOptions {
@@ -54,7 +54,7 @@ const GENERATIONS_MAX: usize = 4;
 /// What is known of one.
 const PROCESS_BYTES: usize = 512;
 /// What all of it may take.
-pub const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES) as u64;
+const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES) as u64;
 /// What is known of a process outlives it for so long: its last conversations are told of later.
 const KEPT: Duration = Duration::from_secs(120);
 /// How often all processes are looked at, and how many times longer than that takes the pause has to be.
@@ -79,20 +79,22 @@ pub fn trouble(root: &Path) -> Option<String> {
     Host { root: root.into(), environment: Vec::new() }.trouble()
 }
 
+pub const KIND: Kind = Kind { name: SPEC.name, keys, bytes: |_| FACTS_BYTES, file: |_| None, build };
+
 /// The keys that it gives.
-pub fn keys(values: &Values) -> Option<Vec<String>> {
+fn keys(values: &Values) -> Option<Vec<String>> {
     let more = ProcfsOptions::read(values).map(|options| options.environment).unwrap_or_default();
     Some(KEYS.iter().map(|key| key.to_string()).chain(more.iter().map(|name| name.to_lowercase())).collect())
 }
 
-pub(super) fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
+fn build(values: &Values, cx: &BuildCx) -> Built {
     let options = read(values, ProcfsOptions::read)?;
     let host = Host { root: options.root.into(), environment: options.environment };
     let facts = Arc::new(Mutex::new(Facts::default()));
     if let Some(why) = host.trouble() {
         cx.counts.warn_once(&why);
     }
-    lock(&facts).look(&host, now());
+    Facts::look_shared(&facts, &host);
     watch(host.clone(), Arc::downgrade(&facts));
     let name = weir_core::host::name();
     Ok(Box::new(Procfs { host, name, facts, looked: HashSet::new(), noted: Noted::default() }))
@@ -241,14 +243,6 @@ impl Facts {
             }
         }
         lock(facts).forget(&pids, now);
-    }
-
-    fn look(&mut self, host: &Host, now: i64) {
-        for pid in host.pids() {
-            if let Some(process) = host.stat(pid).and_then(|stat| host.process(pid, stat)) {
-                self.add(pid, process, now);
-            }
-        }
     }
 
     fn is_known(&self, pid: i32, stat: &Stat) -> bool {
@@ -503,7 +497,6 @@ mod tests {
         files.process(8, 100, b"", "0::/system.slice/nginx.service\n");
         let host = files.host(&["TEAM"]);
         let mut facts = Facts::default();
-        facts.look(&host, now());
         let at = (i64::MIN, i64::MAX);
         let of_container = format!("container_id:{id}");
         let expected = ["process:a) b", "service:shop", "env:prod", "team:a", &of_container];
@@ -519,7 +512,7 @@ mod tests {
         let began = host.began().unwrap();
         files.process(7, 1_000, b"DD_SERVICE=first\0", "");
         let mut facts = Facts::default();
-        facts.look(&host, began + 20 * SECOND);
+        facts.look_at(&host, 7);
         files.process(7, 50_000, b"DD_SERVICE=second\0", "");
         let service = |facts: &mut Facts, start: i64, end: i64| {
             tags(of(facts, &host, 7, (began + start * SECOND, began + end * SECOND))).map(|tags| tags[1].clone())

@@ -89,8 +89,7 @@ impl Ranges {
     /// `networks` with what is known of each, where nothing is said of a network twice. `below` makes, of what is
     /// known of a network and of the one around it, what holds inside.
     pub fn new(mut networks: Vec<(Cidr, u32)>, mut below: impl FnMut(u32, u32) -> u32) -> Ranges {
-        let start = |network: &Cidr| u128::from_be_bytes(network.base) & mask(network);
-        networks.sort_unstable_by_key(|(network, _)| (start(network), network.prefix));
+        networks.sort_unstable_by_key(|(network, _)| (network.first(), network.prefix));
         let mut pieces: Vec<(u128, u32)> = Vec::with_capacity(2 * networks.len());
         // Those around the one at hand, from the outermost: their last addresses, and what holds in them.
         let mut around: Vec<(u128, u32)> = Vec::new();
@@ -102,11 +101,11 @@ impl Ranges {
             }
         };
         for (network, value) in &networks {
-            let first = start(network);
+            let first = network.first();
             leave(&mut around, &mut pieces, first);
             let value = around.last().map_or(*value, |(_, outer)| below(*value, *outer));
             pieces.push((first, value));
-            around.push((first | !mask(network), value));
+            around.push((network.last(), value));
         }
         leave(&mut around, &mut pieces, u128::MAX);
         let (v4_end, is_v4) = (IPV4 | u128::from(u32::MAX), |start: u128| start >> 32 == IPV4 >> 32);
@@ -126,10 +125,6 @@ impl Ranges {
         let ip = u128::from_be_bytes(*ip);
         if ip >> 32 == IPV4 >> 32 { self.v4.find(u32::of(ip)) } else { self.v6.find(ip) }
     }
-}
-
-fn mask(network: &Cidr) -> u128 {
-    u128::MAX.checked_shl(128 - u32::from(network.prefix)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -177,8 +172,7 @@ mod tests {
                 let base =
                     if v4 { IPV4 | u128::from(random.u32(..) & 0xff0f_00ff) } else { random.u128(..) & 0xf << 124 };
                 let prefix = if v4 { random.u8(90..=128) } else { random.u8(0..=128) };
-                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-                networks.insert(((base & mask).to_be_bytes(), prefix), networks.len() as u32);
+                networks.insert(((base & weir_spec::value::mask(prefix)).to_be_bytes(), prefix), networks.len() as u32);
             }
             let all: Vec<(Cidr, u32)> = networks
                 .iter()

@@ -16,8 +16,8 @@ use weir_spec::value::Cidr;
 
 use super::end::End;
 use super::ranges::Ranges;
-use super::tags::Tags;
-use super::{Resolver, read};
+use super::tags::{Tags, key};
+use super::{Built, Kind, Resolver, read};
 
 weir_spec::options! {
     pub struct TableOptions {
@@ -48,17 +48,20 @@ const LOOK: Duration = Duration::from_secs(1);
 const ENTRY_BYTES_MAX: u64 = 1024;
 const ENTRY_BYTES: u64 = 128;
 
+pub const KIND: Kind =
+    Kind { name: SPEC.name, keys, bytes, file: |values| values.get("path").as_str().map(str::to_string), build };
+
 /// The keys that it gives, if they are said.
-pub fn keys(values: &Values) -> Option<Vec<String>> {
+fn keys(values: &Values) -> Option<Vec<String>> {
     TableOptions::read(values).ok()?.tags
 }
 
 /// What it holds, with what is read beside that when the file changes.
-pub fn bytes(values: &Values) -> u64 {
+fn bytes(values: &Values) -> u64 {
     TableOptions::read(values).map_or(0, |options| 2 * options.entries_max as u64 * ENTRY_BYTES)
 }
 
-pub(super) fn build(values: &Values, cx: &BuildCx) -> Result<Box<dyn Resolver>, Fault> {
+fn build(values: &Values, cx: &BuildCx) -> Built {
     let options = read(values, TableOptions::read)?;
     let file = TableFile { path: cx.places.to_read(&options.path), options };
     let seen = file.state();
@@ -296,9 +299,7 @@ impl Table {
         for (at, (key, tags)) in lines.into_iter().enumerate() {
             let cidr =
                 Cidr::parse(&key).ok_or_else(|| format!("entry {}: `{key}` is no address or network", at + 1))?;
-            let mask = u128::MAX.checked_shl(128 - u32::from(cidr.prefix)).unwrap_or(0);
-            let same = (u128::from_be_bytes(cidr.base) & mask, cidr.prefix);
-            networks.entry(same).or_insert_with(|| (cidr, BTreeSet::new())).1.extend(tags);
+            networks.entry((cidr.first(), cidr.prefix)).or_insert_with(|| (cidr, BTreeSet::new())).1.extend(tags);
         }
         let networks = networks.into_values().map(|(cidr, tags)| (cidr, sets.number(tags))).collect();
         let networks = Ranges::new(networks, |inner, outer| sets.below(inner, outer));
@@ -335,9 +336,8 @@ impl Sets {
     /// What holds in a network: what is said of it, and of keys of which nothing is, what is around it.
     fn below(&mut self, inner: u32, outer: u32) -> u32 {
         let own = &self.all[inner as usize];
-        let key = |tag: &str| tag.split_once(':').map_or(tag.to_string(), |(key, _)| key.to_string());
-        let keys: BTreeSet<String> = own.iter().map(|tag| key(tag)).collect();
-        let more = self.all[outer as usize].iter().filter(|tag| !keys.contains(&key(tag)));
+        let keys: BTreeSet<&str> = own.iter().map(|tag| key(tag)).collect();
+        let more = self.all[outer as usize].iter().filter(|tag| !keys.contains(key(tag)));
         let tags = own.iter().chain(more).cloned().collect();
         self.number(tags)
     }

@@ -10,7 +10,8 @@ pub struct Tags {
     closed: BTreeSet<String>,
 }
 
-fn key(tag: &str) -> &str {
+/// What stands before the colon.
+pub fn key(tag: &str) -> &str {
     tag.split_once(':').map_or(tag, |(key, _)| key)
 }
 
