@@ -163,6 +163,114 @@ fn a_process_is_known_by_its_environment_also_when_it_is_gone() {
     assert_eq!((&noted["procfs_hits"], &noted["procfs_stale"]), (&2.into(), &1.into()), "{ledger:#}");
 }
 
+/// A folder of processes, of which one hangs: its file is a pipe that nobody writes to.
+fn with_one_that_hangs() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+    write("uptime", "1000.00 5.0\n");
+    for pid in [1, 77, 78] {
+        std::fs::create_dir(root.path().join(pid.to_string())).unwrap();
+    }
+    write("1/stat", &stat("init"));
+    write("78/stat", &stat("quick"));
+    assert!(Command::new("mkfifo").arg(root.path().join("77/stat")).status().unwrap().success());
+    root
+}
+
+/// Lets the one that hangs go on, which is from then on a process like others.
+fn lets_go(root: &Path, command: &str) {
+    let path = |name: &str| root.join("77").join(name);
+    std::fs::write(path("next"), stat(command)).unwrap();
+    std::fs::rename(path("stat"), path("pipe")).unwrap();
+    std::fs::rename(path("next"), path("stat")).unwrap();
+    std::fs::write(path("pipe"), stat(command)).unwrap();
+}
+
+fn stat(command: &str) -> String {
+    format!("1 ({command}) S{} 100 0 0\n", " 0".repeat(18))
+}
+
+fn line_of(pid: u32, process: &str) -> String {
+    format!(r#"{{"end": "{}", "src": {{"pid": {pid}, "process": "{process}"}}}}"#, now())
+}
+
+#[test]
+fn rows_wait_for_a_slow_answer_and_go_on_in_their_order() {
+    use std::io::Write;
+    let root = with_one_that_hangs();
+    let stage = format!("resolve(src, from: [procfs(\"{}\")], wait: 1h)", root.path().display());
+    let (mut fed, mut input) = Fed::start(&stage);
+    for (pid, process) in [(78, "quick"), (77, "slow"), (78, "quick")] {
+        writeln!(input, "{}", line_of(pid, process)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let path = fed.live.path("rows");
+    let rows = || std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(!rows().contains("slow"), "it did not wait");
+    lets_go(root.path(), "slow but there");
+    fed.live.wait("all rows", || rows().lines().count() == 3);
+    let tags: Vec<serde_json::Value> = rows()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["src"]["tags"][0].clone())
+        .collect();
+    assert_eq!(tags, ["process:quick", "process:slow but there", "process:quick"]);
+    drop(input);
+    let ran = fed.live.stop();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+/// Three processes are asked about; one hangs, and then the next is looked at by another thread.
+#[test]
+fn rows_go_on_without_an_answer_that_does_not_come() {
+    let root = with_one_that_hangs();
+    let stage = format!("resolve(src, from: [procfs(\"{}\")], wait: 200ms)", root.path().display());
+    let (mut fed, mut input) = Fed::start(&stage);
+    assert_eq!(fed.row(&mut input, &line_of(77, "slow"))["src"]["tags"], serde_json::json!(["process:slow"]));
+    let begun = std::time::Instant::now();
+    // What is asked says at first only what the row says itself.
+    while fed.row(&mut input, &line_of(78, "qui"))["src"]["tags"] != serde_json::json!(["process:quick"]) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "everybody waits for the one that hangs");
+    }
+    assert_eq!(fed.row(&mut input, &line_of(77, "slow"))["src"]["tags"], serde_json::json!(["process:slow"]));
+    drop(input);
+    let ran = fed.live.stop();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ledger = ran.ledger.unwrap();
+    assert_eq!(ledger["balanced"], true, "{ledger:#}");
+    let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
+    assert!(resolve["noted"]["unanswered"].as_u64() >= Some(1), "{ledger:#}");
+    let said = ran.stderr.replace(&root.path().display().to_string(), "DIR");
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("answer")).collect();
+    insta::assert_snapshot!("hangs", warnings.join("\n"));
+    // Threads that hang end with the process; this lets go of them in any case.
+    let _ = std::fs::remove_dir_all(root.path());
+}
+
+#[test]
+fn only_so_many_rows_wait() {
+    use std::io::Write;
+    let root = with_one_that_hangs();
+    let stage =
+        format!("resolve(src, from: [procfs(\"{}\")], wait: 1h, pending_rows_max: 2)", root.path().display());
+    let (mut fed, mut input) = Fed::start(&stage);
+    for _ in 0..5 {
+        writeln!(input, "{}", line_of(77, "slow")).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let path = fed.live.path("rows");
+    let rows = || std::fs::read_to_string(&path).unwrap_or_default();
+    fed.live.wait("the first three", || rows().lines().count() == 3);
+    lets_go(root.path(), "slow");
+    fed.live.wait("the others", || rows().lines().count() == 5);
+    drop(input);
+    let ran = fed.live.stop();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ledger = ran.ledger.unwrap();
+    let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
+    assert_eq!(resolve["noted"]["unanswered"], 3, "{ledger:#}");
+    assert!(ran.stderr.contains("2 rows wait already (`pending_rows_max:`)"), "{}", ran.stderr);
+}
+
 /// A pid that was given again, in a namespace so small that it soon is.
 #[test]
 fn a_pid_that_is_used_again_is_another_process() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -65,6 +66,12 @@ pub trait Transform: Send {
     /// Whether it wants no more input.
     fn finished(&self) -> bool {
         false
+    }
+
+    /// Ready when something has come that it waits for, from outside of the graph or because of its clock: what
+    /// is due may have changed. Whoever holds rows after the end of input has to become ready until it holds none.
+    fn poll_woken(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
@@ -377,6 +384,7 @@ pub struct BuildCx<'a> {
     pub state_bytes: u64,
     pub workers: usize,
     pub places: &'a Places,
+    pub clock: &'a Clock,
     /// Whether the inputs end by themselves.
     pub bounded: bool,
     pub counts: &'a Arc<crate::ledger::Counts>,

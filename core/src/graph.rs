@@ -305,6 +305,7 @@ impl Builder<'_> {
             state_bytes: self.division.state_bytes[at],
             workers: self.plan.settings.workers.max(1),
             places: self.setup.places,
+            clock: &self.setup.clock,
             bounded,
             counts: &self.counts[at],
         }

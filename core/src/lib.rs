@@ -16,6 +16,7 @@
 
 pub mod acks;
 pub mod batch;
+pub mod bell;
 pub mod build;
 pub mod clock;
 pub mod columns;

@@ -1,34 +1,42 @@
 //! `resolve`: what is known about the ends of conversations, as tags.
 //!
-//! Reading order: [`end`] (what of an end is looked up), [`tags`] (what comes together), then one file for each
-//! that can be asked: [`procfs`], [`table`] with its [`ranges`].
+//! Rows go on when everybody has answered, in the order in which they came; those behind them wait with them, and so
+//! does time. A resolver that does not answer holds nobody up for longer than `wait:`.
+//!
+//! Reading order: [`end`] (what of an end is looked up), [`tags`] (what comes together), [`asked`] (rows that wait for
+//! it), then one file for each that can be asked: [`procfs`], [`table`] with its [`ranges`].
 
+mod asked;
 mod end;
 pub mod procfs;
 pub mod ranges;
 mod table;
 mod tags;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use weir_core::batch::Batch;
+use weir_core::bell::Bell;
 use weir_core::columns::{arrow_schema, record};
 use weir_core::ledger::Counts;
-use weir_core::tags::TagSets;
-use weir_core::{Build, BuildCx, Entry, Fault, Out, Transform};
+use weir_core::{Build, BuildCx, Clock, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, Need, OutputSpec};
 use weir_spec::kinds::flow as kind;
 use weir_spec::memory::Memory;
-use weir_spec::option::{OptionError, OptionType, PartSpec};
+use weir_spec::option::{Dur, OptionError, OptionType, PartSpec};
 use weir_spec::schema::TagKeys;
 use weir_spec::value::Part;
-use weir_spec::{ComponentSpec, Schema, Shape, Value, Values};
+use weir_spec::{ComponentSpec, Schema, Shape, Value, Values, units};
 
 use crate::ends::column;
-use end::{End, View};
+use asked::Asked;
+use end::End;
 use tags::Tags;
 
 /// Everybody who can be asked: how a pipeline says so, and what comes of it.
@@ -44,7 +52,7 @@ pub struct Kind {
     bytes: fn(&Values) -> u64,
     /// The file that it reads.
     file: fn(&Values) -> Option<String>,
-    build: fn(&Values, &BuildCx) -> Built,
+    build: fn(&Values, &BuildCx, &Bell) -> Built,
 }
 
 type Built = Result<Box<dyn Resolver>, Fault>;
@@ -66,8 +74,15 @@ weir_spec::options! {
         other: Option<String> = (OptionType::Word(ENDS), positional, none),
         /// Who is asked, one after the other: what one has said, the next one does not change.
         from: Vec<Arc<Part>> = (OptionType::List(&OptionType::Part(PARTS)), required),
+        /// How long rows wait for an answer; then they go on with what is known.
+        wait: Dur = (OptionType::Duration, "2s"),
+        /// Rows that wait at most; when there are more, the oldest go on with what is known.
+        pending_rows_max: usize = (OptionType::Int { min: 1, max: 1 << 24 }, "65536"),
     }
 }
+
+/// What is held of a row that waits.
+const PENDING_ROW_BYTES: u64 = 256;
 
 const ENDS: &[&str] = &["src", "dst"];
 
@@ -76,7 +91,7 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "resolve",
     summary: "adds what is known about the ends of conversations, as tags",
-    shape: Shape::Inline,
+    shape: Shape::Stateful,
     options: ResolveOptions::SPECS,
     inputs: Inputs::One(&["flow"]),
     outputs: &[OutputSpec { name: "", doc: "the same rows with `src.tags` and `dst.tags`" }],
@@ -109,7 +124,11 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         }
         reads
     },
-    memory: |values| Memory::fixed(asked(values).map(|(kind, values)| (kind.bytes)(values)).sum()),
+    memory: |values| {
+        let pending_rows = ResolveOptions::read(values).map_or(0, |options| options.pending_rows_max as u64);
+        let known: u64 = asked(values).map(|(kind, values)| (kind.bytes)(values)).sum();
+        Memory::fixed(known + pending_rows * PENDING_ROW_BYTES)
+    },
     needs: |values| {
         let files = asked(values).filter_map(|(kind, values)| (kind.file)(values));
         files.map(|path| Need::read(&path)).collect()
@@ -137,8 +156,9 @@ fn add_keys(kind: &Kind, values: &Values, keys: &mut TagKeys) {
 
 /// Somebody who knows something about ends.
 pub trait Resolver: Send {
-    /// Says of an end what is known; a key that has a value keeps it.
-    fn look_up(&mut self, end: &End, tags: &mut Tags);
+    /// Says of an end what is known; a key that has a value keeps it. Who has to ask somebody else says nothing yet,
+    /// rings the bell that it was built with when it knows, and is asked again.
+    fn look_up(&mut self, end: &End, tags: &mut Tags, patience: Patience) -> Answer;
 
     /// Called before each batch, so that what is new counts for all of it.
     fn refresh(&mut self) {}
@@ -147,77 +167,181 @@ pub trait Resolver: Send {
     fn count(&mut self, _counts: &Counts) {}
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Given,
+    /// It is asked for, and nothing was said.
+    Pending,
+}
+
+/// How long an answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub enum Patience {
+    /// What was known before rows came may be of another time.
+    Since(Instant),
+    /// What is known now is the answer.
+    Over,
+}
+
 fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
     let values = cx.values();
     let options = ResolveOptions::read(&values).map_err(Fault::bug)?;
-    let resolvers = asked(&values).map(|(kind, values)| (kind.build)(values, cx)).collect::<Result<_, _>>()?;
+    let bell = Bell::default();
+    let resolvers = asked(&values).map(|(kind, values)| (kind.build)(values, cx, &bell)).collect::<Result<_, _>>()?;
     let schema = cx.outputs[0].clone();
     Ok(Box::new(Resolve {
         columns: tag_columns(&options).collect(),
         resolvers,
+        names: asked(&values).map(|(kind, _)| kind.name).collect(),
         arrow: arrow_schema(&schema),
         schema,
         counts: cx.counts.clone(),
+        clock: cx.clock.clone(),
+        bell,
+        wait: Duration::from_nanos(options.wait.0.max(0) as u64),
+        pending_rows_max: options.pending_rows_max,
+        pending: VecDeque::new(),
+        pending_rows: 0,
+        is_head_known: false,
+        timer: None,
+        reached: Time::START,
     }))
 }
 
 struct Resolve {
     columns: Vec<&'static str>,
     resolvers: Vec<Box<dyn Resolver>>,
+    names: Vec<&'static str>,
     schema: Arc<Schema>,
     arrow: SchemaRef,
     counts: Arc<Counts>,
+    clock: Clock,
+    bell: Bell,
+    wait: Duration,
+    pending_rows_max: usize,
+    /// In the order in which they came, and go on.
+    pending: VecDeque<Asked>,
+    pending_rows: usize,
+    is_head_known: bool,
+    /// When the first of them has waited long enough.
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    reached: Time,
 }
 
+/// How often it is looked for an answer where time stands still.
+const LOOK: Duration = Duration::from_millis(1);
+
 impl Transform for Resolve {
-    fn on_batch(&mut self, batch: Batch, out: &mut Out) {
+    fn on_batch(&mut self, batch: Batch, _out: &mut Out) {
         self.resolvers.iter_mut().for_each(|resolver| resolver.refresh());
-        let batch = batch.map(|rows| self.resolve(&rows));
+        let mut asked = Asked::new(batch, &self.columns, self.reached);
+        let mut is_known = asked.ask(&mut self.resolvers);
+        // Nothing comes while a test's clock stands still, so answers are waited for on the spot.
+        while !is_known && matches!(self.clock, Clock::Virtual(_)) && asked.since.elapsed() < self.wait {
+            std::thread::sleep(LOOK);
+            is_known = asked.ask(&mut self.resolvers);
+        }
+        self.pending_rows += asked.batch.len();
+        if self.pending.is_empty() {
+            self.is_head_known = is_known;
+        }
+        self.pending.push_back(asked);
+    }
+
+    fn on_watermark(&mut self, now: Time) {
+        self.reached = now;
+    }
+
+    fn due(&self) -> Option<Time> {
+        let head = self.pending.front()?;
+        let is_due = self.is_head_known || self.pending_rows > self.pending_rows_max || self.left(head).is_zero();
+        is_due.then_some(head.before)
+    }
+
+    fn emit(&mut self, out: &mut Out) {
+        let Some(mut head) = self.pending.pop_front() else { return };
+        if !self.is_head_known {
+            self.give_up(&mut head);
+        }
+        self.pending_rows -= head.batch.len();
+        self.timer = None;
+        self.is_head_known = self.pending.front_mut().is_some_and(|next| next.ask(&mut self.resolvers));
         self.resolvers.iter_mut().for_each(|resolver| resolver.count(&self.counts));
-        out.send(0, batch);
+        out.send(0, self.with_tags(head));
+    }
+
+    fn watermark(&self, input: Time) -> Time {
+        self.pending.front().map_or(input, |head| head.before)
+    }
+
+    fn held(&self) -> usize {
+        self.pending_rows
+    }
+
+    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(head) = self.pending.front_mut() else { return Poll::Pending };
+            let is_rung = self.bell.poll(cx).is_ready();
+            if is_rung {
+                self.is_head_known = head.ask(&mut self.resolvers);
+            }
+            if self.due().is_some() {
+                return Poll::Ready(());
+            }
+            let is_over = self.timer().as_mut().poll(cx).is_ready();
+            if is_over {
+                self.timer = None;
+            }
+            if !is_rung && !is_over {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
 impl Resolve {
-    fn resolve(&mut self, rows: &RecordBatch) -> RecordBatch {
-        let Resolve { columns, resolvers, schema, arrow, .. } = self;
-        let one = |field: &weir_spec::Field| match columns.iter().find(|column| **column == field.name) {
-            Some(column) => with_tags(rows, column, resolvers),
-            None => column_of(rows, field),
+    /// How long these rows may still wait.
+    fn left(&self, asked: &Asked) -> Duration {
+        self.wait.saturating_sub(asked.since.elapsed())
+    }
+
+    fn timer(&mut self) -> &mut Pin<Box<dyn Future<Output = ()> + Send>> {
+        let left = self.pending.front().map_or(Duration::ZERO, |head| self.left(head));
+        let clock = &self.clock;
+        self.timer.get_or_insert_with(|| {
+            let clock = clock.clone();
+            Box::pin(async move { clock.sleep(left).await })
+        })
+    }
+
+    /// What is not known by now these rows go on without.
+    fn give_up(&mut self, asked: &mut Asked) {
+        let is_full = !self.left(asked).is_zero();
+        let (rows, silent) = asked.give_up(&mut self.resolvers);
+        self.counts.add_noted("unanswered", rows as u64);
+        for name in silent.into_iter().map(|at| self.names[at]) {
+            let why = match is_full {
+                true => format!("{} rows wait already (`pending_rows_max:`)", self.pending_rows_max),
+                false => format!("it took longer than `wait: {}`", units::duration(self.wait.as_nanos() as i64)),
+            };
+            let text = format!("rows go on without what `{name}` has not answered yet: {why}");
+            self.counts.warn_once(&text);
+        }
+    }
+
+    fn with_tags(&self, asked: Asked) -> Batch {
+        let Resolve { schema, arrow, .. } = self;
+        let one = |field: &weir_spec::Field| match asked.column(&field.name) {
+            Some(column) => column,
+            None => column_of(&asked.batch.rows, field),
         };
-        record(arrow, schema.fields.iter().map(one).collect(), rows.num_rows())
+        let rows = record(arrow, schema.fields.iter().map(one).collect(), asked.batch.len());
+        asked.batch.map(|_| rows)
     }
 }
 
 fn column_of(rows: &RecordBatch, field: &weir_spec::Field) -> arrow_array::ArrayRef {
     column(rows, Some(&field.name), field)
-}
-
-/// A column of tags with what the resolvers know. What is known of one end is asked for once a batch.
-fn with_tags(rows: &RecordBatch, column: &str, resolvers: &mut [Box<dyn Resolver>]) -> arrow_array::ArrayRef {
-    let view = View::new(rows, column.strip_suffix(".tags").unwrap_or(column));
-    let mut known = HashMap::new();
-    let mut numbers: HashMap<BTreeSet<String>, i32> = HashMap::new();
-    let mut sets = TagSets::default();
-    for row in 0..rows.num_rows() {
-        let end = view.end(row);
-        let set = *known.entry(end.key()).or_insert_with(|| {
-            let mut tags = Tags::of(end.tags());
-            resolvers.iter_mut().for_each(|resolver| resolver.look_up(&end, &mut tags));
-            let all = tags.finish();
-            (!all.is_empty()).then(|| {
-                *numbers.entry(all).or_insert_with_key(|all| {
-                    all.iter().for_each(|tag| sets.tag(tag.as_bytes()));
-                    sets.end_set()
-                })
-            })
-        });
-        match set {
-            Some(set) => sets.row(set),
-            None => sets.row_absent(),
-        }
-    }
-    sets.finish()
 }
 
 /// The options of a part, as its struct reads them.

@@ -86,11 +86,15 @@ async fn drive(name: &str, transform: &mut dyn Transform, inputs: &mut Inputs, o
             // that what is counted and acknowledged is what would have come.
             Some(_) => {
                 transform.on_watermark(Time::END);
-                emit_due(name, transform, out).await;
+                settle(name, transform, out).await;
                 return Ok(());
             }
         }
-        let item = poll_fn(|cx| inputs.poll_next(cx)).await?;
+        let Some(item) = next(transform, inputs).await? else {
+            emit_due(name, transform, out).await;
+            out.advance(transform.watermark(reached));
+            continue;
+        };
         if let Some(batch) = item.batch {
             transform.on_batch(batch, out);
             out.check(name, transform.held());
@@ -100,12 +104,31 @@ async fn drive(name: &str, transform: &mut dyn Transform, inputs: &mut Inputs, o
         if watermark > reached {
             reached = watermark;
             transform.on_watermark(watermark);
-            emit_due(name, transform, out).await;
             if watermark == Time::END {
+                settle(name, transform, out).await;
                 return Ok(());
             }
+            emit_due(name, transform, out).await;
             out.advance(transform.watermark(watermark));
         }
+    }
+}
+
+/// What comes next; nothing if the transform was woken by something else.
+async fn next(transform: &mut dyn Transform, inputs: &mut Inputs) -> Result<Option<Item>, Stopped> {
+    poll_fn(|cx| match transform.poll_woken(cx) {
+        Poll::Ready(()) => Poll::Ready(Ok(None)),
+        Poll::Pending => inputs.poll_next(cx).map_ok(Some),
+    })
+    .await
+}
+
+/// Gives out all that is owed at the end, also what others have to say something of first.
+async fn settle(name: &str, transform: &mut dyn Transform, out: &mut Out) {
+    emit_due(name, transform, out).await;
+    while transform.held() > 0 {
+        poll_fn(|cx| transform.poll_woken(cx)).await;
+        emit_due(name, transform, out).await;
     }
 }
 

@@ -1,13 +1,15 @@
-//! `procfs`: what a host says of its processes. Processes are looked at all the time, not when somebody asks: when
-//! a conversation is told of, its process may be gone.
+//! `procfs`: what a host says of its processes. Processes are looked at all the time, not only when somebody asks:
+//! when a conversation is told of, its process may be gone. A thread does that, because a file of a process that hangs
+//! keeps its reader waiting.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use weir_core::bell::Bell;
 use weir_core::host::cgroup;
 use weir_core::ledger::Counts;
 use weir_core::{BuildCx, Clock};
@@ -16,7 +18,7 @@ use weir_spec::option::{OptionType, PartSpec};
 
 use super::end::End;
 use super::tags::Tags;
-use super::{Built, Kind, Resolver, read};
+use super::{Answer, Built, Kind, Patience, Resolver, read};
 
 weir_spec::options! {
     pub struct ProcfsOptions {
@@ -60,11 +62,19 @@ const KEPT: Duration = Duration::from_secs(120);
 /// How often all processes are looked at, and how many times longer than that takes the pause has to be.
 const LOOK: Duration = Duration::from_secs(2);
 const PAUSES: u32 = 200;
+/// Processes that are asked about and not looked at yet, at most; of others what is known has to do.
+const QUESTIONS_MAX: usize = 1 << 16;
+/// A process whose files take longer than that hangs: another thread goes on without it. So many threads at most.
+const HANGS: Duration = Duration::from_secs(3);
+const THREADS_MAX: usize = 8;
 /// Bytes that are read of an environment, of a tag's value in it.
 const ENVIRONMENT_BYTES_MAX: usize = 64 << 10;
 const VALUE_BYTES_MAX: usize = 200;
 /// A process may have begun so much later than its conversation: its clock ticks a hundred times a second.
 const TICK_NANOS: i64 = 10_000_000;
+
+/// What is more than that is no drift of the clock.
+const STEP_NANOS: i64 = 1_000_000_000;
 
 /// The inode of the namespace that hosts begin with (`PROC_PID_INIT_INO` of linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -87,21 +97,15 @@ fn keys(values: &Values) -> Option<Vec<String>> {
     Some(KEYS.iter().map(|key| key.to_string()).chain(more.iter().map(|name| name.to_lowercase())).collect())
 }
 
-fn build(values: &Values, cx: &BuildCx) -> Built {
+fn build(values: &Values, cx: &BuildCx, bell: &Bell) -> Built {
     let options = read(values, ProcfsOptions::read)?;
     let host = Host { root: options.root.into(), environment: options.environment };
-    let facts = Arc::new(Mutex::new(Facts::default()));
     if let Some(why) = host.trouble() {
         cx.counts.warn_once(&why);
     }
-    Facts::look_shared(&facts, &host);
-    watch(host.clone(), Arc::downgrade(&facts));
-    let name = weir_core::host::name();
-    Ok(Box::new(Procfs { host, name, facts, looked: HashSet::new(), noted: Noted::default() }))
-}
-
-fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
-    facts.lock().unwrap_or_else(PoisonError::into_inner)
+    let look = Arc::new(Look { host, state: Mutex::default(), asked: Condvar::new(), bell: bell.clone() });
+    look.start(&mut look.lock());
+    Ok(Box::new(Procfs { look, name: weir_core::host::name(), counts: cx.counts.clone(), noted: Noted::default() }))
 }
 
 /// Nanoseconds since the epoch. Processes live in the host's time, whatever the graph's is.
@@ -109,30 +113,144 @@ fn now() -> i64 {
     Clock::Real.now().0
 }
 
-/// Looks at all processes again and again, for as long as somebody asks.
-fn watch(host: Host, facts: Weak<Mutex<Facts>>) {
-    let run = move || {
-        let mut pause = LOOK;
-        loop {
-            std::thread::sleep(pause);
-            let Some(facts) = facts.upgrade() else { return };
-            let begun = Instant::now();
-            Facts::look_shared(&facts, &host);
-            pause = LOOK.max(begun.elapsed() * PAUSES);
-        }
-    };
-    // Without a thread, processes are looked at when they are asked for.
-    let _ = std::thread::Builder::new().name("weir-procfs".into()).spawn(run);
-}
-
 struct Procfs {
-    host: Host,
+    look: Arc<Look>,
     /// The host's name, as rows that were counted here have it.
     name: String,
-    facts: Arc<Mutex<Facts>>,
-    /// Processes that were looked at for the batch at hand.
-    looked: HashSet<i32>,
+    counts: Arc<Counts>,
     noted: Noted,
+}
+
+/// Looks at processes, for as long as somebody may ask.
+struct Look {
+    host: Host,
+    state: Mutex<State>,
+    /// Something was asked, or it is over.
+    asked: Condvar,
+    bell: Bell,
+}
+
+#[derive(Default)]
+struct State {
+    facts: Facts,
+    questions: BTreeSet<i32>,
+    /// When each was looked at last.
+    looked: HashMap<i32, Instant>,
+    /// The thread that looks, of those that were started, and what it is at.
+    thread: usize,
+    at: Option<(i32, Instant)>,
+    /// Processes that hang.
+    hanging: HashSet<i32>,
+    is_over: bool,
+}
+
+impl Look {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread that takes the place of the one before.
+    fn start(self: &Arc<Look>, state: &mut State) {
+        state.thread += 1;
+        state.at = None;
+        let (look, number) = (self.clone(), state.thread);
+        // Without a thread nobody answers, and rows say so.
+        let _ = std::thread::Builder::new().name("weir-procfs".into()).spawn(move || look.run(number));
+    }
+
+    fn run(&self, thread: usize) {
+        let mut pause = Duration::ZERO;
+        while let Some(question) = self.question(thread, pause) {
+            match question {
+                Some(pid) => self.look_at(thread, pid),
+                None => pause = self.look_at_all(thread),
+            }
+        }
+    }
+
+    /// What is asked; nothing if it is time to look at all of them. Ends where the thread has to.
+    fn question(&self, thread: usize, pause: Duration) -> Option<Option<i32>> {
+        let is_idle = |state: &mut State| state.questions.is_empty() && !state.is_over && state.thread == thread;
+        let waited = self.asked.wait_timeout_while(self.lock(), pause, is_idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!state.is_over && state.thread == thread).then(|| state.questions.pop_first())
+    }
+
+    /// Looks at all processes, and in between at those that are asked for. How long to wait before the next time.
+    fn look_at_all(&self, thread: usize) -> Duration {
+        let begun = Instant::now();
+        let pids = self.host.pids();
+        for pid in &pids {
+            while let Some(Some(asked)) = self.question(thread, Duration::ZERO) {
+                self.look_at(thread, asked);
+            }
+            self.look_at(thread, *pid);
+        }
+        let mut state = self.lock();
+        if state.thread == thread {
+            let host_began = self.host.began();
+            host_began.into_iter().for_each(|began| state.facts.follow(began));
+            state.facts.forget(&pids, now());
+            state.looked.retain(|_, looked| looked.elapsed() < KEPT);
+            state.hanging.retain(|pid| pids.contains(pid));
+        }
+        LOOK.max(begun.elapsed() * PAUSES)
+    }
+
+    fn look_at(&self, thread: usize, pid: i32) {
+        let begun = Instant::now();
+        let mut state = self.lock();
+        let is_hanging = state.hanging.contains(&pid);
+        if !is_hanging && state.thread == thread {
+            state.at = Some((pid, begun));
+            drop(state);
+            let found = self.host.stat(pid).and_then(|stat| self.read(pid, stat));
+            state = self.lock();
+            state.hanging.remove(&pid);
+            if let Some(process) = found {
+                state.facts.add(pid, process, now());
+            }
+        }
+        // Who hung once may come back after another has taken its place.
+        if state.thread == thread {
+            state.at = None;
+        }
+        state.looked.insert(pid, begun);
+        if state.questions.is_empty() {
+            drop(state);
+            self.bell.ring();
+        }
+    }
+
+    /// What is not known of a process yet.
+    fn read(&self, pid: i32, stat: Stat) -> Option<Process> {
+        let is_known = self.lock().facts.is_known(pid, &stat);
+        if is_known { None } else { self.host.process(pid, stat) }
+    }
+}
+
+impl State {
+    /// Whether a process was looked at since then. If not, it will be.
+    fn is_looked_at(&mut self, pid: i32, since: Instant) -> bool {
+        if self.looked.get(&pid).is_some_and(|looked| *looked >= since) || self.questions.len() >= QUESTIONS_MAX {
+            return true;
+        }
+        self.questions.insert(pid);
+        false
+    }
+
+    /// The process that keeps the thread waiting, if there may be another thread.
+    fn hung(&mut self) -> Option<i32> {
+        let (pid, since) = self.at?;
+        (since.elapsed() > HANGS && self.thread < THREADS_MAX && self.hanging.insert(pid)).then_some(pid)
+    }
+}
+
+impl Drop for Procfs {
+    fn drop(&mut self) {
+        self.look.lock().is_over = true;
+        self.look.asked.notify_all();
+    }
 }
 
 #[derive(Default)]
@@ -145,45 +263,61 @@ struct Noted {
 impl Procfs {
     /// Processes of other hosts have the same numbers. Where a row does not say of which host it is, as one that was
     /// recorded, what it says of its process has to fit.
-    fn find(&mut self, end: &End, pid: i32, times: (i64, i64)) -> Found {
+    fn find(&self, end: &End, pid: i32, patience: Patience) -> Option<Found> {
         if end.host.is_some_and(|host| host != self.name) {
-            return Found::Other;
+            return Some(Found::Other);
         }
-        let mut facts = lock(&self.facts);
-        if self.looked.insert(pid) {
-            facts.look_at(&self.host, pid);
+        let mut state = self.look.lock();
+        if let Patience::Since(since) = patience
+            && !state.is_looked_at(pid, since)
+        {
+            self.look.asked.notify_one();
+            self.go_on(&mut state);
+            return None;
         }
-        let found = facts.of(pid, times);
+        let found = state.facts.of(pid, (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX)));
         let fits = |process: &[String], told: &str| {
             process.iter().any(|tag| tag.strip_prefix("process:").is_some_and(|name| name.starts_with(told)))
         };
-        match (&found, end.host, end.process) {
+        Some(match (&found, end.host, end.process) {
             (Found::Process(process), None, Some(told)) if !fits(process, told) => Found::Other,
             _ => found,
-        }
+        })
+    }
+
+    /// Leaves a process alone that hangs.
+    fn go_on(&self, state: &mut State) {
+        let Some(pid) = state.hung() else { return };
+        let folder = self.look.host.of(pid);
+        self.counts.warn_once(&format!(
+            "`{}` did not answer within {}: it is left alone",
+            folder.display(),
+            weir_spec::units::duration(HANGS.as_nanos() as i64)
+        ));
+        self.look.start(state);
     }
 }
 
 impl Resolver for Procfs {
-    fn look_up(&mut self, end: &End, tags: &mut Tags) {
-        let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else { return };
-        let times = (end.start.unwrap_or(i64::MIN), end.end.unwrap_or(i64::MAX));
-        match self.find(end, pid, times) {
-            Found::Process(process) => {
+    fn look_up(&mut self, end: &End, tags: &mut Tags, patience: Patience) -> Answer {
+        let Some(pid) = end.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) else {
+            return Answer::Given;
+        };
+        match self.find(end, pid, patience) {
+            None => return Answer::Pending,
+            Some(Found::Process(process)) => {
                 self.noted.hits += 1;
-                return tags.add(process.iter().map(String::as_str));
+                tags.add(process.iter().map(String::as_str));
+                return Answer::Given;
             }
-            Found::Other => self.noted.stale += 1,
-            Found::None => self.noted.misses += 1,
+            Some(Found::Other) => self.noted.stale += 1,
+            Some(Found::None) => self.noted.misses += 1,
         }
         // The kernel has said so much itself.
         let told = [("process", end.process), ("container_id", end.container)];
         let told: Vec<String> = told.iter().filter_map(|(key, value)| Some(format!("{key}:{}", (*value)?))).collect();
         tags.add(told.iter().map(String::as_str));
-    }
-
-    fn refresh(&mut self) {
-        self.looked.clear();
+        Answer::Given
     }
 
     fn count(&mut self, counts: &Counts) {
@@ -191,7 +325,7 @@ impl Resolver for Procfs {
         counts.add_noted("procfs_hits", hits);
         counts.add_noted("procfs_misses", misses);
         counts.add_noted("procfs_stale", stale);
-        counts.add_noted("procfs_evicted", std::mem::take(&mut lock(&self.facts).evicted));
+        counts.add_noted("procfs_evicted", std::mem::take(&mut self.look.lock().facts.evicted));
     }
 }
 
@@ -227,24 +361,12 @@ enum Found {
 #[derive(Default)]
 struct Facts {
     processes: HashMap<i32, Vec<Process>>,
+    /// When the host began, by its clock as it was last seen.
+    host_began: Option<i64>,
     evicted: u64,
 }
 
 impl Facts {
-    /// Looks at all processes without keeping those waiting who ask.
-    fn look_shared(facts: &Mutex<Facts>, host: &Host) {
-        let now = now();
-        let pids = host.pids();
-        for pid in &pids {
-            let Some(stat) = host.stat(*pid) else { continue };
-            let is_known = lock(facts).is_known(*pid, &stat);
-            if !is_known && let Some(process) = host.process(*pid, stat) {
-                lock(facts).add(*pid, process, now);
-            }
-        }
-        lock(facts).forget(&pids, now);
-    }
-
     fn is_known(&self, pid: i32, stat: &Stat) -> bool {
         let last = self.processes.get(&pid).and_then(|all| all.last());
         last.is_some_and(|last| last.stat == *stat && last.is_settled && last.gone.is_none())
@@ -269,6 +391,19 @@ impl Facts {
         }
     }
 
+    /// Moves all that is known when the host's clock was set: conversations come with its new times.
+    fn follow(&mut self, host_began: i64) {
+        let Some(before) = self.host_began.replace(host_began) else { return };
+        let step = host_began.saturating_sub(before);
+        if step.abs() < STEP_NANOS {
+            return;
+        }
+        for process in self.processes.values_mut().flatten() {
+            process.began = process.began.saturating_add(step);
+            process.gone = process.gone.map(|gone| gone.saturating_add(step));
+        }
+    }
+
     /// Forgets processes that have been gone for long.
     fn forget(&mut self, alive: &[i32], now: i64) {
         let alive: HashSet<i32> = alive.iter().copied().collect();
@@ -289,15 +424,6 @@ impl Facts {
         let gone = |all: &[Process]| all.last().and_then(|last| last.gone).unwrap_or(i64::MAX);
         let oldest = self.processes.iter().min_by_key(|(_, all)| gone(all)).map(|(pid, _)| *pid);
         self.evicted += u64::from(oldest.and_then(|pid| self.processes.remove(&pid)).is_some());
-    }
-
-    /// Looks at one process: another one may have the number now, or it has become another program.
-    fn look_at(&mut self, host: &Host, pid: i32) {
-        if let Some(stat) = host.stat(pid).filter(|stat| !self.is_known(pid, stat))
-            && let Some(process) = host.process(pid, stat)
-        {
-            self.add(pid, process, now());
-        }
     }
 
     /// The process that had this number during these times.
@@ -476,9 +602,16 @@ mod tests {
         }
     }
 
-    fn of(facts: &mut Facts, host: &Host, pid: i32, times: (i64, i64)) -> Found {
-        facts.look_at(host, pid);
-        facts.of(pid, times)
+    fn look(host: Host) -> Look {
+        let look = Look { host, state: Mutex::default(), asked: Condvar::new(), bell: Bell::default() };
+        look.lock().thread = 1;
+        look
+    }
+
+    /// What is said of a process that is looked at once more.
+    fn of(look: &Look, pid: i32, times: (i64, i64)) -> Found {
+        look.look_at(1, pid);
+        look.lock().facts.of(pid, times)
     }
 
     fn tags(found: Found) -> Option<Vec<String>> {
@@ -495,61 +628,97 @@ mod tests {
         let environ = b"DD_SERVICE=shop\0DD_ENV=\0TEAM=a\0OTEL_RESOURCE_ATTRIBUTES=service.name=other, deployment.environment=prod\0\xff=x\0";
         files.process(7, 100, environ, &format!("0::/docker/{id}\n"));
         files.process(8, 100, b"", "0::/system.slice/nginx.service\n");
-        let host = files.host(&["TEAM"]);
-        let mut facts = Facts::default();
+        let look = look(files.host(&["TEAM"]));
         let at = (i64::MIN, i64::MAX);
         let of_container = format!("container_id:{id}");
         let expected = ["process:a) b", "service:shop", "env:prod", "team:a", &of_container];
-        assert_eq!(tags(of(&mut facts, &host, 7, at)).unwrap(), expected);
-        assert_eq!(tags(of(&mut facts, &host, 8, at)).unwrap(), ["process:a) b", "systemd_unit:nginx.service"]);
-        assert!(matches!(of(&mut facts, &host, 9, at), Found::None));
+        assert_eq!(tags(of(&look, 7, at)).unwrap(), expected);
+        assert_eq!(tags(of(&look, 8, at)).unwrap(), ["process:a) b", "systemd_unit:nginx.service"]);
+        assert!(matches!(of(&look, 9, at), Found::None));
     }
 
     #[test]
     fn a_number_that_was_given_again_is_another_process() {
         let files = Files::new();
-        let host = files.host(&[]);
-        let began = host.began().unwrap();
+        let look = look(files.host(&[]));
+        let began = look.host.began().unwrap();
         files.process(7, 1_000, b"DD_SERVICE=first\0", "");
-        let mut facts = Facts::default();
-        facts.look_at(&host, 7);
+        look.look_at(1, 7);
         files.process(7, 50_000, b"DD_SERVICE=second\0", "");
-        let service = |facts: &mut Facts, start: i64, end: i64| {
-            tags(of(facts, &host, 7, (began + start * SECOND, began + end * SECOND))).map(|tags| tags[1].clone())
+        let service = |start: i64, end: i64| {
+            tags(of(&look, 7, (began + start * SECOND, began + end * SECOND))).map(|tags| tags[1].clone())
         };
-        assert_eq!(service(&mut facts, 501, 502).as_deref(), Some("service:second"));
-        assert_eq!(service(&mut facts, 15, 16).as_deref(), Some("service:first"));
+        assert_eq!(service(501, 502).as_deref(), Some("service:second"));
+        assert_eq!(service(15, 16).as_deref(), Some("service:first"));
         // Before either of them.
-        assert_eq!(service(&mut facts, 1, 2), None);
+        assert_eq!(service(1, 2), None);
     }
 
     /// Between `fork` and `exec` a process is a copy of its parent.
     #[test]
     fn a_process_that_has_become_another_program_is_read_again() {
         let files = Files::new();
-        let host = files.host(&[]);
-        let service = |facts: &mut Facts| tags(of(facts, &host, 7, (i64::MIN, i64::MAX))).map(|tags| tags[1].clone());
-        let mut facts = Facts::default();
+        let look = look(files.host(&[]));
+        let service = || tags(of(&look, 7, (i64::MIN, i64::MAX))).map(|tags| tags[1].clone());
         // It begins now: the host has been there for a thousand seconds.
         files.process(7, 100_000, b"DD_SERVICE=parent\0", "");
-        assert_eq!(service(&mut facts).as_deref(), Some("service:parent"));
+        assert_eq!(service().as_deref(), Some("service:parent"));
         files.process(7, 100_000, b"DD_SERVICE=own\0", "");
-        assert_eq!(service(&mut facts).as_deref(), Some("service:own"));
+        assert_eq!(service().as_deref(), Some("service:own"));
     }
 
     #[test]
     fn what_is_known_outlives_a_process_for_a_while() {
         let files = Files::new();
-        let host = files.host(&[]);
+        let look = look(files.host(&[]));
         files.process(7, 1_000, b"DD_SERVICE=first\0", "");
-        let facts = Mutex::new(Facts::default());
-        Facts::look_shared(&facts, &host);
+        look.look_at_all(1);
         fs::remove_dir_all(files.0.path().join("7")).unwrap();
-        Facts::look_shared(&facts, &host);
-        assert!(tags(of(&mut lock(&facts), &host, 7, (i64::MIN, i64::MAX))).is_some());
+        look.look_at_all(1);
+        assert!(tags(of(&look, 7, (i64::MIN, i64::MAX))).is_some());
         let later = now() + KEPT.as_nanos() as i64 + 1;
-        lock(&facts).forget(&[], later);
-        assert!(matches!(of(&mut lock(&facts), &host, 7, (i64::MIN, i64::MAX)), Found::None));
+        look.lock().facts.forget(&[], later);
+        assert!(matches!(of(&look, 7, (i64::MIN, i64::MAX)), Found::None));
+    }
+
+    /// The clock is set an hour back: what began before that has not begun later than its conversations.
+    #[test]
+    fn a_clock_that_was_set_moves_what_is_known() {
+        let process = |began: i64, gone: Option<i64>| Process {
+            stat: Stat { ticks: 1, command: "x".into() },
+            is_settled: true,
+            began: began * SECOND,
+            gone: gone.map(|gone| gone * SECOND),
+            tags: Arc::from([]),
+        };
+        let mut facts = Facts::default();
+        facts.follow(0);
+        facts.add(7, process(5_000, Some(5_500)), 0);
+        let has = |facts: &Facts, start: i64, end: i64| {
+            matches!(facts.of(7, (start * SECOND, end * SECOND)), Found::Process(_))
+        };
+        facts.follow(SECOND / 2);
+        assert!(has(&facts, 5_400, 5_500) && !has(&facts, 1_800, 1_900));
+        facts.follow(-3_600 * SECOND);
+        assert!(has(&facts, 1_800, 1_900) && !has(&facts, 5_400, 5_500));
+    }
+
+    /// Who waits is told when nothing is left to be asked, and who hangs keeps nobody waiting.
+    #[test]
+    fn a_process_that_hangs_is_left_to_itself() {
+        let mut state = State { thread: 1, ..State::default() };
+        let now = Instant::now();
+        assert!(!state.is_looked_at(7, now) && state.questions.contains(&7));
+        state.looked.insert(7, Instant::now());
+        assert!(state.is_looked_at(7, now));
+        assert_eq!(state.hung(), None);
+        state.at = Some((7, now));
+        assert_eq!(state.hung(), None);
+        state.at = now.checked_sub(HANGS + Duration::from_millis(1)).map(|since| (7, since));
+        assert_eq!((state.hung(), state.hung()), (Some(7), None));
+        state.hanging.clear();
+        state.thread = THREADS_MAX;
+        assert_eq!(state.hung(), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value as Json;
+use weir_core::bell::Bell;
 use weir_core::ledger::Counts;
 use weir_core::{BuildCx, Fault};
 use weir_spec::Values;
@@ -17,7 +18,7 @@ use weir_spec::value::Cidr;
 use super::end::End;
 use super::ranges::Ranges;
 use super::tags::{Tags, key};
-use super::{Built, Kind, Resolver, read};
+use super::{Answer, Built, Kind, Patience, Resolver, read};
 
 weir_spec::options! {
     pub struct TableOptions {
@@ -61,7 +62,7 @@ fn bytes(values: &Values) -> u64 {
     TableOptions::read(values).map_or(0, |options| 2 * options.entries_max as u64 * ENTRY_BYTES)
 }
 
-fn build(values: &Values, cx: &BuildCx) -> Built {
+fn build(values: &Values, cx: &BuildCx, _bell: &Bell) -> Built {
     let options = read(values, TableOptions::read)?;
     let file = TableFile { path: cx.places.to_read(&options.path), options };
     let seen = file.state();
@@ -93,7 +94,8 @@ struct Lookup {
 }
 
 impl Resolver for Lookup {
-    fn look_up(&mut self, end: &End, tags: &mut Tags) {
+    /// Everything is here.
+    fn look_up(&mut self, end: &End, tags: &mut Tags, _patience: Patience) -> Answer {
         let found = match self.by.as_str() {
             "ip" => end.ip.and_then(|ip| self.table.of_ip(&ip)),
             "port" => end.port.and_then(|port| self.table.of_name(port.to_string().as_str())),
@@ -109,6 +111,7 @@ impl Resolver for Lookup {
             }
             None => self.misses += 1,
         }
+        Answer::Given
     }
 
     fn refresh(&mut self) {
