@@ -1,5 +1,6 @@
 //! The BPF program, and the source on it, against what the kernel's own sockets say.
 
+mod hosts;
 mod loss;
 mod nat;
 mod peers;
@@ -297,22 +298,68 @@ fn ipv4_to_a_socket_of_ipv6_is_ipv4() {
     });
 }
 
+/// How a server closes without an end.
+#[derive(Clone, Copy, Debug)]
+enum Abort {
+    /// With bytes that nobody has read.
+    Unread,
+    /// Without lingering.
+    Hard,
+    /// After the other side has ended, with bytes that nobody has read.
+    AfterEnd,
+    /// By connecting to nobody.
+    Disconnect,
+    /// Nobody has ever accepted it, and who listens goes.
+    NeverAccepted,
+}
+
 #[test]
-fn a_reset_is_told_apart_from_an_end() {
-    alone("a_reset_is_told_apart_from_an_end", |netns| {
-        let mut program = attach();
-        let (_listener, mut client, server) = pair("127.0.0.1:0");
-        client.write_all(b"never read").unwrap();
-        let cookies = [of(&open(&program, netns), &client).cookie, of(&open(&program, netns), &server).cookie];
-        // Closed with bytes that nobody has read: the kernel answers with a reset.
-        drop(server);
-        assert!(client.read(&mut [0; 10]).is_err());
-        drop(client);
-        let records = closed(&mut program, netns);
-        let [ours, theirs] = cookies.map(|cookie| records.iter().find(|record| record.cookie == cookie).unwrap());
-        assert_eq!((ours.state, ours.error), (state::ESTABLISHED, Some(libc::ECONNRESET as u16)));
-        assert_eq!((theirs.state, theirs.error), (state::ESTABLISHED, None));
-        assert_eq!(theirs.counters.bytes_received, 10);
+#[allow(unsafe_code)]
+fn a_reset_is_told_apart_from_an_end_and_counted() {
+    use std::os::fd::AsRawFd;
+    alone("a_reset_is_told_apart_from_an_end_and_counted", |netns| {
+        for abort in [Abort::Unread, Abort::Hard, Abort::AfterEnd, Abort::Disconnect, Abort::NeverAccepted] {
+            let mut program = attach();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.write_all(b"never read").unwrap();
+            let server = (!matches!(abort, Abort::NeverAccepted)).then(|| listener.accept().unwrap().0);
+            let fd = server.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            match abort {
+                Abort::Unread | Abort::NeverAccepted => {}
+                Abort::AfterEnd => client.shutdown(Shutdown::Write).unwrap(),
+                Abort::Hard => {
+                    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+                    let (value, bytes) = ((&raw const linger).cast(), size_of::<libc::linger>() as u32);
+                    // SAFETY: a value of as many bytes as is said.
+                    let done = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, bytes) };
+                    assert_eq!(done, 0);
+                }
+                Abort::Disconnect => {
+                    // SAFETY: all zeros are an address of no family.
+                    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+                    // SAFETY: an address of as many bytes as is said.
+                    assert_eq!(unsafe { libc::connect(fd, &raw const nobody, 16) }, 0);
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            drop((server, listener));
+            assert!(client.read(&mut [0; 10]).is_err(), "{abort:?}");
+            let received = tcp_info(&client).packets_received;
+            let port = client.local_addr().unwrap().port();
+            drop(client);
+            let records = closed(&mut program, netns);
+            let ours = records.iter().find(|record| record.local_port == port).unwrap();
+            let theirs = records.iter().find(|record| record.remote_port == port).unwrap();
+            assert_eq!(ours.error, Some(libc::ECONNRESET as u16), "{abort:?}");
+            assert_eq!(theirs.error, None, "{abort:?}");
+            // Where the other side had ended, what it sent then is a FIN.
+            assert!([state::ESTABLISHED, state::CLOSE_WAIT].contains(&theirs.state), "{abort:?} {theirs:?}");
+            assert_eq!(theirs.counters.bytes_received, 10, "{abort:?}");
+            // All that came is what the other side sent, its answer to the SYN apart, which no socket sends.
+            assert_eq!(theirs.counters.packets_sent + 1, received, "{abort:?}");
+            assert_eq!(ours.counters.packets_sent, theirs.counters.packets_received, "{abort:?}");
+        }
     });
 }
 

@@ -250,8 +250,7 @@ fn rows_go_on_without_an_answer_that_does_not_come() {
 fn only_so_many_rows_wait() {
     use std::io::Write;
     let root = with_one_that_hangs();
-    let stage =
-        format!("resolve(src, from: [procfs(\"{}\")], wait: 1h, pending_rows_max: 2)", root.path().display());
+    let stage = format!("resolve(src, from: [procfs(\"{}\")], wait: 1h, pending_rows_max: 2)", root.path().display());
     let (mut fed, mut input) = Fed::start(&stage);
     for _ in 0..5 {
         writeln!(input, "{}", line_of(77, "slow")).unwrap();

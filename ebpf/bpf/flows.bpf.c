@@ -140,8 +140,14 @@ INLINE void describe(struct record *record, struct sock *sk, struct tcp_sock *tc
     __builtin_memcpy(record->comm, known->comm, sizeof record->comm);
 }
 
+/* Whoever closes with bytes that nobody has read, or without lingering, sends a reset after the connection has ended
+ * (`__tcp_close` and `tcp_disconnect` of net/ipv4/tcp.c). All other ways out of these states have an error. */
+INLINE int resets(struct sock *sk, int state) {
+    return (state == ESTABLISHED || state == CLOSE_WAIT) && !sk->sk_err;
+}
+
 /* Adds what was counted since it was last told of. */
-INLINE void unattributed(struct sock *sk, struct tcp_sock *tcp, struct known *known) {
+INLINE void unattributed(struct sock *sk, struct tcp_sock *tcp, struct known *known, int state) {
     struct losses *losses = lost();
     if (!losses)
         return;
@@ -153,7 +159,7 @@ INLINE void unattributed(struct sock *sk, struct tcp_sock *tcp, struct known *kn
     u64 bytes = received(sk, tcp);
     if (bytes > known->told.bytes_received)
         sums->bytes_received += bytes - known->told.bytes_received;
-    sums->packets_sent += (u32)(tcp->segs_out - (u32)known->told.packets_sent);
+    sums->packets_sent += (u32)(tcp->segs_out - (u32)known->told.packets_sent) + resets(sk, state);
     sums->packets_received += (u32)(tcp->segs_in - (u32)known->told.packets_received);
     sums->retransmits += (u32)(tcp->total_retrans - (u32)known->told.retransmits);
 }
@@ -175,13 +181,14 @@ INLINE void closed(struct sock *sk, struct known *known, int state) {
     struct record *record = bpf_ringbuf_reserve(&closings, sizeof *record, 0);
     if (record) {
         describe(record, sk, tcp, known);
+        record->packets_sent += resets(sk, state);
         record->closed = bpf_ktime_get_ns();
         record->state = state;
         int error = sk->sk_err;
         record->error = error ? error : sk->sk_err_soft;
         bpf_ringbuf_submit(record, RING_NO_WAKEUP);
     } else {
-        unattributed(sk, tcp, known);
+        unattributed(sk, tcp, known, state);
     }
     /* The socket may connect anew. */
     __builtin_memset(known, 0, sizeof *known);

@@ -1,12 +1,13 @@
 //! The same of TCP without a program in the kernel: what `ss -ti` shows, asked for again and again.
 //!
-//! `sock_diag(7)`. Only sockets of our own network namespace, and no UDP, of which the kernel counts nothing. A
-//! connection is known as it was when it was last asked for.
+//! `sock_diag(7)`. No UDP, of which the kernel counts nothing. Each network namespace is asked through a socket of its
+//! own, as far as we may enter it and a process is in it. A connection is known as it was when it was last asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::monotonic_nanos;
 use crate::netlink::{Netlink, address, attributes, u16_at, u32_at, u64_at};
@@ -31,44 +32,114 @@ const STATES: [u8; 8] = [
     state::CLOSING,
 ];
 
+/// Namespaces that are asked at most.
+const NAMESPACES_MAX: usize = 512;
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Whose sockets are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope<'a> {
+    /// Of every namespace that has a process and may be entered, which needs `CAP_SYS_ADMIN`.
+    All,
+    Own,
+    /// Of the namespace with that file.
+    One(&'a Path),
+}
+
 /// Asks the kernel for its TCP sockets.
 pub struct Diag {
-    netlink: Netlink,
-    netns: u32,
+    /// By the inodes of namespaces, as are those that may not be entered.
+    namespaces: HashMap<u32, Netlink>,
+    closed: HashSet<u32>,
+    /// Whether others are looked for.
+    is_all: bool,
+    own: u32,
 }
 
 /// A socket of a dump, and the inode by which processes hold it.
 type Dumped = (Record, u32);
 
 impl Diag {
-    /// Needs no privileges; whose the sockets of others are takes `CAP_SYS_PTRACE`.
-    pub fn open() -> io::Result<Diag> {
-        let netns = fs::metadata("/proc/self/ns/net").map_or(0, |meta| meta.ino() as u32);
-        Ok(Diag { netlink: Netlink::open(NETLINK_SOCK_DIAG, 0)?, netns })
+    /// Of its own namespace it needs no privileges; whose the sockets of others are takes `CAP_SYS_PTRACE`.
+    pub fn open(scope: Scope) -> io::Result<Diag> {
+        let own = inode(Path::new(OWN))?;
+        let (netns, netlink) = match scope {
+            Scope::All | Scope::Own => (own, Netlink::open(NETLINK_SOCK_DIAG, 0)?),
+            Scope::One(path) => (inode(path)?, Netlink::open_in(path, NETLINK_SOCK_DIAG)?),
+        };
+        let is_all = scope == Scope::All && Netlink::open_in(Path::new(OWN), NETLINK_SOCK_DIAG).is_ok();
+        Ok(Diag { namespaces: HashMap::from([(netns, netlink)]), closed: HashSet::new(), is_all, own })
+    }
+
+    /// Whether other namespaces are asked as well.
+    pub fn is_all(&self) -> bool {
+        self.is_all
     }
 
     /// Every TCP socket, with the process that holds it as far as that can be seen.
     pub fn sockets(&mut self) -> io::Result<Vec<Record>> {
-        let mut dumped: Vec<Dumped> = Vec::new();
-        let now = monotonic_nanos();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            self.netlink.dump(SOCK_DIAG_BY_FAMILY, &request(family as u8), |_, content| {
-                dumped.extend(socket(content, now));
-            })?;
+        let processes = Processes::look();
+        if self.is_all {
+            self.follow(&processes.namespaces);
         }
-        let holders = holders();
-        Ok(dumped.into_iter().map(|dumped| self.held(dumped, &holders)).collect())
+        let mut records = Vec::new();
+        let mut refused = None;
+        let mut answers = 0;
+        for (netns, netlink) in &mut self.namespaces {
+            match dump(netlink) {
+                Ok(dumped) => {
+                    answers += 1;
+                    records.extend(dumped.into_iter().map(|dumped| processes.held(dumped, *netns)));
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        // One that does not answer takes nothing from the others.
+        refused.filter(|_| answers == 0).map_or(Ok(records), Err)
     }
 
-    fn held(&self, (mut record, inode): Dumped, holders: &HashMap<u32, u32>) -> Record {
-        record.netns = self.netns;
-        if let Some(pid) = holders.get(&inode) {
-            record.pid = *pid;
-            record.is_owned = true;
-            record.command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_string();
+    /// Asks in namespaces that are new, and no more in those without a process.
+    fn follow(&mut self, found: &HashMap<u32, u32>) {
+        let own = self.own;
+        self.namespaces.retain(|netns, _| *netns == own || found.contains_key(netns));
+        self.closed.retain(|netns| found.contains_key(netns));
+        for (netns, pid) in found {
+            if self.namespaces.len() >= NAMESPACES_MAX {
+                return;
+            }
+            if self.namespaces.contains_key(netns) || self.closed.contains(netns) {
+                continue;
+            }
+            let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+            match Netlink::open_in(&path, NETLINK_SOCK_DIAG) {
+                // The process may have gone, and its number be another's.
+                Ok(netlink) if inode(&path).is_ok_and(|now| now == *netns) => {
+                    self.namespaces.insert(*netns, netlink);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    self.closed.insert(*netns);
+                }
+                _ => {}
+            }
         }
-        record
     }
+}
+
+/// Which network namespace a file stands for.
+fn inode(path: &Path) -> io::Result<u32> {
+    let inode = fs::metadata(path)?.ino();
+    u32::try_from(inode).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+fn dump(netlink: &mut Netlink) -> io::Result<Vec<Dumped>> {
+    let mut dumped = Vec::new();
+    let now = monotonic_nanos();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        netlink.dump(SOCK_DIAG_BY_FAMILY, &request(family as u8), |_, content| {
+            dumped.extend(socket(content, now));
+        })?;
+    }
+    Ok(dumped)
 }
 
 /// A request for all TCP sockets of a family, with their counters.
@@ -139,22 +210,45 @@ fn count(info: &[u8], now: u64, record: &mut Record) {
     record.active = now.saturating_sub(u64::from(idle_ms) * 1_000_000);
 }
 
-/// Which process holds a socket, by its inode, as far as we may look.
-fn holders() -> HashMap<u32, u32> {
-    let mut holders = HashMap::new();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in processes {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
-            let Ok(target) = fs::read_link(file.path()) else { continue };
-            let name = target.to_string_lossy();
-            let inode = name.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
-            if let Some(inode) = inode.and_then(|inode| inode.parse().ok()) {
-                holders.entry(inode).or_insert(pid);
+/// What processes hold, as far as we may look.
+#[derive(Default)]
+struct Processes {
+    /// Who holds a socket, by its inode.
+    holders: HashMap<u32, u32>,
+    /// Some process that is in a network namespace.
+    namespaces: HashMap<u32, u32>,
+}
+
+impl Processes {
+    fn look() -> Processes {
+        let mut all = Processes::default();
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if let Ok(netns) = inode(&process.path().join("ns/net")) {
+                all.namespaces.entry(netns).or_insert(pid);
+            }
+            for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+                let Ok(target) = fs::read_link(file.path()) else { continue };
+                let name = target.to_string_lossy();
+                let inode = name.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+                if let Some(inode) = inode.and_then(|inode| inode.parse().ok()) {
+                    all.holders.entry(inode).or_insert(pid);
+                }
             }
         }
+        all
     }
-    holders
+
+    /// A socket with who holds it.
+    fn held(&self, (mut record, inode): Dumped, netns: u32) -> Record {
+        record.netns = netns;
+        if let Some(pid) = self.holders.get(&inode) {
+            record.pid = *pid;
+            record.is_owned = true;
+            record.command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_string();
+        }
+        record
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +266,7 @@ mod tests {
         let mut server = listener.accept().unwrap().0;
         client.write_all(&[7; 5000]).unwrap();
         server.read_exact(&mut [0; 5000]).unwrap();
-        let all = Diag::open().unwrap().sockets().unwrap();
+        let all = Diag::open(Scope::Own).unwrap().sockets().unwrap();
         let port = client.local_addr().unwrap().port();
         let ours = all.iter().find(|record| record.local_port == port).unwrap();
         assert_eq!((ours.counters.bytes_sent, ours.origin, ours.pid), (5000, Origin::Found, std::process::id()));

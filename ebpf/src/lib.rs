@@ -12,6 +12,6 @@ mod netlink;
 mod program;
 pub mod records;
 
-pub use diag::Diag;
+pub use diag::{Diag, Scope};
 pub use kernel::{monotonic_nanos, trim};
 pub use program::{Hook, Program, Refused, Wanted, try_hooks};

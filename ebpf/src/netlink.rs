@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
 /// `linux/netlink.h`.
 const NLMSG_ERROR: u16 = 2;
@@ -14,8 +16,8 @@ const NLM_F_DUMP: u16 = 0x300;
 const HEADER_BYTES: usize = 16;
 /// What the kernel says of an attribute that has others inside, or whose number has an order; not part of its number.
 const ATTRIBUTE_FLAGS: u16 = 0xc000;
-/// Room for what the kernel gives at once.
-const RECEIVE_BYTES: usize = 256 << 10;
+/// Room for what the kernel gives at once: half of that (`netlink_dump` in net/netlink/af_netlink.c).
+const RECEIVE_BYTES: usize = 64 << 10;
 /// Answers that are read of one question: no host has so many sockets or connections.
 const ANSWERS_MAX: usize = 1 << 18;
 
@@ -58,6 +60,23 @@ impl Netlink {
             return Err(io::Error::last_os_error());
         }
         Ok(Netlink { socket, buffer: vec![0; RECEIVE_BYTES] })
+    }
+
+    /// The same in another network namespace, of which this is a file. Needs `CAP_SYS_ADMIN`. The socket stays there;
+    /// so would the thread, which is why it is one of its own.
+    pub fn open_in(namespace: &Path, protocol: libc::c_int) -> io::Result<Netlink> {
+        let open = || {
+            let file = File::open(namespace)?;
+            // SAFETY: a descriptor that is open, and a number.
+            match unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } {
+                0 => Netlink::open(protocol, 0),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        std::thread::scope(|threads| {
+            let thread = std::thread::Builder::new().name("weir-netns".into()).spawn_scoped(threads, open)?;
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("its thread failed")))
+        })
     }
 
     /// Asks for more room for what has come and is not read; without the right to it there is as much as there was.

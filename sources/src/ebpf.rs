@@ -27,7 +27,7 @@ use weir_spec::kinds::flow::FLOW;
 use weir_spec::memory::Memory;
 use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::Delivery;
-use weir_spec::{ComponentSpec, Schema, Shape, Stream, Value};
+use weir_spec::{ComponentSpec, Schema, Shape, Stream, Value, Values};
 
 use crate::input::{CHUNK_BYTES, Input, Next, Patience, unreadable};
 use kernel::Kernel;
@@ -44,6 +44,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const MANY_EVENTS: usize = 4 * BATCH_ROWS;
 /// No more sockets are lost at once: what a recording says is not to be believed.
 const LOST_MAX: u64 = 1 << 32;
+const SECOND: i64 = 1_000_000_000;
 /// The shortest interval.
 const INTERVAL_MIN: i64 = 100_000_000;
 
@@ -117,42 +118,62 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
         None => {
             let to = options.record.as_ref().map(|path| cx.places.to_write(path));
             let cgroups = cgroup::mounted();
-            From::Kernel(from_kernel(&options, cgroups.as_deref(), to.as_deref(), cx)?, cgroups)
+            let Rung { tells, warnings } = from_kernel(&options, cgroups.as_deref(), to.as_deref())?;
+            warnings.into_iter().for_each(|warning| cx.counts.warn(warning));
+            From::Kernel(tells, cgroups)
         }
     };
     Ok(Box::new(Ebpf { from, schema, interval: options.interval.0 }))
 }
 
+/// What it stands on: who tells of sockets, and what is missing there.
+struct Rung {
+    tells: Box<dyn Tells>,
+    warnings: Vec<String>,
+}
+
 /// The program in the kernel, or what there is without it.
-fn from_kernel(
-    options: &EbpfOptions,
-    cgroups: Option<&Path>,
-    to: Option<&Path>,
-    cx: &BuildCx,
-) -> Result<Box<dyn Tells>, Fault> {
+fn from_kernel(options: &EbpfOptions, cgroups: Option<&Path>, to: Option<&Path>) -> Result<Rung, Fault> {
     let wanted = Wanted { netns: kernel::namespace(&options.netns)?, udp: options.udp, ..Wanted::default() };
     let refused = match Kernel::open(wanted, cgroups, to)? {
         Ok(kernel) => {
             let missing = kernel.without_udp().filter(|_| options.udp).into_iter();
             let missing = missing.chain(kernel.without_conntrack()).chain(kernel.part_of_udp(cgroups));
-            missing.for_each(|why| cx.counts.warn(why));
-            return Ok(Box::new(kernel));
+            let warnings = missing.collect();
+            return Ok(Rung { tells: Box::new(kernel), warnings });
         }
         Err(refused) => refused,
     };
     let help = kernel::help(&refused);
     let fault = || Fault::environment(refused.to_string()).help(help);
-    // Neither can be had without the program.
-    if to.is_some() || !["all", "own"].contains(&options.netns.as_str()) {
+    // There is nothing to record without the program.
+    if to.is_some() {
         return Err(fault());
     }
-    let polled = Polled::open().map_err(|_| fault())?;
-    cx.counts.warn(Polled::warning(&refused, help));
-    Ok(Box::new(polled))
+    let scope = kernel::scope(&options.netns);
+    let polled = Polled::open(scope).map_err(|_| fault())?;
+    let warnings = vec![polled.warning(&refused, help, scope)];
+    Ok(Rung { tells: Box::new(polled), warnings })
+}
+
+/// What it would stand on here, and what is missing, a line each. It is tried and left as it was. Nothing for a replay.
+pub fn standing(values: &Values) -> Vec<String> {
+    let Ok(options) = EbpfOptions::read(values) else { return Vec::new() };
+    if options.replay.is_some() {
+        return Vec::new();
+    }
+    match from_kernel(&options, cgroup::mounted().as_deref(), None) {
+        Ok(Rung { tells, warnings }) => [tells.what().to_string()].into_iter().chain(warnings).collect(),
+        Err(Fault { message, help, .. }) => {
+            vec![format!("cannot run: {message}{}", help.map(|help| format!("; {help}")).unwrap_or_default())]
+        }
+    }
 }
 
 /// Who tells of sockets, as events in their order.
 trait Tells: Send {
+    /// How it knows.
+    fn what(&self) -> &'static str;
     /// What is open already, and what it has counted: it is not counted again.
     fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()>;
     /// What has closed since the last time.
@@ -398,8 +419,11 @@ impl Run {
         (flow, unit)
     }
 
-    /// Counts the sockets that were lost.
+    /// Counts the sockets that were lost, and tells of a clock that was set.
     fn count(&mut self, cx: &mut SourceCx) {
+        if let Some(step) = self.meter.take_step() {
+            cx.warn(set_clock(step));
+        }
         let losses = self.meter.take_losses();
         cx.note("translations_dropped", self.meter.take_dropped());
         for (reason, lost) in [("no_memory", losses.no_memory), ("unknown", losses.unknown)] {
@@ -410,7 +434,31 @@ impl Run {
     }
 }
 
+/// What it means that a clock was set.
+fn set_clock(step: i64) -> String {
+    let by = weir_spec::units::duration(step.saturating_abs() / SECOND * SECOND);
+    match step < 0 {
+        true => format!(
+            "the host's clock was set back by {by}: until it has come so far again, flows may be late for windows"
+        ),
+        false => format!("the host's clock was set forward by {by}: the interval at hand is so much longer"),
+    }
+}
+
 /// The next multiple of an interval.
 fn next_cut(now: i64, interval: i64) -> i64 {
     (now.div_euclid(interval) + 1).saturating_mul(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_told() {
+        let said = [-3_600 * SECOND - 12_345, 90 * SECOND].map(set_clock);
+        let back = "the host's clock was set back by 1h: until it has come so far again, flows may be late for windows";
+        let forward = "the host's clock was set forward by 1m30s: the interval at hand is so much longer";
+        assert_eq!(said, [back, forward]);
+    }
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use weir_core::host::cgroup;
 use weir_ebpf::conntrack::Conntrack;
-use weir_ebpf::{Diag, Refused, try_hooks};
+use weir_ebpf::{Diag, Refused, Scope, try_hooks};
 use weir_sources::net::holder::holder;
 use weir_spec::units;
 use weir_transforms::resolve::procfs;
@@ -155,7 +155,7 @@ fn flows() -> Vec<Finding> {
         Ok(hooks) => hooks.into_iter().map(|hook| of_hook(hook.name, hook.gives, hook.refused.as_ref())).collect(),
         Err(refused) => vec![of_hook("bpf(2)", "flows from the kernel", Some(&refused))],
     };
-    findings.push(match Diag::open().and_then(|mut diag| diag.sockets()) {
+    findings.push(match Diag::open(Scope::All).and_then(|mut diag| diag.sockets()) {
         Ok(sockets) => Finding::new(
             "flows",
             "INET_DIAG",

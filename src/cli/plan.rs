@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use clap::Args;
+use weir_sources::ebpf;
 use weir_spec::component::Need;
 use weir_spec::memory::{Division, EDGE_BATCHES_MAX, PROCESS_BYTES, StateMemory};
-use weir_spec::plan::{Layout, Node};
+use weir_spec::plan::{Layout, Node, Stage};
 use weir_spec::{Plan, units};
 
 use super::{FAILED, PipelineArgs, WRONG, pipeline};
@@ -20,7 +21,7 @@ pub fn run(args: &PlanArgs) -> u8 {
     let Some((_, checked)) = pipeline::load(&args.pipeline) else { return WRONG };
     let Some(plan) = checked.plan else { return WRONG };
     match plan.divide() {
-        Ok(division) => super::say(&print(&plan, &division)),
+        Ok(division) => super::say(&(print(&plan, &division) + &on_this_host(&plan))),
         Err(_) => FAILED,
     }
 }
@@ -105,4 +106,15 @@ fn needs(out: &mut String, plan: &Plan) {
     let _ = writeln!(out, "\nfiles, ports and privileges");
     let none = "  none".to_string();
     let _ = writeln!(out, "{}", if lines.is_empty() { none } else { lines.join("\n") });
+}
+
+/// What depends on where it runs. What is tried for that is left as it was.
+fn on_this_host(plan: &Plan) -> String {
+    let sources = plan.nodes.iter().filter(|node| node.spec.name == ebpf::SPEC.name);
+    let lines = sources.flat_map(|node| {
+        let Stage::Options(values) = &node.stage else { return Vec::new() };
+        ebpf::standing(values).into_iter().map(|line| format!("  {}: {line}\n", node.name)).collect()
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\non this host\n{lines}") }
 }

@@ -38,17 +38,30 @@ impl Live {
     }
 
     pub fn start_with(pipeline: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Live {
+        let mut command = weir();
+        change(&mut command);
+        Live::start_as(command, pipeline)
+    }
+
+    /// Starts it on a host that a script has changed before, with mounts of its own.
+    pub fn start_after(script: &str, pipeline: &str) -> Live {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "bash", "-c", &format!("set -e; {script}; exec \"$0\" \"$@\"")]);
+        command.arg(weir().get_program()).current_dir(support::root()).env("NO_COLOR", "1");
+        Live::start_as(command, pipeline)
+    }
+
+    fn start_as(mut command: Command, pipeline: &str) -> Live {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
-        let mut command = weir();
         command
             .args(["run", "-e", &pipeline.replace("{dir}", path), "--ledger"])
             .arg(dir.path().join("ledger.json"))
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .stdin(Stdio::null());
-        let child = change(&mut command).spawn().unwrap();
+        let child = command.spawn().unwrap();
         Live { child, dir }
     }
 

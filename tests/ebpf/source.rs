@@ -38,7 +38,7 @@ fn stop(mut live: Live) -> Vec<Value> {
     live.rows("rows").into_iter().filter(|row| row["dst"]["port"] != 9).collect()
 }
 
-fn sum(rows: &[Value], observer: &str, column: &str) -> u64 {
+pub fn sum(rows: &[Value], observer: &str, column: &str) -> u64 {
     let of = rows.iter().filter(|row| row["observer"] == observer);
     of.map(|row| row[column].as_u64().unwrap_or(0)).sum()
 }
@@ -137,7 +137,7 @@ fn recordings_that_are_none_are_refused_in_words() {
 }
 
 /// Somebody without any right.
-fn nobody(dir: &Path) -> Command {
+pub fn nobody(dir: &Path) -> Command {
     // A copy that anybody may run.
     let program = dir.join("weir");
     std::fs::copy(env!("CARGO_BIN_EXE_weir"), &program).unwrap();
@@ -147,7 +147,7 @@ fn nobody(dir: &Path) -> Command {
     command
 }
 
-fn open_to_all() -> tempfile::TempDir {
+pub fn open_to_all() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(dir.path(), all).unwrap();

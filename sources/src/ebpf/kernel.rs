@@ -9,7 +9,7 @@ use weir_core::Fault;
 use weir_core::host::cgroup;
 use weir_ebpf::conntrack::Conntrack;
 use weir_ebpf::records::{Raw, Record};
-use weir_ebpf::{Program, Refused, Wanted, monotonic_nanos};
+use weir_ebpf::{Program, Refused, Scope, Wanted, monotonic_nanos};
 
 use super::Tells;
 use super::meter::Event;
@@ -114,6 +114,13 @@ impl Kernel {
 }
 
 impl Tells for Kernel {
+    fn what(&self) -> &'static str {
+        match self.program.udp_refused() {
+            None => "a program in the kernel tells of TCP and UDP (BPF)",
+            Some(_) => "a program in the kernel tells of TCP (BPF)",
+        }
+    }
+
     fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
         self.clock(now, into);
         self.cut(now, into)
@@ -256,6 +263,15 @@ pub fn namespace(netns: &str) -> Result<Option<u32>, Fault> {
         "all" => Ok(None),
         "own" => inode(OWN).map(Some),
         path => inode(path).map(Some),
+    }
+}
+
+/// The same where no program counts them.
+pub fn scope(netns: &str) -> Scope<'_> {
+    match netns {
+        "all" => Scope::All,
+        "own" => Scope::Own,
+        path => Scope::One(Path::new(path)),
     }
 }
 

@@ -12,6 +12,8 @@ use weir_spec::kinds::enums::{end_reason, initiator, observer, state};
 const SOCKETS_MAX: usize = 1 << 20;
 /// Rounds of open sockets in which one may be missing: the kernel skips some while others come and go.
 const ROUNDS_MISSED_MAX: u32 = 3;
+/// A clock that drifts is set by less at once.
+const STEP_MIN: i64 = 1_000_000_000;
 /// Memory of one of them.
 pub const SOCKET_BYTES: usize = (size_of::<Id>() + size_of::<Told>()) * 8 / 7;
 /// Bytes of the headers of IP and UDP, without options, which hardly anybody sends.
@@ -124,8 +126,10 @@ pub struct Meter {
     listening_next: HashSet<(u32, u16)>,
     round: u32,
     translations: Translations,
-    /// What is to be added to a record's time to have it since the epoch.
-    offset: i64,
+    /// What is to be added to a record's time to have it since the epoch, once that is known.
+    offset: Option<i64>,
+    /// By how much the clock was set since somebody asked, back if below 0.
+    step: i64,
     /// When the interval at hand began; and when it ends, once that is known.
     begun: i64,
     cut: Option<i64>,
@@ -151,10 +155,24 @@ impl Meter {
         std::mem::take(&mut self.translations.dropped)
     }
 
+    /// By how much the clock was set since this was last asked, if it was; back if below 0.
+    pub fn take_step(&mut self) -> Option<i64> {
+        Some(std::mem::take(&mut self.step)).filter(|step| *step != 0)
+    }
+
+    /// Where a clock was set, the interval at hand began at another time than it was said.
+    fn clock(&mut self, offset: i64) {
+        let step = offset.saturating_sub(self.offset.replace(offset).unwrap_or(offset));
+        if step.saturating_abs() >= STEP_MIN {
+            self.begun = self.begun.saturating_add(step);
+            self.step = self.step.saturating_add(step);
+        }
+    }
+
     /// The time until which all has been given, once that is so.
     pub fn take(&mut self, event: Event, into: &mut Vec<Flow>) -> Option<i64> {
         match event {
-            Event::Clock { wall, monotonic } => self.offset = wall.saturating_sub_unsigned(monotonic),
+            Event::Clock { wall, monotonic } => self.clock(wall.saturating_sub_unsigned(monotonic)),
             Event::Found(record) if record.origin == Origin::Listening => {
                 self.listening.insert((record.netns, record.local_port));
             }
@@ -255,7 +273,7 @@ impl Meter {
 
     /// A time of a record, since the epoch.
     fn wall(&self, monotonic: u64) -> i64 {
-        self.offset.saturating_add_unsigned(monotonic)
+        self.offset.unwrap_or(0).saturating_add_unsigned(monotonic)
     }
 
     fn flow(&self, record: &Record, before: &Before) -> Option<Flow> {
@@ -598,6 +616,37 @@ mod tests {
         let socket = all[2].socket.as_ref().unwrap();
         assert_eq!((socket.state, all[2].end_reason), (Some(state::CLOSED), end_reason::END_OF_FLOW));
         assert_eq!(socket.rtt, Some(50_000));
+    }
+
+    /// Set back by an hour, and later forward again: nothing is counted twice, and no row is of a time to come.
+    #[test]
+    fn a_clock_that_is_set_leaves_the_counts_alone() {
+        const HOUR: i64 = 3600 * SECOND as i64;
+        let mut meter = begun();
+        let first = record(1, Origin::Connected);
+        let more = |by: u64, active: u64| {
+            let mut record = first.clone();
+            record.counters.bytes_sent += by;
+            record.active = active * SECOND;
+            record
+        };
+        let mut all = flows(&mut meter, cut(30, vec![more(0, 29)]));
+        assert_eq!(meter.take_step(), None);
+        let back = Event::Clock { wall: BOOT - HOUR + 35 * SECOND as i64, monotonic: 35 * SECOND };
+        assert_eq!(flows(&mut meter, [back]), []);
+        assert_eq!((meter.take_step(), meter.take_step()), (Some(-HOUR), None));
+        let cut_back = |at: u64, record: Record| {
+            [Event::Cut(BOOT - HOUR + (at * SECOND) as i64), Event::Open(record), Event::Done(Losses::default())]
+        };
+        all.extend(flows(&mut meter, cut_back(60, more(5, 59))));
+        let forward = Event::Clock { wall: BOOT + 65 * SECOND as i64, monotonic: 65 * SECOND };
+        all.extend(flows(&mut meter, [forward]));
+        all.extend(flows(&mut meter, cut(90, vec![more(12, 89)])));
+        let bytes: Vec<i64> = all.iter().map(|flow| flow.sent.payload_bytes).collect();
+        assert_eq!(bytes, [100, 5, 7]);
+        let times: Vec<(i64, i64)> = all.iter().map(|flow| (flow.start - BOOT, flow.end - BOOT)).collect();
+        let second = SECOND as i64;
+        assert_eq!(times[1..], [(30 * second - HOUR, 59 * second - HOUR), (60 * second, 89 * second)]);
     }
 
     /// The kernel may skip an open socket, and one may close while the others are read.

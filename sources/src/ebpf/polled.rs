@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use weir_ebpf::records::{Losses, Origin, Record, state as tcp};
-use weir_ebpf::{Diag, Refused, monotonic_nanos};
+use weir_ebpf::{Diag, Refused, Scope, monotonic_nanos};
 
 use super::Tells;
 use super::meter::Event;
@@ -34,18 +34,22 @@ const MISSED_MAX: u8 = 2;
 const MISSED: Duration = Duration::from_secs(2);
 
 impl Polled {
-    pub fn open() -> io::Result<Polled> {
-        let mut diag = Diag::open()?;
+    pub fn open(scope: Scope) -> io::Result<Polled> {
+        let mut diag = Diag::open(scope)?;
         // Some kernels give the socket and no answer.
         diag.sockets()?;
         Ok(Polled { diag, last: HashMap::new(), asked: Instant::now(), pause: LOOK })
     }
 
     /// What that costs, and what would change it.
-    pub fn warning(refused: &Refused, help: &str) -> String {
+    pub fn warning(&self, refused: &Refused, help: &str, scope: Scope) -> String {
+        let others = match scope == Scope::All && !self.diag.is_all() {
+            true => "without other network namespaces (CAP_SYS_ADMIN shows them), ",
+            false => "",
+        };
         format!(
-            "{refused}; the kernel is asked for its TCP sockets every second instead: without UDP, without other \
-             network namespaces, and without connections that come and go between two looks; {help}"
+            "{refused}; the kernel is asked for its TCP sockets every second instead: without UDP, {others}and without \
+             connections that come and go between two looks; {help}"
         )
     }
 
@@ -100,6 +104,10 @@ fn ended(mut record: Record, now: u64) -> Record {
 }
 
 impl Tells for Polled {
+    fn what(&self) -> &'static str {
+        "the kernel is asked for its TCP sockets (INET_DIAG)"
+    }
+
     fn begin(&mut self, now: i64, into: &mut Vec<Event>) -> io::Result<()> {
         into.push(Event::Clock { wall: now, monotonic: monotonic_nanos() });
         self.ask(into)?;

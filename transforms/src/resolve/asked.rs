@@ -50,7 +50,9 @@ impl Asked {
     pub fn ask(&mut self, resolvers: &mut [Box<dyn Resolver>]) -> bool {
         let patience = Patience::Since(self.since);
         // All of them, so that nobody's answer is waited for before others are asked.
-        self.sides.iter_mut().fold(true, |is_all, side| side.ask(&self.batch.rows, resolvers, patience) && is_all)
+        let sides = self.sides.iter_mut();
+        let is_known: Vec<bool> = sides.map(|side| side.ask(&self.batch.rows, resolvers, patience)).collect();
+        !is_known.contains(&false)
     }
 
     /// Takes what there is. Rows of whose ends not everything was said, and who did not say it.
@@ -115,14 +117,14 @@ impl Side {
     fn column(&self) -> ArrayRef {
         let mut numbers: HashMap<&BTreeSet<String>, i32> = HashMap::new();
         let mut sets = TagSets::default();
-        let set = |known| match known {
-            &Known::All(ref all) if !all.is_empty() => Some(*numbers.entry(all).or_insert_with(|| {
+        let sets_of = self.ends.iter().map(|known| match known {
+            Known::All(all) if !all.is_empty() => Some(*numbers.entry(all).or_insert_with(|| {
                 all.iter().for_each(|tag| sets.tag(tag.as_bytes()));
                 sets.end_set()
             })),
             _ => None,
-        };
-        let of_end: Vec<Option<i32>> = self.ends.iter().map(set).collect();
+        });
+        let of_end: Vec<Option<i32>> = sets_of.collect();
         for end in &self.of_row {
             match of_end[*end as usize] {
                 Some(set) => sets.row(set),
