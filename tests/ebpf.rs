@@ -307,10 +307,26 @@ enum Abort {
     Hard,
     /// After the other side has ended, with bytes that nobody has read.
     AfterEnd,
+    /// After it has ended its own direction, with bytes that nobody has read.
+    HalfClosed,
+    /// The same, without lingering.
+    HalfClosedHard,
     /// By connecting to nobody.
     Disconnect,
     /// Nobody has ever accepted it, and who listens goes.
     NeverAccepted,
+}
+
+impl Abort {
+    const ALL: [Abort; 7] = [
+        Abort::Unread,
+        Abort::Hard,
+        Abort::AfterEnd,
+        Abort::HalfClosed,
+        Abort::HalfClosedHard,
+        Abort::Disconnect,
+        Abort::NeverAccepted,
+    ];
 }
 
 #[test]
@@ -318,17 +334,20 @@ enum Abort {
 fn a_reset_is_told_apart_from_an_end_and_counted() {
     use std::os::fd::AsRawFd;
     alone("a_reset_is_told_apart_from_an_end_and_counted", |netns| {
-        for abort in [Abort::Unread, Abort::Hard, Abort::AfterEnd, Abort::Disconnect, Abort::NeverAccepted] {
+        for abort in Abort::ALL {
             let mut program = attach();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             client.write_all(b"never read").unwrap();
             let server = (!matches!(abort, Abort::NeverAccepted)).then(|| listener.accept().unwrap().0);
             let fd = server.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            if let (Abort::HalfClosed | Abort::HalfClosedHard, Some(server)) = (abort, &server) {
+                server.shutdown(Shutdown::Write).unwrap();
+            }
             match abort {
-                Abort::Unread | Abort::NeverAccepted => {}
+                Abort::Unread | Abort::HalfClosed | Abort::NeverAccepted => {}
                 Abort::AfterEnd => client.shutdown(Shutdown::Write).unwrap(),
-                Abort::Hard => {
+                Abort::Hard | Abort::HalfClosedHard => {
                     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
                     let (value, bytes) = ((&raw const linger).cast(), size_of::<libc::linger>() as u32);
                     // SAFETY: a value of as many bytes as is said.
@@ -344,17 +363,23 @@ fn a_reset_is_told_apart_from_an_end_and_counted() {
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
             drop((server, listener));
-            assert!(client.read(&mut [0; 10]).is_err(), "{abort:?}");
+            if matches!(abort, Abort::HalfClosed | Abort::HalfClosedHard) {
+                // The other side's end comes before its reset.
+                assert_eq!(client.read(&mut [0; 10]).unwrap_or(0), 0);
+            }
+            assert!(client.read(&mut [0; 10]).is_err() || client.write(b"x").is_err(), "{abort:?}");
             let received = tcp_info(&client).packets_received;
             let port = client.local_addr().unwrap().port();
             drop(client);
             let records = closed(&mut program, netns);
             let ours = records.iter().find(|record| record.local_port == port).unwrap();
             let theirs = records.iter().find(|record| record.remote_port == port).unwrap();
-            assert_eq!(ours.error, Some(libc::ECONNRESET as u16), "{abort:?}");
+            // A reset behind an end is a broken pipe.
+            let error = ours.error.map(i32::from).unwrap_or_default();
+            assert!([libc::ECONNRESET, libc::EPIPE].contains(&error), "{abort:?} {error}");
             assert_eq!(theirs.error, None, "{abort:?}");
-            // Where the other side had ended, what it sent then is a FIN.
-            assert!([state::ESTABLISHED, state::CLOSE_WAIT].contains(&theirs.state), "{abort:?} {theirs:?}");
+            let is_reset = [state::ESTABLISHED, state::CLOSE_WAIT, state::FIN_WAIT1].contains(&theirs.state);
+            assert!(is_reset, "{abort:?} {theirs:?}");
             assert_eq!(theirs.counters.bytes_received, 10, "{abort:?}");
             // All that came is what the other side sent, its answer to the SYN apart, which no socket sends.
             assert_eq!(theirs.counters.packets_sent + 1, received, "{abort:?}");

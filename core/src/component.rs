@@ -68,6 +68,9 @@ pub trait Transform: Send {
         false
     }
 
+    /// Nobody wants what it holds any more: what is waited for from outside of the graph is not worth it.
+    fn stop_waiting(&mut self) {}
+
     /// Ready when something has come that it waits for, from outside of the graph or because of its clock: what
     /// is due may have changed. Whoever holds rows after the end of input has to become ready until it holds none.
     fn poll_woken(&mut self, _cx: &mut Context<'_>) -> Poll<()> {

@@ -28,8 +28,8 @@ enum {
     LISTEN = 10,
     CLOSING = 11,
 };
-/* Of `skc_flags`: the other side has sent its FIN (`SOCK_DONE` of net/sock.h). */
-enum { FLAG_DONE = 1 << 1 };
+/* Of `skc_flags`: nobody holds it, and the other side has sent its FIN (`SOCK_DEAD`, `SOCK_DONE` of net/sock.h). */
+enum { FLAG_DEAD = 1 << 0, FLAG_DONE = 1 << 1 };
 
 /* The one network namespace whose sockets count, by its inode; 0 for all. Set when the program is loaded. */
 const volatile u32 only_netns = 0;
@@ -141,9 +141,14 @@ INLINE void describe(struct record *record, struct sock *sk, struct tcp_sock *tc
 }
 
 /* Whoever closes with bytes that nobody has read, or without lingering, sends a reset after the connection has ended
- * (`__tcp_close` and `tcp_disconnect` of net/ipv4/tcp.c). All other ways out of these states have an error. */
+ * (`__tcp_close` and `tcp_disconnect` of net/ipv4/tcp.c). All other ways out of these states have an error; and who
+ * waits for the other side's FIN has it, or nobody holds the socket any more. */
 INLINE int resets(struct sock *sk, int state) {
-    return (state == ESTABLISHED || state == CLOSE_WAIT) && !sk->sk_err;
+    if (sk->sk_err)
+        return 0;
+    if (state == FIN_WAIT2)
+        return !(sk->__sk_common.skc_flags & (FLAG_DEAD | FLAG_DONE));
+    return state == ESTABLISHED || state == CLOSE_WAIT || state == FIN_WAIT1;
 }
 
 /* Adds what was counted since it was last told of. */
@@ -181,9 +186,11 @@ INLINE void closed(struct sock *sk, struct known *known, int state) {
     struct record *record = bpf_ringbuf_reserve(&closings, sizeof *record, 0);
     if (record) {
         describe(record, sk, tcp, known);
-        record->packets_sent += resets(sk, state);
+        int is_reset = resets(sk, state);
+        record->packets_sent += is_reset;
         record->closed = bpf_ktime_get_ns();
-        record->state = state;
+        /* In that state others have ended as they should. */
+        record->state = is_reset && state == FIN_WAIT2 ? FIN_WAIT1 : state;
         int error = sk->sk_err;
         record->error = error ? error : sk->sk_err_soft;
         bpf_ringbuf_submit(record, RING_NO_WAKEUP);

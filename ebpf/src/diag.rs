@@ -48,9 +48,12 @@ pub enum Scope<'a> {
 
 /// Asks the kernel for its TCP sockets.
 pub struct Diag {
-    /// By the inodes of namespaces, as are those that may not be entered.
+    /// By the inodes of namespaces, as are those that may not be entered and those that did not answer.
     namespaces: HashMap<u32, Netlink>,
     closed: HashSet<u32>,
+    silent: HashSet<u32>,
+    /// Whether there are more than are asked.
+    are_many: bool,
     /// Whether others are looked for.
     is_all: bool,
     own: u32,
@@ -68,12 +71,18 @@ impl Diag {
             Scope::One(path) => (inode(path)?, Netlink::open_in(path, NETLINK_SOCK_DIAG)?),
         };
         let is_all = scope == Scope::All && Netlink::open_in(Path::new(OWN), NETLINK_SOCK_DIAG).is_ok();
-        Ok(Diag { namespaces: HashMap::from([(netns, netlink)]), closed: HashSet::new(), is_all, own })
+        let namespaces = HashMap::from([(netns, netlink)]);
+        Ok(Diag { namespaces, closed: HashSet::new(), silent: HashSet::new(), are_many: false, is_all, own })
     }
 
-    /// Whether other namespaces are asked as well.
+    /// Whether all other namespaces are asked as well, as far as that is known.
     pub fn is_all(&self) -> bool {
-        self.is_all
+        self.is_all && !self.are_many && self.closed.is_empty() && may_look_at_processes()
+    }
+
+    /// Whether a namespace did not answer when it was last asked.
+    pub fn is_silent(&self, netns: u32) -> bool {
+        self.silent.contains(&netns)
     }
 
     /// Every TCP socket, with the process that holds it as far as that can be seen.
@@ -84,18 +93,18 @@ impl Diag {
         }
         let mut records = Vec::new();
         let mut refused = None;
-        let mut answers = 0;
+        self.silent.clear();
         for (netns, netlink) in &mut self.namespaces {
             match dump(netlink) {
-                Ok(dumped) => {
-                    answers += 1;
-                    records.extend(dumped.into_iter().map(|dumped| processes.held(dumped, *netns)));
+                Ok(dumped) => records.extend(dumped.into_iter().map(|dumped| processes.held(dumped, *netns))),
+                Err(error) => {
+                    self.silent.insert(*netns);
+                    refused = Some(error);
                 }
-                Err(error) => refused = Some(error),
             }
         }
         // One that does not answer takes nothing from the others.
-        refused.filter(|_| answers == 0).map_or(Ok(records), Err)
+        refused.filter(|_| self.silent.len() == self.namespaces.len()).map_or(Ok(records), Err)
     }
 
     /// Asks in namespaces that are new, and no more in those without a process.
@@ -105,6 +114,7 @@ impl Diag {
         self.closed.retain(|netns| found.contains_key(netns));
         for (netns, pid) in found {
             if self.namespaces.len() >= NAMESPACES_MAX {
+                self.are_many = true;
                 return;
             }
             if self.namespaces.contains_key(netns) || self.closed.contains(netns) {
@@ -123,6 +133,17 @@ impl Diag {
             }
         }
     }
+}
+
+/// Whether processes of others can be looked at, and with them the namespaces that they are in.
+fn may_look_at_processes() -> bool {
+    /// `linux/capability.h`.
+    const CAP_SYS_PTRACE: u32 = 19;
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .is_some_and(|bits| bits >> CAP_SYS_PTRACE & 1 == 1)
 }
 
 /// Which network namespace a file stands for.

@@ -147,7 +147,7 @@ fn from_kernel(options: &EbpfOptions, cgroups: Option<&Path>, to: Option<&Path>)
     let help = kernel::help(&refused);
     let fault = || Fault::environment(refused.to_string()).help(help);
     // There is nothing to record without the program.
-    if to.is_some() {
+    if options.record.is_some() {
         return Err(fault());
     }
     let scope = kernel::scope(&options.netns);
@@ -395,7 +395,8 @@ impl Run {
         }
         self.count(cx);
         cx.advance(self.reached);
-        self.promised = self.reached;
+        // A clock that was set back takes no promise back.
+        self.promised = self.promised.max(self.reached);
         true
     }
 
@@ -439,9 +440,10 @@ fn set_clock(step: i64) -> String {
     let by = weir_spec::units::duration(step.saturating_abs() / SECOND * SECOND);
     match step < 0 {
         true => format!(
-            "the host's clock was set back by {by}: until it has come so far again, flows may be late for windows"
+            "the host's clock was set back by {by}: until it has come so far again, flows are late for windows that were \
+             given already"
         ),
-        false => format!("the host's clock was set forward by {by}: the interval at hand is so much longer"),
+        false => format!("the host's clock was set forward by {by}, or the host slept: windows in between end now"),
     }
 }
 
@@ -457,8 +459,9 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_is_told() {
         let said = [-3_600 * SECOND - 12_345, 90 * SECOND].map(set_clock);
-        let back = "the host's clock was set back by 1h: until it has come so far again, flows may be late for windows";
-        let forward = "the host's clock was set forward by 1m30s: the interval at hand is so much longer";
+        let back = "the host's clock was set back by 1h: until it has come so far again, flows are late for windows \
+                    that were given already";
+        let forward = "the host's clock was set forward by 1m30s, or the host slept: windows in between end now";
         assert_eq!(said, [back, forward]);
     }
 }

@@ -67,7 +67,7 @@ fn without_types_every_namespace_is_asked() {
     live.wait("the first look", || path.exists());
     // In a namespace of its own, through which nothing comes here.
     let script = "ip link set lo up; echo $$ $(stat -Lc %i /proc/$$/ns/net); iperf3 -s -1 -p 7400 >&2 & sleep 0.3
-                  iperf3 -c 127.0.0.1 -p 7400 -t 6 -b 8M >&2; wait";
+                  for try in $(seq 20); do iperf3 -c 127.0.0.1 -p 7400 -t 6 -b 8M >&2 && break; sleep 0.3; done; wait";
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "bash", "-c", script]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut other = unshare.spawn().unwrap();
@@ -158,7 +158,8 @@ fn hidden_processes_are_missed_aloud() {
 /// A process that opens as many connections and holds them until it is let go. The file limit is for each process.
 fn client(address: &str, port: u16, connections: usize) -> Child {
     let script = format!(
-        "for n in $(seq {connections}); do exec {{fd}}<>/dev/tcp/{address}/{port} || exit 1; done; echo all; read line"
+        "ulimit -n {} || exit 1; for n in $(seq {connections}); do exec {{fd}}<>/dev/tcp/{address}/{port} || exit 1; done; echo all; read line",
+        connections + 100
     );
     let mut bash = Command::new("bash");
     bash.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()

@@ -77,12 +77,12 @@ weir_spec::options! {
         /// How long rows wait for an answer; then they go on with what is known.
         wait: Dur = (OptionType::Duration, "2s"),
         /// Rows that wait at most; when there are more, the oldest go on with what is known.
-        pending_rows_max: usize = (OptionType::Int { min: 1, max: 1 << 24 }, "65536"),
+        pending_rows_max: usize = (OptionType::Int { min: 1, max: 1 << 24 }, "32768"),
     }
 }
 
 /// What is held of a row that waits.
-const PENDING_ROW_BYTES: u64 = 256;
+const PENDING_ROW_BYTES: u64 = 768;
 
 const ENDS: &[&str] = &["src", "dst"];
 
@@ -199,6 +199,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         clock: cx.clock.clone(),
         bell,
         wait: Duration::from_nanos(options.wait.0.max(0) as u64),
+        is_bounded: cx.bounded,
         pending_rows_max: options.pending_rows_max,
         pending: VecDeque::new(),
         pending_rows: 0,
@@ -218,18 +219,23 @@ struct Resolve {
     clock: Clock,
     bell: Bell,
     wait: Duration,
+    is_bounded: bool,
     pending_rows_max: usize,
     /// In the order in which they came, and go on.
     pending: VecDeque<Asked>,
     pending_rows: usize,
     is_head_known: bool,
-    /// When the first of them has waited long enough.
+    /// When the first of them is asked about again, or has waited long enough.
     timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     reached: Time,
 }
 
 /// How often it is looked for an answer where time stands still.
 const LOOK: Duration = Duration::from_millis(1);
+/// The same where a bell rings: it may have rung for others, and somebody may hang.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long a live graph that ends waits for answers: less than it may take to drain.
+const AT_END: Duration = Duration::from_secs(2);
 
 impl Transform for Resolve {
     fn on_batch(&mut self, batch: Batch, _out: &mut Out) {
@@ -250,6 +256,13 @@ impl Transform for Resolve {
 
     fn on_watermark(&mut self, now: Time) {
         self.reached = now;
+        if now == Time::END && !self.is_bounded {
+            self.wait = self.wait.min(AT_END);
+        }
+    }
+
+    fn stop_waiting(&mut self) {
+        self.wait = Duration::ZERO;
     }
 
     fn due(&self) -> Option<Time> {
@@ -260,7 +273,7 @@ impl Transform for Resolve {
 
     fn emit(&mut self, out: &mut Out) {
         let Some(mut head) = self.pending.pop_front() else { return };
-        if !self.is_head_known {
+        if !self.is_head_known && !head.ask(&mut self.resolvers) {
             self.give_up(&mut head);
         }
         self.pending_rows -= head.batch.len();
@@ -280,21 +293,18 @@ impl Transform for Resolve {
 
     fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(head) = self.pending.front_mut() else { return Poll::Pending };
-            let is_rung = self.bell.poll(cx).is_ready();
-            if is_rung {
-                self.is_head_known = head.ask(&mut self.resolvers);
+            if self.pending.is_empty() {
+                return Poll::Pending;
             }
             if self.due().is_some() {
                 return Poll::Ready(());
             }
-            let is_over = self.timer().as_mut().poll(cx).is_ready();
-            if is_over {
-                self.timer = None;
-            }
-            if !is_rung && !is_over {
+            let (is_rung, is_time) = (self.bell.poll(cx).is_ready(), self.timer().as_mut().poll(cx).is_ready());
+            if !is_rung && !is_time {
                 return Poll::Pending;
             }
+            self.timer = None;
+            self.is_head_known = self.pending.front_mut().is_some_and(|head| head.ask(&mut self.resolvers));
         }
     }
 }
@@ -306,7 +316,7 @@ impl Resolve {
     }
 
     fn timer(&mut self) -> &mut Pin<Box<dyn Future<Output = ()> + Send>> {
-        let left = self.pending.front().map_or(Duration::ZERO, |head| self.left(head));
+        let left = self.pending.front().map_or(Duration::ZERO, |head| self.left(head)).min(AGAIN);
         let clock = &self.clock;
         self.timer.get_or_insert_with(|| {
             let clock = clock.clone();

@@ -85,6 +85,7 @@ async fn drive(name: &str, transform: &mut dyn Transform, inputs: &mut Inputs, o
             // Nobody wants what it has gathered, and nothing was lost: it is given out all the same, so
             // that what is counted and acknowledged is what would have come.
             Some(_) => {
+                transform.stop_waiting();
                 transform.on_watermark(Time::END);
                 settle(name, transform, out).await;
                 return Ok(());
@@ -109,7 +110,10 @@ async fn drive(name: &str, transform: &mut dyn Transform, inputs: &mut Inputs, o
                 return Ok(());
             }
             emit_due(name, transform, out).await;
-            out.advance(transform.watermark(watermark));
+        }
+        // What was given up may have held time back.
+        if reached > Time::START {
+            out.advance(transform.watermark(reached));
         }
     }
 }

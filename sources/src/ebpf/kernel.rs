@@ -19,7 +19,7 @@ use super::recording::{self, CLOSED, FOUND, Kind, OPEN};
 const UDP_IDLE_NANOS: u64 = 60_000_000_000;
 /// The same while half of the room for them is taken, which is looked at so often.
 const UDP_IDLE_CROWDED_NANOS: u64 = 2_000_000_000;
-const CROWDED_AGAIN: i64 = 1_000_000_000;
+const CROWDED_AGAIN_NANOS: u64 = 1_000_000_000;
 
 /// The program in the kernel, and the file that it is written to.
 pub struct Kernel {
@@ -30,7 +30,7 @@ pub struct Kernel {
     /// Peers of UDP sockets that were forgotten.
     forgotten: u64,
     /// When it was last looked for peers to be forgotten, because there were many.
-    cleared: i64,
+    cleared: Option<u64>,
     /// Why there is no more of it, as an error or for good.
     conntrack: io::Result<Option<Conntrack>>,
 }
@@ -58,7 +58,7 @@ impl Kernel {
             fault: None,
             peers_max,
             forgotten: 0,
-            cleared: i64::MIN,
+            cleared: None,
             conntrack: Conntrack::open(),
         }))
     }
@@ -129,8 +129,8 @@ impl Tells for Kernel {
     fn look(&mut self, now: i64, into: &mut Vec<Event>) {
         self.clock(now, into);
         self.closed(into);
-        if self.is_crowded(now) {
-            self.cleared = now;
+        if self.is_crowded() {
+            self.cleared = Some(monotonic_nanos());
             let all = self.peers();
             self.forget(all, UDP_IDLE_CROWDED_NANOS, into);
         }
@@ -178,8 +178,8 @@ impl Tells for Kernel {
 
 impl Kernel {
     /// Whether there is little room left for peers of UDP sockets.
-    fn is_crowded(&self, now: i64) -> bool {
-        if self.cleared.saturating_add(CROWDED_AGAIN) > now {
+    fn is_crowded(&self) -> bool {
+        if self.cleared.is_some_and(|at| at.saturating_add(CROWDED_AGAIN_NANOS) > monotonic_nanos()) {
             return false;
         }
         let made = self.program.losses().map_or(0, |losses| losses.peers);

@@ -54,8 +54,9 @@ pub struct Direction {
     pub retransmit_bytes: Option<i64>,
 }
 
-/// What counters are kept by: the socket, and of UDP its peer and which of its own addresses that knows.
-type Id = (u64, Option<(End, Ipv6Addr)>);
+/// What counters are kept by: the socket, and of UDP its peer and which of its own addresses that knows. Cookies of
+/// older kernels are counted in each network namespace; of UDP that is not always known.
+type Id = (u64, u32, Option<(End, Ipv6Addr)>);
 
 /// A conversation, or the part of one that is in an interval, as one of its ends saw it.
 #[derive(Clone, PartialEq, Debug)]
@@ -492,8 +493,10 @@ impl Translations {
 }
 
 fn id(record: &Record) -> Id {
-    let peer = (record.protocol == Protocol::Udp).then_some(((record.remote, record.remote_port), record.local));
-    (record.cookie, peer)
+    match record.protocol {
+        Protocol::Tcp => (record.cookie, record.netns, None),
+        Protocol::Udp => (record.cookie, 0, Some(((record.remote, record.remote_port), record.local))),
+    }
 }
 
 /// A count as a column holds it.

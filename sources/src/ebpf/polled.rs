@@ -16,8 +16,8 @@ const PAUSES: u32 = 100;
 
 pub struct Polled {
     diag: Diag,
-    /// Sockets as they were when they were last seen, by their cookies.
-    last: HashMap<u64, Seen>,
+    /// Sockets as they were when they were last seen, by their namespaces and cookies.
+    last: HashMap<(u32, u64), Seen>,
     asked: Instant,
     pause: Duration,
 }
@@ -44,11 +44,11 @@ impl Polled {
     /// What that costs, and what would change it.
     pub fn warning(&self, refused: &Refused, help: &str, scope: Scope) -> String {
         let others = match scope == Scope::All && !self.diag.is_all() {
-            true => "without other network namespaces (CAP_SYS_ADMIN shows them), ",
+            true => "without other network namespaces (CAP_SYS_ADMIN and CAP_SYS_PTRACE show them), ",
             false => "",
         };
         format!(
-            "{refused}; the kernel is asked for its TCP sockets every second instead: without UDP, {others}and without \
+            "{refused}; the kernel is asked for its TCP sockets every second instead, less often where that takes long: without UDP, {others}and without \
              connections that come and go between two looks; {help}"
         )
     }
@@ -60,19 +60,20 @@ impl Polled {
         let sockets = self.diag.sockets()?;
         let mut next = HashMap::with_capacity(sockets.len());
         for mut record in sockets {
-            match self.last.remove(&record.cookie) {
+            match self.last.remove(&(record.netns, record.cookie)) {
                 Some(before) => goes_on(&mut record, before.record),
                 // Who listens is known before those that it accepts are told of.
                 None if record.origin == Origin::Listening => into.push(Event::Found(record.clone())),
                 None => record.opened = Some(now),
             }
-            next.insert(record.cookie, Seen { record, missed: 0, at: begun });
+            next.insert((record.netns, record.cookie), Seen { record, missed: 0, at: begun });
         }
-        for (cookie, mut seen) in std::mem::replace(&mut self.last, next) {
-            seen.missed += 1;
+        for (id, mut seen) in std::mem::replace(&mut self.last, next) {
+            // Where nothing was said, nothing has ended.
+            seen.missed += u8::from(!self.diag.is_silent(id.0));
             match seen.missed < MISSED_MAX || seen.at.elapsed() < MISSED {
                 // A dump may leave one out while others come and go.
-                true => drop(self.last.insert(cookie, seen)),
+                true => drop(self.last.insert(id, seen)),
                 false if seen.record.origin == Origin::Listening => {}
                 false => into.push(Event::Closed(ended(seen.record, now))),
             }

@@ -64,17 +64,15 @@ const LOOK: Duration = Duration::from_secs(2);
 const PAUSES: u32 = 200;
 /// Processes that are asked about and not looked at yet, at most; of others what is known has to do.
 const QUESTIONS_MAX: usize = 1 << 16;
-/// A process whose files take longer than that hangs: another thread goes on without it. So many threads at most.
-const HANGS: Duration = Duration::from_secs(3);
-const THREADS_MAX: usize = 8;
+/// A process whose files take longer than that hangs: another thread goes on without it. So many hang at most; when
+/// there is one more, it is waited for.
+const HANGS: Duration = Duration::from_secs(1);
+const HANGING_MAX: usize = 8;
 /// Bytes that are read of an environment, of a tag's value in it.
 const ENVIRONMENT_BYTES_MAX: usize = 64 << 10;
 const VALUE_BYTES_MAX: usize = 200;
 /// A process may have begun so much later than its conversation: its clock ticks a hundred times a second.
 const TICK_NANOS: i64 = 10_000_000;
-
-/// What is more than that is no drift of the clock.
-const STEP_NANOS: i64 = 1_000_000_000;
 
 /// The inode of the namespace that hosts begin with (`PROC_PID_INIT_INO` of linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -159,63 +157,75 @@ impl Look {
     }
 
     fn run(&self, thread: usize) {
-        let mut pause = Duration::ZERO;
-        while let Some(question) = self.question(thread, pause) {
-            match question {
-                Some(pid) => self.look_at(thread, pid),
-                None => pause = self.look_at_all(thread),
+        let mut next = Instant::now();
+        while let Some(todo) = self.wait(thread, next) {
+            match todo {
+                Todo::One(pid) => self.look_at(thread, pid),
+                Todo::All => {
+                    let Some(pause) = self.look_at_all(thread) else { return };
+                    next = Instant::now() + pause;
+                }
             }
         }
     }
 
-    /// What is asked; nothing if it is time to look at all of them. Ends where the thread has to.
-    fn question(&self, thread: usize, pause: Duration) -> Option<Option<i32>> {
-        let is_idle = |state: &mut State| state.questions.is_empty() && !state.is_over && state.thread == thread;
-        let waited = self.asked.wait_timeout_while(self.lock(), pause, is_idle);
+    /// What is to be done, all processes at their time whatever is asked. Nothing for a thread that has to end.
+    fn wait(&self, thread: usize, next: Instant) -> Option<Todo> {
+        let left = next.saturating_duration_since(Instant::now());
+        let is_idle = |state: &mut State| state.questions.is_empty() && state.is_at_work(thread);
+        let waited = self.asked.wait_timeout_while(self.lock(), left, is_idle);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        (!state.is_over && state.thread == thread).then(|| state.questions.pop_first())
+        if !state.is_at_work(thread) {
+            return None;
+        }
+        let question = if Instant::now() < next { state.questions.pop_first() } else { None };
+        Some(question.map_or(Todo::All, Todo::One))
     }
 
     /// Looks at all processes, and in between at those that are asked for. How long to wait before the next time.
-    fn look_at_all(&self, thread: usize) -> Duration {
+    fn look_at_all(&self, thread: usize) -> Option<Duration> {
         let begun = Instant::now();
         let pids = self.host.pids();
         for pid in &pids {
-            while let Some(Some(asked)) = self.question(thread, Duration::ZERO) {
-                self.look_at(thread, asked);
-            }
+            let asked = {
+                let mut state = self.lock();
+                if !state.is_at_work(thread) {
+                    return None;
+                }
+                state.questions.pop_first()
+            };
+            asked.into_iter().for_each(|asked| self.look_at(thread, asked));
             self.look_at(thread, *pid);
         }
+        let host_began = self.host.began();
         let mut state = self.lock();
-        if state.thread == thread {
-            let host_began = self.host.began();
-            host_began.into_iter().for_each(|began| state.facts.follow(began));
-            state.facts.forget(&pids, now());
-            state.looked.retain(|_, looked| looked.elapsed() < KEPT);
-            state.hanging.retain(|pid| pids.contains(pid));
-        }
-        LOOK.max(begun.elapsed() * PAUSES)
+        state.facts.host_began = host_began.or(state.facts.host_began);
+        state.facts.forget(&pids, Instant::now());
+        state.looked.retain(|_, looked| looked.elapsed() < KEPT);
+        state.hanging.retain(|pid| pids.contains(pid));
+        Some(LOOK.max(begun.elapsed() * PAUSES))
     }
 
     fn look_at(&self, thread: usize, pid: i32) {
         let begun = Instant::now();
-        let mut state = self.lock();
-        let is_hanging = state.hanging.contains(&pid);
-        if !is_hanging && state.thread == thread {
-            state.at = Some((pid, begun));
-            drop(state);
-            let found = self.host.stat(pid).and_then(|stat| self.read(pid, stat));
-            state = self.lock();
-            state.hanging.remove(&pid);
-            if let Some(process) = found {
-                state.facts.add(pid, process, now());
+        {
+            let mut state = self.lock();
+            if state.hanging.contains(&pid) || !state.is_at_work(thread) {
+                return;
             }
+            state.at = Some((pid, begun));
         }
+        let found = self.host.stat(pid).and_then(|stat| self.read(pid, stat));
+        let host_began = found.as_ref().and_then(|_| self.host.began());
+        let mut state = self.lock();
+        state.hanging.remove(&pid);
+        state.facts.host_began = host_began.or(state.facts.host_began);
+        found.into_iter().for_each(|process| state.facts.add(pid, process));
+        state.looked.insert(pid, begun);
         // Who hung once may come back after another has taken its place.
-        if state.thread == thread {
+        if state.is_at_work(thread) {
             state.at = None;
         }
-        state.looked.insert(pid, begun);
         if state.questions.is_empty() {
             drop(state);
             self.bell.ring();
@@ -229,7 +239,17 @@ impl Look {
     }
 }
 
+enum Todo {
+    One(i32),
+    All,
+}
+
 impl State {
+    /// Whether it is this thread that looks.
+    fn is_at_work(&self, thread: usize) -> bool {
+        !self.is_over && self.thread == thread
+    }
+
     /// Whether a process was looked at since then. If not, it will be.
     fn is_looked_at(&mut self, pid: i32, since: Instant) -> bool {
         if self.looked.get(&pid).is_some_and(|looked| *looked >= since) || self.questions.len() >= QUESTIONS_MAX {
@@ -242,7 +262,7 @@ impl State {
     /// The process that keeps the thread waiting, if there may be another thread.
     fn hung(&mut self) -> Option<i32> {
         let (pid, since) = self.at?;
-        (since.elapsed() > HANGS && self.thread < THREADS_MAX && self.hanging.insert(pid)).then_some(pid)
+        (since.elapsed() > HANGS && self.hanging.len() < HANGING_MAX && self.hanging.insert(pid)).then_some(pid)
     }
 }
 
@@ -332,7 +352,7 @@ impl Resolver for Procfs {
 /// What tells a process from others that had its number, and from what it was before it became another program.
 #[derive(Clone, Debug, PartialEq)]
 struct Stat {
-    /// When it began, in ticks since the host did.
+    /// When it began, in ticks since the host did: what clock its conversations come with is another thing.
     ticks: u64,
     command: String,
 }
@@ -343,11 +363,17 @@ struct Process {
     stat: Stat,
     /// Whether it had begun long enough before it was read: until then it may still be a copy of who started it.
     is_settled: bool,
-    /// The same in nanoseconds since the epoch.
-    began: i64,
     /// When it was seen to be gone.
-    gone: Option<i64>,
+    gone: Option<Instant>,
     tags: Arc<[String]>,
+}
+
+impl Process {
+    /// When it began, in nanoseconds since the epoch, if it is known when the host did.
+    fn began(&self, host_began: Option<i64>) -> i64 {
+        let since = self.stat.ticks.saturating_mul(TICK_NANOS as u64);
+        host_began.map_or(i64::MIN, |began| began.saturating_add_unsigned(since))
+    }
 }
 
 enum Found {
@@ -361,7 +387,7 @@ enum Found {
 #[derive(Default)]
 struct Facts {
     processes: HashMap<i32, Vec<Process>>,
-    /// When the host began, by its clock as it was last seen.
+    /// When the host began, by its clock as it was last seen: it may be set.
     host_began: Option<i64>,
     evicted: u64,
 }
@@ -372,7 +398,7 @@ impl Facts {
         last.is_some_and(|last| last.stat == *stat && last.is_settled && last.gone.is_none())
     }
 
-    fn add(&mut self, pid: i32, process: Process, now: i64) {
+    fn add(&mut self, pid: i32, process: Process) {
         if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&pid) {
             self.evict();
         }
@@ -381,7 +407,7 @@ impl Facts {
             Some(last) if last.stat.ticks == process.stat.ticks => *last = process,
             last => {
                 if let Some(last) = last {
-                    last.gone.get_or_insert(now);
+                    last.gone.get_or_insert_with(Instant::now);
                 }
                 if all.len() == GENERATIONS_MAX {
                     all.remove(0);
@@ -391,46 +417,36 @@ impl Facts {
         }
     }
 
-    /// Moves all that is known when the host's clock was set: conversations come with its new times.
-    fn follow(&mut self, host_began: i64) {
-        let Some(before) = self.host_began.replace(host_began) else { return };
-        let step = host_began.saturating_sub(before);
-        if step.abs() < STEP_NANOS {
-            return;
-        }
-        for process in self.processes.values_mut().flatten() {
-            process.began = process.began.saturating_add(step);
-            process.gone = process.gone.map(|gone| gone.saturating_add(step));
-        }
-    }
-
     /// Forgets processes that have been gone for long.
-    fn forget(&mut self, alive: &[i32], now: i64) {
+    fn forget(&mut self, alive: &[i32], now: Instant) {
         let alive: HashSet<i32> = alive.iter().copied().collect();
-        let kept = now.saturating_sub(KEPT.as_nanos() as i64);
         self.processes.retain(|pid, all| {
             if !alive.contains(pid)
                 && let Some(last) = all.last_mut()
             {
                 last.gone.get_or_insert(now);
             }
-            all.retain(|process| process.gone.is_none_or(|gone| gone > kept));
+            all.retain(|process| process.gone.is_none_or(|gone| now.saturating_duration_since(gone) < KEPT));
             !all.is_empty()
         });
     }
 
     /// Makes room: of the processes that are gone the oldest goes, or else any.
     fn evict(&mut self) {
-        let gone = |all: &[Process]| all.last().and_then(|last| last.gone).unwrap_or(i64::MAX);
-        let oldest = self.processes.iter().min_by_key(|(_, all)| gone(all)).map(|(pid, _)| *pid);
+        let gone = |all: &[Process]| all.last().and_then(|last| last.gone);
+        let oldest =
+            self.processes.iter().min_by_key(|(_, all)| gone(all).map_or((true, None), |at| (false, Some(at))));
+        let oldest = oldest.map(|(pid, _)| *pid);
         self.evicted += u64::from(oldest.and_then(|pid| self.processes.remove(&pid)).is_some());
     }
 
     /// The process that had this number during these times.
     fn of(&self, pid: i32, (start, end): (i64, i64)) -> Found {
         let Some(known) = self.processes.get(&pid) else { return Found::None };
+        let (now, end) = (now(), end.saturating_add(TICK_NANOS));
+        let before_now = |instant: Instant| now.saturating_sub_unsigned(instant.elapsed().as_nanos() as u64);
         let was_there = |process: &&Process| {
-            process.began <= end.saturating_add(TICK_NANOS) && process.gone.is_none_or(|gone| gone >= start)
+            process.began(self.host_began) <= end && process.gone.is_none_or(|gone| before_now(gone) >= start)
         };
         match known.iter().rev().find(was_there) {
             Some(process) => Found::Process(process.tags.clone()),
@@ -518,9 +534,9 @@ impl Host {
         if self.stat(pid).as_ref() != Some(&stat) {
             return None;
         }
-        let began = self.began()?.saturating_add_unsigned(stat.ticks.saturating_mul(TICK_NANOS as u64));
-        let is_settled = now().saturating_sub(began) > SETTLED_NANOS;
-        Some(Process { stat, is_settled, began, gone: None, tags: tags.into() })
+        let mut process = Process { stat, is_settled: false, gone: None, tags: tags.into() };
+        process.is_settled = now().saturating_sub(process.began(self.began())) > SETTLED_NANOS;
+        Some(process)
     }
 
     fn of_environment(&self, folder: &Path) -> Vec<String> {
@@ -676,7 +692,7 @@ mod tests {
         fs::remove_dir_all(files.0.path().join("7")).unwrap();
         look.look_at_all(1);
         assert!(tags(of(&look, 7, (i64::MIN, i64::MAX))).is_some());
-        let later = now() + KEPT.as_nanos() as i64 + 1;
+        let later = Instant::now() + KEPT;
         look.lock().facts.forget(&[], later);
         assert!(matches!(of(&look, 7, (i64::MIN, i64::MAX)), Found::None));
     }
@@ -684,23 +700,32 @@ mod tests {
     /// The clock is set an hour back: what began before that has not begun later than its conversations.
     #[test]
     fn a_clock_that_was_set_moves_what_is_known() {
-        let process = |began: i64, gone: Option<i64>| Process {
-            stat: Stat { ticks: 1, command: "x".into() },
-            is_settled: true,
-            began: began * SECOND,
-            gone: gone.map(|gone| gone * SECOND),
-            tags: Arc::from([]),
+        let files = Files::new();
+        let look = look(files.host(&[]));
+        files.process(7, 50_000, b"", "");
+        let began = look.host.began().unwrap();
+        let has = |start: i64, end: i64| {
+            let times = (began + start * SECOND, began + end * SECOND);
+            matches!(look.lock().facts.of(7, times), Found::Process(_))
         };
-        let mut facts = Facts::default();
-        facts.follow(0);
-        facts.add(7, process(5_000, Some(5_500)), 0);
-        let has = |facts: &Facts, start: i64, end: i64| {
-            matches!(facts.of(7, (start * SECOND, end * SECOND)), Found::Process(_))
-        };
-        facts.follow(SECOND / 2);
-        assert!(has(&facts, 5_400, 5_500) && !has(&facts, 1_800, 1_900));
-        facts.follow(-3_600 * SECOND);
-        assert!(has(&facts, 1_800, 1_900) && !has(&facts, 5_400, 5_500));
+        look.look_at(1, 7);
+        assert!(has(501, 502) && !has(498, 499));
+        look.lock().facts.host_began = Some(began - 3_600 * SECOND);
+        assert!(has(501 - 3_600, 502 - 3_600) && !has(498 - 3_600, 499 - 3_600));
+    }
+
+    /// All processes are looked at in their time, however many are asked for.
+    #[test]
+    fn questions_do_not_keep_it_from_looking_at_all() {
+        let look = look(Files::new().host(&[]));
+        look.lock().questions = BTreeSet::from([7, 8]);
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(matches!(look.wait(1, later), Some(Todo::One(7))));
+        assert!(matches!(look.wait(1, Instant::now()), Some(Todo::All)));
+        assert!(matches!(look.wait(1, later), Some(Todo::One(8))));
+        assert!(look.wait(2, later).is_none(), "another one is at work");
+        look.lock().is_over = true;
+        assert!(look.wait(1, later).is_none());
     }
 
     /// Who waits is told when nothing is left to be asked, and who hangs keeps nobody waiting.
@@ -716,8 +741,7 @@ mod tests {
         assert_eq!(state.hung(), None);
         state.at = now.checked_sub(HANGS + Duration::from_millis(1)).map(|since| (7, since));
         assert_eq!((state.hung(), state.hung()), (Some(7), None));
-        state.hanging.clear();
-        state.thread = THREADS_MAX;
+        state.hanging = (100..100 + HANGING_MAX as i32).collect();
         assert_eq!(state.hung(), None);
     }
 
@@ -725,11 +749,12 @@ mod tests {
     fn when_there_are_too_many_the_oldest_that_is_gone_goes() {
         let mut facts = Facts::default();
         let stat = Stat { ticks: 1, command: "x".into() };
-        let process = |gone| Process { stat: stat.clone(), is_settled: true, began: 0, gone, tags: Arc::from([]) };
+        let now = Instant::now();
+        let process = |gone| Process { stat: stat.clone(), is_settled: true, gone, tags: Arc::from([]) };
         for pid in 0..PROCESSES_MAX as i32 {
-            facts.processes.insert(pid, vec![process((pid == 77).then_some(5))]);
+            facts.processes.insert(pid, vec![process((pid == 77).then_some(now))]);
         }
-        facts.add(-1, process(None), 9);
+        facts.add(-1, process(None));
         assert!(!facts.processes.contains_key(&77) && facts.processes.contains_key(&-1));
         assert_eq!((facts.processes.len(), facts.evicted), (PROCESSES_MAX, 1));
     }
