@@ -110,12 +110,36 @@ struct Told {
 }
 
 /// What was told of a socket: later rows go on from there.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Before {
     counters: Counters,
     /// Whether it opened the conversation: who listens may stop, and nothing else changes.
     is_src: Option<bool>,
-    ends: Option<Ends>,
+    ends: ToldEnds,
+}
+
+/// What its ends were told as. Few are translated, and there are many sockets.
+#[derive(Clone, Default)]
+enum ToldEnds {
+    #[default]
+    Never,
+    AsTheyAre,
+    Translated(Box<Ends>),
+}
+
+impl ToldEnds {
+    fn of(record: &Record, socket: &Socket) -> ToldEnds {
+        let ends = Ends { local: socket.local, remote: socket.remote, called: socket.called };
+        if ends == Ends::of(record) { ToldEnds::AsTheyAre } else { ToldEnds::Translated(Box::new(ends)) }
+    }
+
+    fn get(&self, record: &Record) -> Option<Ends> {
+        match self {
+            ToldEnds::Never => None,
+            ToldEnds::AsTheyAre => Some(Ends::of(record)),
+            ToldEnds::Translated(ends) => Some(**ends),
+        }
+    }
 }
 
 /// The state of the source: what was told, and how time goes.
@@ -206,19 +230,20 @@ impl Meter {
             self.listening_next.insert((record.netns, record.local_port));
             return;
         }
-        let told = self.sockets.get(&id(record)).map(|told| told.before);
+        let told = self.sockets.get(&id(record)).map(|told| told.before.clone());
         if told.is_none() && self.sockets.len() >= SOCKETS_MAX {
             return;
         }
+        let counters = told.as_ref().map(|told| told.counters);
         let mut before = told.unwrap_or_default();
-        if told.map(|told| told.counters) != Some(record.counters) {
+        if counters != Some(record.counters) {
             into.extend(self.flow(record, &before));
         }
         // Which end it is holds for as long as it is open, also where nothing comes or goes.
-        if before.ends.is_none() {
+        if matches!(before.ends, ToldEnds::Never) {
             let socket = self.socket(record, &before);
             before.is_src = Some(socket.is_src);
-            before.ends = Some(Ends { local: socket.local, remote: socket.remote, called: socket.called });
+            before.ends = ToldEnds::of(record, &socket);
         }
         before.counters = record.counters;
         self.told(record, before);
@@ -332,7 +357,7 @@ impl Meter {
                 (before.is_src.unwrap_or_else(|| !is_called()), initiator::PORT)
             }
         };
-        (is_src, initiator, before.ends.unwrap_or_else(|| self.translations.of(record, is_src)))
+        (is_src, initiator, before.ends.get(record).unwrap_or_else(|| self.translations.of(record, is_src)))
     }
 
     /// The same of a UDP socket and a peer.
@@ -343,16 +368,13 @@ impl Meter {
             // The first packet was before we came; ports of services are the lower ones.
             Origin::Found => (record.local_port >= record.remote_port, initiator::PORT),
         };
-        if let Some((is_src, ends)) = before.is_src.zip(before.ends) {
+        if let Some((is_src, ends)) = before.is_src.zip(before.ends.get(record)) {
             let is_translated = ends.called.is_some() || ends.remote != (record.remote, record.remote_port);
             return (is_src, if is_translated { initiator::KERNEL } else { initiator }, ends);
         }
         match self.translations.of_packets(record) {
             Some((is_src, ends)) => (is_src, initiator::KERNEL, ends),
-            None => {
-                let (local, remote) = ((record.local, record.local_port), (record.remote, record.remote_port));
-                (is_src, initiator, Ends { local, remote, called: None })
-            }
+            None => (is_src, initiator, Ends::of(record)),
         }
     }
 
@@ -408,11 +430,18 @@ struct Known {
     round: Cell<u32>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Ends {
     local: End,
     remote: End,
     called: Option<End>,
+}
+
+impl Ends {
+    /// As the socket has them.
+    fn of(record: &Record) -> Ends {
+        Ends { local: (record.local, record.local_port), remote: (record.remote, record.remote_port), called: None }
+    }
 }
 
 impl Translations {
