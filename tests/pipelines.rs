@@ -1,6 +1,9 @@
 //! Pipelines as a user writes them, their results and their ledgers.
 
-use super::support::{finish, run, weir};
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use super::support::{finish, root, run, text, weir};
 
 #[test]
 fn the_quickstart_prints_a_table() {
@@ -281,4 +284,60 @@ fn none_has_every_type() {
     {"n":2,"x":3,"y":2,"z":2}
     {"n":3,"y":3}
     "#);
+}
+
+/// What `deploy/` starts checks, and fits into the memory that it is given there.
+#[test]
+fn what_is_deployed_can_be_planned() {
+    let read = |name: &str| std::fs::read_to_string(root().join("deploy").join(name)).unwrap();
+    let daemonset = read("daemonset.yaml");
+    let line = |text: &str, begin: &str| {
+        let found = text.lines().find_map(|line| line.trim().strip_prefix(begin).map(str::to_string));
+        found.unwrap_or_else(|| panic!("no {begin}"))
+    };
+    let of_pod: Vec<String> =
+        line(&daemonset, "args: [").trim_end_matches(']').split(", ").map(str::to_string).collect();
+    let unit = read("weir.service");
+    let of_unit: Vec<String> = line(&unit, "ExecStart=/usr/bin/weir ").split(' ').map(str::to_string).collect();
+    for args in [of_pod, of_unit] {
+        let [run, pipeline, params @ ..] = &args[..] else { panic!("{args:?}") };
+        assert_eq!((run.as_str(), pipeline.as_str()), ("run", "/etc/weir/node.weir"));
+        let output = weir().args(["plan", "pipelines/node.weir"]).args(params).output().unwrap();
+        let (code, stdout, stderr) = text(&output);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+        // A fifth more under hostile input, and what the kernel holds for it, fit into what a pod may take.
+        if let Some(memory) = params.iter().find_map(|param| param.strip_prefix("memory=")?.strip_suffix("MiB")) {
+            let planned: f64 = memory.parse().unwrap();
+            assert!(stdout.contains(&format!("at most {memory} MiB of {memory} MiB")), "{stdout}");
+            assert!(daemonset.contains("memory: 256Mi }") && planned * 1.2 + 16.0 < 256.0);
+        }
+    }
+}
+
+/// The same rights are given everywhere.
+#[test]
+fn what_is_deployed_has_the_same_rights() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let unit = read("deploy/weir.service");
+    let of_unit = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).unwrap();
+    let rights: BTreeSet<&str> = of_unit.split(' ').map(|right| right.trim_start_matches("CAP_")).collect();
+    let bounding = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    assert_eq!(bounding, of_unit);
+    let daemonset = read("deploy/daemonset.yaml");
+    let of_pod = daemonset.lines().find_map(|line| line.trim().strip_prefix("add: [")).unwrap();
+    assert_eq!(of_pod.trim_end_matches(']').split(", ").collect::<BTreeSet<&str>>(), rights);
+    let guide = read("docs/guides/flows.md");
+    let of_docker = guide.split("--cap-add ").skip(1).map(|rest| rest.split_whitespace().next().unwrap());
+    assert_eq!(of_docker.collect::<BTreeSet<&str>>(), rights);
+    // Whoever has these can do all of it: `the_doctor_looks_at_every_hook_and_leaves_nothing_behind`.
+    assert_eq!(rights, BTreeSet::from(["BPF", "DAC_READ_SEARCH", "NET_ADMIN", "PERFMON", "SYS_PTRACE"]));
+    let Ok(verified) = Command::new("systemd-analyze").arg("verify").arg(root().join("deploy/weir.service")).output()
+    else {
+        eprintln!("the unit was not verified: there is no systemd-analyze");
+        return;
+    };
+    // The program and its page are not installed here.
+    let said = text(&verified).2;
+    let unknown = said.lines().filter(|line| !line.contains("/usr/bin/weir") && !line.contains("man weir"));
+    assert_eq!(unknown.collect::<Vec<&str>>(), Vec::<&str>::new());
 }

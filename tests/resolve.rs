@@ -112,16 +112,34 @@ fn a_table_is_read_again_when_it_changes_and_not_when_it_is_broken() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it is not read again");
         std::thread::sleep(Duration::from_millis(200));
     }
+    // Written in two steps: nobody sees the first of them.
+    std::fs::write(&path, "network,team\n10.0.0.0/8,ha").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    std::fs::write(&path, "network,team\n10.0.0.0/8,half\n").unwrap();
+    let begun = std::time::Instant::now();
+    loop {
+        let tags = fed.row(&mut input, line)["src"]["tags"].clone();
+        assert_ne!(tags, serde_json::json!(["team:ha"]), "half of it was read");
+        if tags == serde_json::json!(["team:half"]) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not read again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     std::fs::write(&path, "network,team\n10.0.0.0/8,third\nnonsense,x\n").unwrap();
     let begun = std::time::Instant::now();
     let stderr = fed.live.path("stderr");
     while !std::fs::read_to_string(&stderr).unwrap().contains("holds") {
         assert!(begun.elapsed() < Duration::from_secs(20), "nobody says that it is broken");
-        assert_eq!(fed.row(&mut input, line)["src"]["tags"], serde_json::json!(["team:second"]));
+        assert_eq!(fed.row(&mut input, line)["src"]["tags"], serde_json::json!(["team:half"]));
         std::thread::sleep(Duration::from_millis(200));
     }
     drop(input);
-    assert_eq!(fed.live.stop().code, 0);
+    let ran = fed.live.stop();
+    assert_eq!(ran.code, 0);
+    let ledger = ran.ledger.unwrap();
+    let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
+    assert_eq!(resolve["noted"]["table_refused"], 1, "{ledger:#}");
     let said = std::fs::read_to_string(&stderr).unwrap().replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!("table_broken", said.lines().filter(|l| l.contains("holds")).collect::<String>());
 }

@@ -13,9 +13,10 @@ pub fn cpu() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Prints the median of several runs, with the least and the most.
-pub fn report(name: &str, unit: &str, mut runs: Vec<f64>) {
+/// Prints the median of several runs, with the least and the most, and gives it.
+pub fn report(name: &str, unit: &str, mut runs: Vec<f64>) -> f64 {
     runs.sort_by(f64::total_cmp);
     let (low, median, high) = (runs[0], runs[runs.len() / 2], runs[runs.len() - 1]);
     println!("{name:<44} {median:>10.1} {unit}  ({low:.1} to {high:.1})");
+    median
 }

@@ -176,7 +176,6 @@ static u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static u64 (*const bpf_get_socket_cookie)(void *sk) = (void *)46;
 static u64 (*const bpf_skb_cgroup_id)(struct __sk_buff *packet) = (void *)79;
 static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *first, u64 flags) = (void *)107;
-static long (*const bpf_probe_read_kernel)(void *into, u32 bytes, const void *from) = (void *)113;
 static long (*const bpf_seq_write)(struct seq_file *seq, const void *data, u32 bytes) = (void *)127;
 static void *(*const bpf_ringbuf_reserve)(void *ring, u64 bytes, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;

@@ -39,9 +39,9 @@ pub const NOTHING: &str = "nothing";
 
 impl Measuring {
     /// Needs `CAP_SYS_ADMIN` beside what the program needs.
-    pub fn begin(cgroups: Option<&Path>) -> Result<Measuring, Refused> {
+    pub fn begin(wanted: Wanted, cgroups: Option<&Path>) -> Result<Measuring, Refused> {
         let stats = enable_stats(Stats::RunTime).map_err(|error| Refused::new("have the kernel measure", &error))?;
-        let mut program = Program::attach(Wanted::default(), cgroups)?;
+        let mut program = Program::attach(wanted, cgroups)?;
         if let Some(cgroups) = cgroups.and_then(|cgroups| File::open(cgroups).ok()) {
             let what = "attach a program that does nothing";
             let nothing: &mut CgroupSkb = program.program(NOTHING)?;

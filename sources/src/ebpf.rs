@@ -423,10 +423,14 @@ impl Run {
     /// Counts the sockets that were lost, and tells of a clock that was set.
     fn count(&mut self, cx: &mut SourceCx) {
         if let Some(step) = self.meter.take_step() {
+            cx.note("clock_steps", 1);
             cx.warn(set_clock(step));
         }
         let losses = self.meter.take_losses();
         cx.note("translations_dropped", self.meter.take_dropped());
+        // What these counted is in rows without a socket.
+        cx.note("unattributed_tcp_sockets", losses.tcp.sockets);
+        cx.note("unattributed_udp_packets", losses.udp.sockets);
         for (reason, lost) in [("no_memory", losses.no_memory), ("unknown", losses.unknown)] {
             if lost > 0 {
                 cx.reject(reason, lost.min(LOST_MAX) as usize);

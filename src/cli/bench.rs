@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use weir_core::host::cgroup;
+use weir_ebpf::Wanted;
 use weir_ebpf::measuring::{Cost, Measuring, NOTHING};
 
 use super::{FAILED, say};
@@ -66,7 +67,7 @@ fn measure() -> Result<Vec<Line>, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let cgroups = cgroup::mounted();
     let begun = Instant::now();
-    let measuring = Measuring::begin(cgroups.as_deref()).map_err(|refused| said(&refused))?;
+    let measuring = Measuring::begin(Wanted::default(), cgroups.as_deref()).map_err(|refused| said(&refused))?;
     let start = begun.elapsed();
     let mut lines = Vec::new();
     let mut line = |what, time: Duration, of: u64| {

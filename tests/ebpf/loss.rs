@@ -11,14 +11,14 @@ use super::super::dogstatsd::live::Live;
 use super::alone;
 use super::source::wait_until_counting;
 
-const PORT: u16 = 7000;
+pub const PORT: u16 = 7000;
 
 /// Rules for what comes; the number of packets that they drop, and their bytes.
 pub struct Firewall;
 
 impl Firewall {
     /// Three in a hundred of what comes for the port; of TCP, of the packets with payload.
-    fn of_some() -> Firewall {
+    pub fn of_some() -> Firewall {
         Firewall::new(&[
             &format!("udp dport {PORT} numgen random mod 100 < 3 counter drop"),
             &format!(

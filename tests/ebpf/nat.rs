@@ -76,6 +76,33 @@ fn both_ends_meet_by_the_address_that_was_called() {
     assert_met(&again.rows());
 }
 
+/// A connection that was translated before anybody counted: the kernel is asked for those that there are.
+#[test]
+fn a_translation_from_before_is_known() {
+    let rows = alone("a_translation_from_before_is_known", |_| {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        translate(listener.local_addr().unwrap().port(), 9_999);
+        let client = TcpStream::connect((CALLED, 80)).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        send(&client, &accepted, 9_000);
+        let mut live = Live::start(
+            "let halves = ebpf(200ms, netns: \"own\")\nhalves | file(\"{dir}/halves\")\n\
+             halves | pair(1d, lateness: 1s) | file(\"{dir}/rows\")",
+        );
+        wait_until_counting(&mut live, "halves");
+        send(&client, &accepted, 1_000);
+        std::thread::sleep(Duration::from_millis(500));
+        let ran = live.stop();
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        live.rows("rows")
+    });
+    let Some(rows) = rows else { return };
+    let of: Vec<&Value> = rows.iter().filter(|row| row["dst"]["original"]["ip"] == CALLED).collect();
+    assert_eq!(of.len(), 1, "{rows:#?}");
+    let told = (&of[0]["observer"], &of[0]["sent_payload_bytes"], &of[0]["dst_received_payload_bytes"]);
+    assert_eq!(told, (&json!("both"), &json!(1_000), &json!(1_000)), "{:#}", of[0]);
+}
+
 fn assert_met(rows: &[Value]) {
     let of = |protocol: &str| -> Vec<&Value> {
         rows.iter().filter(|row| row["protocol"] == protocol && row["dst"]["original"].is_object()).collect()

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use weir_ebpf::records::{Counters, Losses};
 
 use super::super::dogstatsd::live::Live;
 use super::super::support::{root, run, text};
@@ -43,25 +44,78 @@ pub fn sum(rows: &[Value], observer: &str, column: &str) -> u64 {
     of.map(|row| row[column].as_u64().unwrap_or(0)).sum()
 }
 
+fn now() -> String {
+    weir_spec::units::time(weir_core::Clock::Real.now().0)
+}
+
+/// What rows tell of sockets that are open is what the kernel says of them.
+fn assert_told(rows: &[Value], [client, server]: [Counters; 2]) {
+    for (observer, own, [out, back]) in [("src", client, ["sent", "received"]), ("dst", server, ["received", "sent"])] {
+        let told = |way: &str, what: &str| sum(rows, observer, &format!("{way}_{what}"));
+        let counters = Counters {
+            bytes_sent: told(out, "payload_bytes"),
+            bytes_retransmitted: told(out, "retransmit_bytes"),
+            bytes_received: told(back, "payload_bytes"),
+            packets_sent: told(out, "packets") as u32,
+            packets_received: told(back, "packets") as u32,
+            retransmits: told(out, "retransmits") as u32,
+        };
+        assert_eq!(counters, own, "{observer} {rows:#?}");
+    }
+}
+
 #[test]
 fn rows_of_intervals_sum_to_what_the_sockets_counted() {
-    let Some((rows, info)) = alone("rows_of_intervals_sum_to_what_the_sockets_counted", |_| {
-        let live = start("");
+    let Some((told, rows, info, times)) = alone("rows_of_intervals_sum_to_what_the_sockets_counted", |_| {
+        let mut live = start("");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let opening = now();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let opened = now();
         let server = listener.accept().unwrap().0;
         for _ in 0..8 {
             send(&client, &server, 123_457);
             send(&server, &client, 1_001);
             std::thread::sleep(Duration::from_millis(90));
         }
+        // Nothing more happens, and all of it is told.
         let info = [&client, &server].map(tcp_info);
+        let port = client.local_addr().unwrap().port();
+        let path = live.path("rows");
+        let mut told = Vec::new();
+        live.wait("all of it", || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            told = rows.filter(|row| row["src"]["port"] == port).collect();
+            sum(&told, "dst", "sent_packets") >= u64::from(info[1].packets_received)
+                && sum(&told, "src", "received_packets") >= u64::from(info[0].packets_received)
+        });
+        assert_eq!([&client, &server].map(tcp_info), info, "nothing has happened");
+        let closing = now();
         drop((client, server));
+        let closed = now();
         std::thread::sleep(Duration::from_millis(150));
-        (stop(live), info)
+        (told, stop(live), info, [opening, opened, closing, closed])
     }) else {
         return;
     };
+    assert_told(&told, info);
+    let [opening, opened, closing, closed] = times;
+    for observer in ["src", "dst"] {
+        let of: Vec<&Value> = rows.iter().filter(|row| row["observer"] == observer).collect();
+        let at = |row: &Value, column: &str| row[column].as_str().unwrap().to_string();
+        let [first, last] = [of[0], of[of.len() - 1]];
+        assert!((opening.clone()..=opened.clone()).contains(&at(first, "start")), "{opening} {opened} {first:#}");
+        assert!((closing.clone()..=closed.clone()).contains(&at(last, "end")), "{closing} {closed} {last:#}");
+        // All others begin where an interval does.
+        let is_cut = |row: &&Value| {
+            let start = at(row, "start");
+            let nanos =
+                start.trim_end_matches('Z').rsplit_once('.').map_or(0, |(_, part)| part.parse::<u64>().unwrap());
+            nanos % 200_000_000 == 0
+        };
+        assert!(of[1..].iter().all(is_cut), "{of:#?}");
+    }
     let [client, server] = info;
     assert!(rows.len() > 6, "{rows:#?}");
     assert_eq!(sum(&rows, "src", "sent_payload_bytes"), client.bytes_sent);
@@ -293,7 +347,7 @@ fn after_a_kill_the_account_begins_anew_and_says_since_when() {
         drop(killed);
         // What is sent while nobody counts is not told later as if it were new.
         send(&client, &server, 5_000);
-        let restarted = weir_spec::units::time(weir_core::Clock::Real.now().0);
+        let restarted = now();
         let live = start("");
         send(&client, &server, 1_234);
         std::thread::sleep(Duration::from_millis(300));
@@ -306,4 +360,59 @@ fn after_a_kill_the_account_begins_anew_and_says_since_when() {
     }
     assert!(of.iter().all(|row| row["start"].as_str() >= Some(restarted.as_str())), "{restarted} {of:#?}");
     assert!(of.iter().all(|row| row["initiator"] == "port"), "it was open before: {of:#?}");
+}
+
+/// A process that is gone when its row comes: what the kernel said of it is known, and it is counted that no more is.
+#[test]
+fn a_process_that_was_gone_at_once_is_named_and_counted() {
+    let told = alone("a_process_that_was_gone_at_once_is_named_and_counted", |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pipeline = "ebpf(200ms, netns: \"own\") | where observer == \"src\" \
+                        | resolve(src, from: [procfs()]) | file(\"{dir}/rows\")";
+        let mut live = Live::start(pipeline);
+        wait_until_counting(&mut live, "rows");
+        let port = listener.local_addr().unwrap().port();
+        for _ in 0..10 {
+            let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3");
+            assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
+            drop(listener.accept().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        let ran = live.stop();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        (live.rows("rows"), ran.ledger.unwrap(), port)
+    });
+    let Some((rows, ledger, port)) = told else { return };
+    let of: Vec<&Value> = rows.iter().filter(|row| row["dst"]["port"] == port).collect();
+    assert!(of.len() >= 10, "{rows:#?}");
+    assert!(of.iter().all(|row| row["src"]["tags"].to_string().contains("process:bash")), "{of:#?}");
+    let components = ledger["components"].as_array().unwrap();
+    let resolve = components.iter().find(|component| component["component"] == "resolve").unwrap();
+    let noted = |what: &str| resolve["noted"][format!("procfs_{what}")].as_u64().unwrap_or(0);
+    assert!(noted("misses") > 0, "{ledger:#}");
+    // Ends that are alike in all that is asked for are asked for once.
+    let asked = noted("hits") + noted("misses") + noted("stale");
+    assert!(asked >= 10 && asked <= rows.len() as u64, "{ledger:#}");
+}
+
+/// A recording of a host whose clock was put back by an hour.
+#[test]
+fn a_clock_that_was_put_back_is_told_and_counted() {
+    use weir_sources::ebpf::recording;
+    const SECOND: i64 = 1_000_000_000;
+    let begun = 1_700_000_000 * SECOND;
+    let mut bytes = recording::MAGIC.to_vec();
+    for (monotonic, step) in [(1, 0), (31, -3_600), (61, -3_600)] {
+        let wall = begun + (monotonic + step) * SECOND;
+        recording::clock(wall, (monotonic * SECOND) as u64, &mut bytes);
+        recording::cut(wall, &mut bytes);
+        recording::done(&Losses::default(), &mut bytes);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.flows");
+    std::fs::write(&path, bytes).unwrap();
+    let ran = run(&format!("ebpf(replay: \"{}\") | stdout(ndjson)", path.display()));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    insta::assert_snapshot!("clock", ran.stderr);
+    assert_eq!(ran.ledger.unwrap()["components"][0]["noted"]["clock_steps"], 1);
 }

@@ -57,8 +57,9 @@ const GENERATIONS_MAX: usize = 4;
 const PROCESS_BYTES: usize = 512;
 /// What all of it may take.
 const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES) as u64;
-/// What is known of a process outlives it for so long: its last conversations are told of later.
-const KEPT: Duration = Duration::from_secs(120);
+/// What is known of a process outlives it for so long: its last conversations are told of later, those of UDP a minute
+/// and an interval.
+const KEPT: Duration = Duration::from_secs(600);
 /// How often all processes are looked at, and how many times longer than that takes the pause has to be.
 const LOOK: Duration = Duration::from_secs(2);
 const PAUSES: u32 = 200;

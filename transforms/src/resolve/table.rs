@@ -146,6 +146,7 @@ fn watch(file: TableFile, mut seen: Option<State>, shared: Weak<Mutex<Option<Tab
             match file.load() {
                 Ok(table) => *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(table),
                 Err(why) => {
+                    counts.add_noted("table_refused", 1);
                     counts.warn_once(&format!("`{}`: {why}; what it had before holds", file.path.display()));
                 }
             }
