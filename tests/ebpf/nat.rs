@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -101,6 +101,89 @@ fn a_translation_from_before_is_known() {
     assert_eq!(of.len(), 1, "{rows:#?}");
     let told = (&of[0]["observer"], &of[0]["sent_payload_bytes"], &of[0]["dst_received_payload_bytes"]);
     assert_eq!(told, (&json!("both"), &json!(1_000), &json!(1_000)), "{:#}", of[0]);
+}
+
+/// A network namespace with a cable to here, for as long as somebody sleeps in it.
+struct Neighbour(Child);
+
+impl Neighbour {
+    /// At 10.7.NUMBER.2; here is 10.7.NUMBER.1, and the way to everywhere.
+    fn new(number: u8) -> Neighbour {
+        let child = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().unwrap();
+        let neighbour = Neighbour(child);
+        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let theirs = format!("/proc/{}/ns/net", neighbour.0.id());
+        while std::fs::read_link(&theirs).is_ok_and(|theirs| theirs == own) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ip(&format!("link add weir{number} type veth peer name eth0 netns {}", neighbour.0.id()));
+        ip(&format!("addr add 10.7.{number}.1/24 dev weir{number}"));
+        ip(&format!("link set weir{number} up"));
+        for args in [
+            "ip link set lo up".to_string(),
+            format!("ip addr add 10.7.{number}.2/24 dev eth0"),
+            "ip link set eth0 up".to_string(),
+            format!("ip route add default via 10.7.{number}.1"),
+        ] {
+            assert!(neighbour.command(&args).status().unwrap().success(), "{args}");
+        }
+        neighbour
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.0.id().to_string(), "-n"]).args(line.split(' ')).stdout(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// As containers are reached: a client and a server in namespaces of their own, and here, where both are seen from,
+/// the address that is called becomes the server's.
+#[test]
+fn ends_in_other_namespaces_meet_through_a_translation_here() {
+    let told = alone("ends_in_other_namespaces_meet_through_a_translation_here", |_| {
+        let (client, server) = (Neighbour::new(1), Neighbour::new(2));
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let rules = "table ip t {\n chain pre {\n type nat hook prerouting priority -100\n\
+                     ip daddr 10.7.0.100 tcp dport 80 dnat to 10.7.2.2:7600\n }\n}\n";
+        let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+        assert!(nft.wait().unwrap().success());
+        let mut live = Live::start(
+            "let halves = ebpf(200ms)\nhalves | where dst.port == 9 | file(\"{dir}/probe\")\n\
+             halves | where coalesce(dst.original.port, 0) == 80 or dst.port == 7600 \
+             | pair(1d, lateness: 1s) | file(\"{dir}/rows\")",
+        );
+        wait_until_counting(&mut live, "probe");
+        let mut serving = server.command("iperf3 -s -1 -p 7600").spawn().unwrap();
+        let call = || client.command("iperf3 -c 10.7.0.100 -p 80 -n 500000").stderr(Stdio::null()).status().unwrap();
+        live.wait("the server", || call().success());
+        assert!(serving.wait().unwrap().success());
+        std::thread::sleep(Duration::from_millis(400));
+        let ran = live.stop();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        live.rows("rows")
+    });
+    let Some(rows) = told else { return };
+    // What was called before the server was there failed.
+    let met: Vec<&Value> = rows.iter().filter(|row| row["dst"]["pid"].is_number()).collect();
+    assert!(met.len() >= 2, "{rows:#?}");
+    for row in &met {
+        assert_eq!((&row["observer"], &row["src"]["ip"]), (&json!("both"), &json!("10.7.1.2")), "{row:#}");
+        assert_eq!((&row["dst"]["ip"], &row["dst"]["port"]), (&json!("10.7.2.2"), &json!(7600)), "{row:#}");
+        assert_eq!(row["dst"]["original"], json!({"ip": "10.7.0.100", "port": 80}), "{row:#}");
+        assert_eq!((&row["src"]["process"], &row["dst"]["process"]), (&json!("iperf3"), &json!("iperf3")));
+        assert_ne!(row["src"]["netns"], row["dst"]["netns"]);
+        assert_eq!(row["sent_payload_bytes"], row["dst_received_payload_bytes"], "{row:#}");
+    }
+    assert!(met.iter().any(|row| row["sent_payload_bytes"].as_u64() >= Some(500_000)), "{met:#?}");
 }
 
 fn assert_met(rows: &[Value]) {
