@@ -159,6 +159,49 @@ fn a_capture_of_the_same_traffic_agrees() {
     }
 }
 
+/// What is dropped after it was captured is sent again: seen twice on the way, counted once by who received it.
+#[test]
+fn a_capture_of_what_was_sent_again_agrees() {
+    const BYTES: usize = 2_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.pcap").display().to_string();
+    let rows = alone("a_capture_of_what_was_sent_again_agrees", |_| {
+        one_by_one();
+        let live = start();
+        let mut capture = capture(&path);
+        let _firewall = Firewall::new(&["tcp dport 7100 meta length > 100 numgen random mod 100 < 2 counter drop"]);
+        let listener = TcpListener::bind("127.0.0.1:7100").unwrap();
+        for _ in 0..3 {
+            let mut client = TcpStream::connect("127.0.0.1:7100").unwrap();
+            let mut server = listener.accept().unwrap().0;
+            let reader = std::thread::spawn(move || server.read_to_end(&mut Vec::new()).unwrap());
+            client.write_all(&vec![7; BYTES]).unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
+            assert_eq!(reader.join().unwrap(), BYTES);
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(Command::new("kill").args(["-INT", &capture.id().to_string()]).status().unwrap().success());
+        assert!(capture.wait().unwrap().success());
+        stop(live)
+    });
+    let Some(rows) = rows else { return };
+    let seen = run(&format!("pcap(\"{path}\") | biflow | stdout(ndjson)")).rows();
+    assert_eq!(seen.len(), 3, "{seen:#?}");
+    for captured in &seen {
+        let of = |observer: &'static str| {
+            let port = captured["src"]["port"].clone();
+            rows.iter().filter(move |row| row["observer"] == observer && row["src"]["port"] == port)
+        };
+        for column in ["sent_packets", "sent_payload_bytes", "sent_retransmits", "sent_retransmit_bytes"] {
+            assert_eq!(sum(of("src"), column), captured[column].as_u64().unwrap(), "{column} {captured:#}");
+        }
+        assert!(captured["sent_retransmits"].as_u64() > Some(0), "{captured:#}");
+        let once = sum(of("src"), "sent_payload_bytes") - sum(of("src"), "sent_retransmit_bytes");
+        assert_eq!((once, sum(of("dst"), "sent_payload_bytes")), (BYTES as u64, BYTES as u64));
+    }
+}
+
 #[test]
 fn a_connect_that_nobody_answers_is_an_attempt() {
     let rows = alone("a_connect_that_nobody_answers_is_an_attempt", |_| {

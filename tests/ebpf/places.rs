@@ -16,21 +16,37 @@ use super::{alone, space};
 const ID: &str = "3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860";
 const POD: &str = "810fe89d-da47-410b-8979-9154a40f8183";
 
-/// Folders as runtimes name them; in all of them is this container.
-fn layouts() -> Vec<(String, bool)> {
+/// A folder as a runtime names it, and what is known of who is in it.
+struct Layout {
+    folder: String,
+    container: Option<&'static str>,
+    pod: Option<&'static str>,
+    unit: Option<&'static str>,
+}
+
+/// Every one that is known (`core/src/host/cgroup.rs`).
+fn layouts() -> Vec<Layout> {
+    const STATIC: &str = "feedfacefeedfacefeedfacefeedface";
+    const TASK: &str = "432624d2150b349fe35ba397284dea78-4015331240";
+    const GARDEN: &str = "34dc0b5e-626f-2c5c-4c51-70e3";
+    const OTHER: &str = "9726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869861";
     let pod = POD.replace('-', "_");
+    let slice = format!("kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{pod}.slice");
+    let known = |folder: String, container, pod| Layout { folder, container, pod, unit: None };
     vec![
-        (format!("docker/{ID}"), false),
-        (format!("system.slice/docker-{ID}.scope"), false),
-        (
-            format!(
-                "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{pod}.slice/cri-containerd-{ID}.scope"
-            ),
-            true,
-        ),
-        (format!("kubepods/burstable/pod{POD}/{ID}"), true),
-        (format!("kubepods/besteffort/pod{POD}/crio-{ID}.scope"), true),
-        (format!("machine.slice/libpod-{ID}.scope/container"), false),
+        known(format!("docker/{ID}"), Some(ID), None),
+        known(format!("system.slice/docker-{ID}.scope"), Some(ID), None),
+        known(format!("{slice}/cri-containerd-{ID}.scope"), Some(ID), Some(POD)),
+        known(format!("kubepods/burstable/pod{POD}/{ID}"), Some(ID), Some(POD)),
+        known(format!("kubepods/pod{STATIC}/{ID}"), Some(ID), Some(STATIC)),
+        known(format!("kubepods/besteffort/pod{POD}/crio-{ID}.scope"), Some(ID), Some(POD)),
+        known(format!("kubepods/besteffort/pod{POD}/crio-conmon-{ID}.scope"), None, Some(POD)),
+        known(format!("machine.slice/libpod-{ID}.scope/container"), Some(ID), None),
+        // A node that is a container itself, as those of kind are: the inner one counts.
+        known(format!("docker/{OTHER}/kubelet/kubepods/besteffort/pod{POD}/{ID}"), Some(ID), Some(POD)),
+        known(format!("ecs/task/{TASK}"), Some(TASK), None),
+        known(format!("garden/{GARDEN}"), Some(GARDEN), None),
+        Layout { folder: "system.slice/shop.service".into(), container: None, pod: None, unit: Some("shop.service") },
     ]
 }
 
@@ -69,7 +85,7 @@ fn containers_are_known_by_their_cgroups_in_every_layout() {
         wait_until_counting(&mut live, "rows");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        for (layout, _) in layouts() {
+        for Layout { folder: layout, .. } in layouts() {
             let folder = cgroups.0.join(&layout);
             std::fs::create_dir_all(&folder).unwrap();
             // A process that begins in it, and stays until it is asked to go.
@@ -96,11 +112,17 @@ fn containers_are_known_by_their_cgroups_in_every_layout() {
     // While it is open, its process can be looked at.
     let open: Vec<&Value> = rows.iter().filter(|row| row["state"] == "established").collect();
     assert_eq!(open.len(), layouts().len(), "{rows:#?}");
-    for (row, (layout, has_pod)) in open.iter().zip(layouts()) {
-        assert_eq!(row["src"]["container"], ID, "{layout}: {row:#}");
+    for (row, layout) in open.iter().zip(layouts()) {
         let tags = row["src"]["tags"].as_array().unwrap();
-        assert!(tags.contains(&json!(format!("container_id:{ID}"))), "{layout}: {row:#}");
-        assert_eq!(tags.contains(&json!(format!("pod_uid:{POD}"))), has_pod, "{layout}: {row:#}");
+        let tag = |key: &str| {
+            let found = tags.iter().find_map(|tag| tag.as_str().unwrap().strip_prefix(key)?.strip_prefix(':'));
+            found.map(str::to_string)
+        };
+        let known = |value: Option<&str>| value.map(str::to_string);
+        assert_eq!(row["src"]["container"].as_str(), layout.container, "{}: {row:#}", layout.folder);
+        assert_eq!(tag("container_id"), known(layout.container), "{}: {row:#}", layout.folder);
+        assert_eq!(tag("pod_uid"), known(layout.pod), "{}: {row:#}", layout.folder);
+        assert_eq!(tag("systemd_unit"), known(layout.unit), "{}: {row:#}", layout.folder);
     }
 }
 
