@@ -34,10 +34,10 @@ def bar(what, value, unit, most):
         missed.append(what)
 
 
-def hooks():
+def hooks(times=RUNS):
     """Medians of what `weir bench ebpf` says."""
     runs = []
-    for _ in range(RUNS):
+    for _ in range(times):
         out = subprocess.run([WEIR, "bench", "ebpf", "--json"], check=True, capture_output=True, text=True).stdout
         runs.append({line["what"]: line["nanoseconds"] for line in map(json.loads, out.splitlines())})
     return {what: statistics.median(run[what] for run in runs) for what in runs[0]}
@@ -88,8 +88,6 @@ def main():
         bar(f"a packet of TCP that {way}, above that", costs[f"a packet of TCP that {way}"] - nothing, "ns", 60)
         bar(f"a packet of UDP that {way}, above that", costs[f"a packet of UDP that {way}"] - nothing, "ns", 200)
     bar("a TCP socket's life, with what measuring costs", costs["a TCP socket, from its opening to its end"] / 1e3, "us", 1.5)
-    bar("18,000 sockets in a snapshot", costs["an open TCP socket, at the end of an interval"] * 18_000 / 1e6, "ms", 40)
-    bar("to load and attach everything", costs["to load and attach everything"] / 1e6, "ms", 200)
 
     listening, address = server()
     weir = Weir("ebpf(5s) | pair(5s) | blackhole")
@@ -108,6 +106,11 @@ def main():
         held = [listening.accept()[0] for _ in range(OPEN_SOCKETS // 2)]
         signal.pause()
     held = [socket.create_connection(address) for _ in range(OPEN_SOCKETS // 2)]
+    costs = hooks()
+    snapshot = costs["an open TCP socket, at the end of an interval"] * 18_000 / 1e6
+    bar(f"18,000 of {OPEN_SOCKETS} open sockets in a snapshot", snapshot, "ms", 40)
+    start = costs["to load and attach everything"] + costs["to find the sockets that were open before"]
+    bar(f"to start, with {OPEN_SOCKETS} open sockets", start / 1e6, "ms", 200)
     weir = Weir("ebpf(2s) | blackhole")
     for _ in range(3):
         for connection in held:

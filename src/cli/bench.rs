@@ -74,6 +74,9 @@ fn measure() -> Result<Vec<Line>, String> {
         lines.push(Line { what, nanos: time.as_nanos() as f64 / of.max(1) as f64, runs: of });
     };
     line("to load and attach everything", start, 1);
+    let begun = Instant::now();
+    measuring.program.find(|_| {}).map_err(|error| said(&error))?;
+    line("to find the sockets that were open before", begun.elapsed(), 1);
 
     let cost = costs(&measuring, &["on_state"], connections).map_err(|error| said(&error))?;
     line("a TCP socket, from its opening to its end", cost[0].time, u64::from(2 * CONNECTIONS));

@@ -63,11 +63,13 @@ pub struct Finding {
     pub detail: String,
     /// What is not there because of it, and what would change that.
     pub help: Option<String>,
+    /// What the kernel answered, where it is the kernel that refused.
+    pub errno: Option<i32>,
 }
 
 impl Finding {
     fn new(theme: &'static str, what: impl Into<String>, state: State, detail: impl Into<String>) -> Finding {
-        Finding { theme, what: what.into(), state, detail: detail.into(), help: None }
+        Finding { theme, what: what.into(), state, detail: detail.into(), help: None, errno: None }
     }
 
     fn help(mut self, help: impl Into<String>) -> Finding {
@@ -166,7 +168,10 @@ fn flows() -> Vec<Finding> {
             Finding::new("flows", "cgroup2", State::Limited, format!("a part of it at {}", root.display()))
                 .help("UDP is counted for this part, and containers outside have no names; mount the host's own")
         }
-        Some(root) => Finding::new("flows", "cgroup2", State::Fine, format!("at {}", root.display())),
+        Some(root) => {
+            let beside = if cgroup::is_hybrid() { ", beside controllers of version 1" } else { "" };
+            Finding::new("flows", "cgroup2", State::Fine, format!("at {}{beside}", root.display()))
+        }
         None => Finding::new("flows", "cgroup2", State::Missing, "mounted nowhere")
             .help("UDP is not counted, and containers have no names; `mount -t cgroup2 none /sys/fs/cgroup`"),
     });
@@ -190,7 +195,8 @@ fn of_hook(name: &str, gives: &str, refused: Option<&Refused>) -> Finding {
         Some(libc::ENOENT) => "this kernel does not have it",
         _ => "see what is said",
     };
-    Finding::new("flows", name, State::Missing, format!("{gives}: {refused}")).help(help)
+    let finding = Finding::new("flows", name, State::Missing, format!("{gives}: {refused}")).help(help);
+    Finding { errno: refused.errno, ..finding }
 }
 
 fn processes() -> Vec<Finding> {
@@ -263,8 +269,9 @@ fn memory() -> Vec<Finding> {
 }
 
 fn json_line(finding: &Finding) -> String {
-    let Finding { theme, what, state, detail, help } = finding;
-    let line = json!({ "theme": theme, "what": what, "state": state.word(), "detail": detail, "help": help });
+    let Finding { theme, what, state, detail, help, errno } = finding;
+    let state = state.word();
+    let line = json!({ "theme": theme, "what": what, "state": state, "detail": detail, "help": help, "errno": errno });
     format!("{line}\n")
 }
 

@@ -296,6 +296,8 @@ fn the_doctor_looks_at_every_hook_and_leaves_nothing_behind() {
     let dir = open_to_all();
     let other = said(nobody(dir.path()));
     assert_eq!((state(&other, "CAP_BPF"), state(&other, "bpf(2)")), ("missing".into(), "missing".into()));
+    let refused = other.iter().find(|finding| finding["what"] == "bpf(2)").unwrap();
+    assert_eq!(refused["errno"], libc::EPERM, "{refused:#}");
     // What deploy/ gives is enough, and each of it is needed.
     let with = |rights: &[&str]| -> Vec<Value> {
         let rights: String = rights.iter().map(|right| format!("+{right},")).collect();
@@ -326,7 +328,7 @@ fn what_the_hooks_cost_is_measured_on_the_spot() {
     let (code, stdout, stderr) = text(&output);
     assert_eq!((code, stderr.as_str()), (0, ""));
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 8, "{lines:#?}");
+    assert_eq!(lines.len(), 9, "{lines:#?}");
     let is_measured = |line: &Value| line["nanoseconds"].as_f64() > Some(1.0) && line["of"].as_u64() > Some(0);
     assert!(lines.iter().all(is_measured), "{lines:#?}");
     let dir = open_to_all();

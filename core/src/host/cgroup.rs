@@ -99,6 +99,12 @@ pub fn mounted() -> Option<PathBuf> {
     root(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default())
 }
 
+/// Whether controllers of the first version are mounted as well, on which some hosts keep their containers.
+pub fn is_hybrid() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup"))
+}
+
 /// Whether a folder of the hierarchy is not its root: only below that there is this file.
 pub fn is_part(folder: &Path) -> bool {
     folder.join("cgroup.events").exists()

@@ -296,6 +296,22 @@ pub fn help(refused: &Refused) -> &'static str {
         Some(libc::EPERM) => {
             "it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)"
         }
+        Some(libc::EACCES | libc::EINVAL) => {
+            "this kernel does not take the program, as those from 5.15 on should: please report what it says"
+        }
         _ => "it needs a kernel from 5.15 on with its types (/sys/kernel/btf/vmlinux)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_way_out() {
+        let said = |errno| help(&Refused { what: "load it", errno, why: String::new() });
+        assert!(said(Some(libc::EPERM)).contains("CAP_BPF"));
+        assert!(said(Some(libc::EACCES)).contains("report"), "the verifier's");
+        assert!(said(Some(libc::ENOENT)).contains("5.15") && said(None).contains("btf"));
     }
 }

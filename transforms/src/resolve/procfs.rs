@@ -652,6 +652,9 @@ mod tests {
         assert_eq!(tags(of(&look, 7, at)).unwrap(), expected);
         assert_eq!(tags(of(&look, 8, at)).unwrap(), ["process:a) b", "systemd_unit:nginx.service"]);
         assert!(matches!(of(&look, 9, at), Found::None));
+        let environ = b"OTEL_SERVICE_NAME=web\0DD_VERSION=1.2\0OTEL_RESOURCE_ATTRIBUTES=service.version=9\0";
+        files.process(10, 100, environ, "");
+        assert_eq!(tags(of(&look, 10, at)).unwrap(), ["process:a) b", "service:web", "version:1.2"]);
     }
 
     #[test]
