@@ -281,24 +281,26 @@ fn what_is_sent_again_is_counted_as_the_kernel_counts_it() {
 #[test]
 fn without_udp_a_packet_costs_nothing() {
     alone("without_udp_a_packet_costs_nothing", |netns| {
-        const PACKETS: u64 = 4_000;
+        const PACKETS: u64 = 1_000;
         let cgroups = weir_core::host::cgroup::mounted();
         let wanted = Wanted { netns: Some(netns), udp: false, ..Wanted::default() };
         let measuring = Measuring::begin(wanted, cgroups.as_deref()).unwrap_or_else(|refused| panic!("{refused}"));
         let (_listener, client, server) = pair("127.0.0.1:0");
         let asking = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let told = measuring.cost("on_state").runs;
-        assert!(told >= 3, "what it is called for is counted");
-        for _ in 0..PACKETS / 2 {
-            send(&client, &server, 1);
-            send(&server, &client, 1);
-            asking.send_to(b"x", asking.local_addr().unwrap()).unwrap();
-            asking.recv(&mut [0; 10]).unwrap();
-        }
-        assert!(u64::from(tcp_info(&client).packets_sent) > PACKETS / 2);
-        // Other tests open connections meanwhile.
-        let runs = measuring.cost("on_state").runs - told;
-        assert!(runs < PACKETS / 8, "{runs} runs");
+        assert!(measuring.cost("on_state").runs >= 3, "what it is called for is counted");
+        // Others open connections meanwhile, for which it is called as well: not all the time.
+        let is_quiet = (0..30).any(|_| {
+            let (told, sent) = (measuring.cost("on_state").runs, tcp_info(&client).packets_sent);
+            for _ in 0..PACKETS / 2 {
+                send(&client, &server, 1);
+                send(&server, &client, 1);
+                asking.send_to(b"x", asking.local_addr().unwrap()).unwrap();
+                asking.recv(&mut [0; 10]).unwrap();
+            }
+            assert!(tcp_info(&client).packets_sent - sent >= PACKETS as u32 / 2);
+            measuring.cost("on_state").runs - told < PACKETS / 10
+        });
+        assert!(is_quiet, "it is called for packets");
         assert_eq!(["on_sent", "on_received", "on_create"].map(|name| measuring.cost(name).runs), [0; 3]);
     });
 }

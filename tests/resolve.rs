@@ -200,18 +200,17 @@ fn with_one_that_hangs() -> tempfile::TempDir {
 fn lets_go(root: &Path, command: &str) {
     let path = |name: &str| root.join("77").join(name);
     std::fs::write(path("next"), stat(command)).unwrap();
-    std::fs::rename(path("stat"), path("pipe")).unwrap();
-    std::fs::rename(path("next"), path("stat")).unwrap();
     // Whoever reads it may not have come so far.
     let begun = std::time::Instant::now();
     let mut pipe = loop {
-        let opened = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path("pipe"));
+        let opened = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path("stat"));
         match opened {
             Ok(pipe) => break pipe,
             Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "nobody reads it: {error}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     };
+    std::fs::rename(path("next"), path("stat")).unwrap();
     pipe.write_all(stat(command).as_bytes()).unwrap();
 }
 
@@ -268,7 +267,8 @@ fn rows_go_on_without_an_answer_that_does_not_come() {
     let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
     assert!(resolve["noted"]["unanswered"].as_u64() >= Some(1), "{ledger:#}");
     let said = ran.stderr.replace(&root.path().display().to_string(), "DIR");
-    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("answer")).collect();
+    let mut warnings: Vec<&str> = said.lines().filter(|line| line.contains("answer")).collect();
+    warnings.sort_unstable();
     insta::assert_snapshot!("hangs", warnings.join("\n"));
     // Threads that hang end with the process; this lets go of them in any case.
     let _ = std::fs::remove_dir_all(root.path());
@@ -294,7 +294,7 @@ fn only_so_many_rows_wait() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let ledger = ran.ledger.unwrap();
     let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
-    assert!((3..=4).contains(&resolve["noted"]["unanswered"].as_u64().unwrap()), "{ledger:#}");
+    assert!((3..=5).contains(&resolve["noted"]["unanswered"].as_u64().unwrap()), "{ledger:#}");
     assert!(ran.stderr.contains("2 rows wait already (`pending_rows_max:`)"), "{}", ran.stderr);
 }
 

@@ -430,7 +430,7 @@ impl Run {
         cx.note("translations_dropped", self.meter.take_dropped());
         // What these counted is in rows without a socket.
         cx.note("unattributed_tcp_sockets", losses.tcp.sockets);
-        cx.note("unattributed_udp_packets", losses.udp.sockets);
+        cx.note("unattributed_udp_packets", losses.udp.packets_sent.saturating_add(losses.udp.packets_received));
         for (reason, lost) in [("no_memory", losses.no_memory), ("unknown", losses.unknown)] {
             if lost > 0 {
                 cx.reject(reason, lost.min(LOST_MAX) as usize);

@@ -110,7 +110,9 @@ fn containers_are_known_by_their_cgroups_in_every_layout() {
     });
     let Some(rows) = rows else { return };
     // While it is open, its process can be looked at.
-    let open: Vec<&Value> = rows.iter().filter(|row| row["state"] == "established").collect();
+    let mut open: Vec<&Value> = rows.iter().filter(|row| row["state"] == "established").collect();
+    // An interval may end between its opening and what it sends.
+    open.dedup_by_key(|row| row["src"]["port"].as_u64());
     assert_eq!(open.len(), layouts().len(), "{rows:#?}");
     for (row, layout) in open.iter().zip(layouts()) {
         let tags = row["src"]["tags"].as_array().unwrap();

@@ -397,24 +397,42 @@ fn a_process_that_was_gone_at_once_is_named_and_counted() {
     assert!(asked >= 10 && asked <= rows.len() as u64, "{ledger:#}");
 }
 
-/// A recording of a host whose clock was put back by an hour.
+/// A recording of a host whose clock was put back by an hour: what comes then is late for what was promised before.
 #[test]
 fn a_clock_that_was_put_back_is_told_and_counted() {
-    use weir_sources::ebpf::recording;
+    use weir_sources::ebpf::meter::Event;
+    use weir_sources::ebpf::recording::{self, Step};
     const SECOND: i64 = 1_000_000_000;
+    // An open connection of a real recording.
+    let shop = std::fs::read(root().join("pipelines/data/shop.flows")).unwrap();
+    let mut at = recording::MAGIC.len();
+    let (open, active) = loop {
+        let Step::Event { used, event } = recording::step(&shop[at..]) else { panic!("no open connection") };
+        match event {
+            Event::Open(record) if record.counters.bytes_sent > 0 => {
+                break (&shop[at..at + used], record.active as i64);
+            }
+            _ => at += used,
+        }
+    };
     let begun = 1_700_000_000 * SECOND;
     let mut bytes = recording::MAGIC.to_vec();
-    for (monotonic, step) in [(1, 0), (31, -3_600), (61, -3_600)] {
-        let wall = begun + (monotonic + step) * SECOND;
-        recording::clock(wall, (monotonic * SECOND) as u64, &mut bytes);
+    for (later, step, open) in [(0, 0, &[][..]), (30, -3_600, open), (60, -3_600, &[])] {
+        let wall = begun + (later + step) * SECOND;
+        recording::clock(wall, (active + later * SECOND) as u64, &mut bytes);
         recording::cut(wall, &mut bytes);
+        bytes.extend(open);
         recording::done(&Losses::default(), &mut bytes);
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.flows");
     std::fs::write(&path, bytes).unwrap();
-    let ran = run(&format!("ebpf(replay: \"{}\") | stdout(ndjson)", path.display()));
+    let ran = run(&format!(
+        "let all = ebpf(replay: \"{}\") | window(1m) by dst.port {{ n = count() }}\nall | blackhole\nall.late | stdout(ndjson)",
+        path.display()
+    ));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!("clock", ran.stderr);
+    assert_eq!(ran.rows().len(), 1, "{}", ran.stdout);
     assert_eq!(ran.ledger.unwrap()["components"][0]["noted"]["clock_steps"], 1);
 }

@@ -292,12 +292,14 @@ fn inode(path: &str) -> Result<u32, Fault> {
 
 /// What is missing, in the words of whoever can give it.
 pub fn help(refused: &Refused) -> &'static str {
+    let is_loading = refused.what.starts_with("load");
     match refused.errno {
-        Some(libc::EPERM) => {
-            "it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)"
-        }
-        Some(libc::EACCES | libc::EINVAL) => {
+        // When it loads a program, the kernel says so of what its verifier does not take.
+        Some(libc::EACCES | libc::EINVAL) if is_loading => {
             "this kernel does not take the program, as those from 5.15 on should: please report what it says"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "it needs CAP_BPF and CAP_PERFMON (or root); in a container also its runtime's leave for bpf(2)"
         }
         _ => "it needs a kernel from 5.15 on with its types (/sys/kernel/btf/vmlinux)",
     }
@@ -309,9 +311,10 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_way_out() {
-        let said = |errno| help(&Refused { what: "load it", errno, why: String::new() });
-        assert!(said(Some(libc::EPERM)).contains("CAP_BPF"));
-        assert!(said(Some(libc::EACCES)).contains("report"), "the verifier's");
-        assert!(said(Some(libc::ENOENT)).contains("5.15") && said(None).contains("btf"));
+        let said = |what, errno| help(&Refused { what, errno, why: String::new() });
+        let [load, maps] = ["load the program for x", "create the program's maps"];
+        assert!([said(load, Some(libc::EPERM)), said(maps, Some(libc::EACCES))].iter().all(|s| s.contains("CAP_BPF")));
+        assert!([libc::EACCES, libc::EINVAL].iter().all(|errno| said(load, Some(*errno)).contains("report")));
+        assert!([Some(libc::ENOENT), Some(libc::EINVAL), None].iter().all(|errno| said(maps, *errno).contains("5.15")));
     }
 }

@@ -60,15 +60,22 @@ const FACTS_BYTES: u64 = (PROCESSES_MAX * PROCESS_BYTES) as u64;
 /// What is known of a process outlives it for so long: its last conversations are told of later, those of UDP a minute
 /// and an interval.
 const KEPT: Duration = Duration::from_secs(600);
-/// How often all processes are looked at, and how many times longer than that takes the pause has to be.
+/// How often all processes are looked at, and how many times longer than that takes the pause has to be, at most.
 const LOOK: Duration = Duration::from_secs(2);
 const PAUSES: u32 = 200;
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// For how long it is known when a process was looked at.
+const LOOKED_KEPT: Duration = Duration::from_secs(60);
+/// Processes that are forgotten at once when there is no more room.
+const EVICTED: usize = 256;
 /// Processes that are asked about and not looked at yet, at most; of others what is known has to do.
 const QUESTIONS_MAX: usize = 1 << 16;
 /// A process whose files take longer than that hangs: another thread goes on without it. So many hang at most; when
 /// there is one more, it is waited for.
 const HANGS: Duration = Duration::from_secs(1);
 const HANGING_MAX: usize = 8;
+/// After so long nobody waits any more for a process that hangs.
+const HOPELESS: Duration = Duration::from_secs(10);
 /// Bytes that are read of an environment, of a tag's value in it.
 const ENVIRONMENT_BYTES_MAX: usize = 64 << 10;
 const VALUE_BYTES_MAX: usize = 200;
@@ -138,8 +145,8 @@ struct State {
     /// The thread that looks, of those that were started, and what it is at.
     thread: usize,
     at: Option<(i32, Instant)>,
-    /// Processes that hang.
-    hanging: HashSet<i32>,
+    /// Processes that hang, and since when.
+    hanging: HashMap<i32, Instant>,
     is_over: bool,
 }
 
@@ -202,16 +209,16 @@ impl Look {
         let mut state = self.lock();
         state.facts.host_began = host_began.or(state.facts.host_began);
         state.facts.forget(&pids, Instant::now());
-        state.looked.retain(|_, looked| looked.elapsed() < KEPT);
-        state.hanging.retain(|pid| pids.contains(pid));
-        Some(LOOK.max(begun.elapsed() * PAUSES))
+        state.looked.retain(|_, looked| looked.elapsed() < LOOKED_KEPT);
+        state.hanging.retain(|pid, _| pids.contains(pid));
+        Some((begun.elapsed() * PAUSES).clamp(LOOK, PAUSE_MAX))
     }
 
     fn look_at(&self, thread: usize, pid: i32) {
         let begun = Instant::now();
         {
             let mut state = self.lock();
-            if state.hanging.contains(&pid) || !state.is_at_work(thread) {
+            if state.hanging.contains_key(&pid) || !state.is_at_work(thread) {
                 return;
             }
             state.at = Some((pid, begun));
@@ -253,7 +260,9 @@ impl State {
 
     /// Whether a process was looked at since then. If not, it will be.
     fn is_looked_at(&mut self, pid: i32, since: Instant) -> bool {
-        if self.looked.get(&pid).is_some_and(|looked| *looked >= since) || self.questions.len() >= QUESTIONS_MAX {
+        let is_known = self.looked.get(&pid).is_some_and(|looked| *looked >= since);
+        let is_hopeless = self.hanging.get(&pid).is_some_and(|since| since.elapsed() > HOPELESS);
+        if is_known || is_hopeless || self.questions.len() >= QUESTIONS_MAX {
             return true;
         }
         self.questions.insert(pid);
@@ -263,7 +272,8 @@ impl State {
     /// The process that keeps the thread waiting, if there may be another thread.
     fn hung(&mut self) -> Option<i32> {
         let (pid, since) = self.at?;
-        (since.elapsed() > HANGS && self.hanging.len() < HANGING_MAX && self.hanging.insert(pid)).then_some(pid)
+        let is_hung = since.elapsed() > HANGS && self.hanging.len() < HANGING_MAX;
+        (is_hung && self.hanging.insert(pid, since).is_none()).then_some(pid)
     }
 }
 
@@ -311,7 +321,7 @@ impl Procfs {
         let Some(pid) = state.hung() else { return };
         let folder = self.look.host.of(pid);
         self.counts.warn_once(&format!(
-            "`{}` did not answer within {}: it is left alone",
+            "`{}` did not answer within {}: others are looked at without it",
             folder.display(),
             weir_spec::units::duration(HANGS.as_nanos() as i64)
         ));
@@ -432,13 +442,14 @@ impl Facts {
         });
     }
 
-    /// Makes room: of the processes that are gone the oldest goes, or else any.
+    /// Makes room: of the processes that are gone the oldest go, or else any.
     fn evict(&mut self) {
         let gone = |all: &[Process]| all.last().and_then(|last| last.gone);
-        let oldest =
-            self.processes.iter().min_by_key(|(_, all)| gone(all).map_or((true, None), |at| (false, Some(at))));
-        let oldest = oldest.map(|(pid, _)| *pid);
-        self.evicted += u64::from(oldest.and_then(|pid| self.processes.remove(&pid)).is_some());
+        let key = |all: &[Process]| gone(all).map_or((true, None), |at| (false, Some(at)));
+        let mut all: Vec<_> = self.processes.iter().map(|(pid, all)| (key(all), *pid)).collect();
+        all.sort_unstable();
+        let evicted = all.into_iter().take(EVICTED).filter_map(|(_, pid)| self.processes.remove(&pid));
+        self.evicted += evicted.count() as u64;
     }
 
     /// The process that had this number during these times.
@@ -745,8 +756,13 @@ mod tests {
         assert_eq!(state.hung(), None);
         state.at = now.checked_sub(HANGS + Duration::from_millis(1)).map(|since| (7, since));
         assert_eq!((state.hung(), state.hung()), (Some(7), None));
-        state.hanging = (100..100 + HANGING_MAX as i32).collect();
+        state.at = now.checked_sub(2 * HANGS).map(|since| (8, since));
+        state.hanging = (100..100 + HANGING_MAX as i32).map(|pid| (pid, now)).collect();
         assert_eq!(state.hung(), None);
+        // In the end nobody waits for it.
+        assert!(!state.is_looked_at(100, Instant::now()));
+        state.hanging.extend(now.checked_sub(2 * HOPELESS).map(|since| (100, since)));
+        assert!(state.is_looked_at(100, Instant::now()));
     }
 
     #[test]
@@ -760,7 +776,7 @@ mod tests {
         }
         facts.add(-1, process(None));
         assert!(!facts.processes.contains_key(&77) && facts.processes.contains_key(&-1));
-        assert_eq!((facts.processes.len(), facts.evicted), (PROCESSES_MAX, 1));
+        assert_eq!((facts.processes.len(), facts.evicted), (PROCESSES_MAX + 1 - EVICTED, EVICTED as u64));
     }
 
     #[test]
