@@ -260,6 +260,24 @@ int on_state(u64 *context) {
     return 0;
 }
 
+/* The kernel does not run a program that runs already on the same CPU: an end that interrupts another one is not told
+ * above. Most sockets that come here have been told of. */
+SEC("tp_btf/tcp_destroy_sock")
+int on_destroy(u64 *context) {
+    struct sock *sk = (void *)context[0];
+    if (is_elsewhere(sk))
+        return 0;
+    struct known *known = bpf_sk_storage_get(&sockets, sk, 0, 0);
+    if (!known || !known->origin || known->origin == ORIGIN_LISTENING)
+        return 0;
+    /* How it ended is not known, but whether both sides did. */
+    if (!known->established)
+        closed(sk, known, SYN_SENT);
+    else
+        closed(sk, known, sk->__sk_common.skc_flags & FLAG_DONE ? LAST_ACK : CLOSE);
+    return 0;
+}
+
 SEC("iter/bpf_sk_storage_map")
 int snapshot(struct bpf_iter__bpf_sk_storage_map *context) {
     struct sock *sk = context->sk;

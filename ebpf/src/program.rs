@@ -184,6 +184,7 @@ fn attach(wanted: Wanted, cgroups: Option<&Path>) -> Result<Program, Refused> {
     let find = iterator(&mut ebpf, "find", "task_file", &btf, None)?;
 
     attach_state(&mut ebpf, &btf)?;
+    attach_destroy(&mut ebpf, &btf)?;
     let udp = match wanted.udp {
         true => attach_udp(&mut ebpf, &btf, cgroups),
         false => Err(Refused { what: "count UDP", errno: None, why: "nobody asked for it".into() }),
@@ -214,6 +215,14 @@ fn attach_state(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Refused> {
     let on_state: &mut BtfTracePoint = program(ebpf, "on_state")?;
     on_state.load("inet_sock_set_state", btf).map_err(|error| Refused::new(what, &error))?;
     on_state.attach().map_err(|error| Refused::new("attach to inet_sock_set_state", &error))?;
+    Ok(())
+}
+
+fn attach_destroy(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Refused> {
+    let what = "load the program for sockets that go";
+    let on_destroy: &mut BtfTracePoint = program(ebpf, "on_destroy")?;
+    on_destroy.load("tcp_destroy_sock", btf).map_err(|error| Refused::new(what, &error))?;
+    on_destroy.attach().map_err(|error| Refused::new("attach to tcp_destroy_sock", &error))?;
     Ok(())
 }
 
@@ -265,6 +274,7 @@ pub fn try_hooks(cgroups: Option<&Path>) -> Result<Vec<Hook>, Refused> {
         hooks.push(Hook { name, gives, refused: result.err() });
     };
     hook("tp_btf/inet_sock_set_state", "TCP connections", attach_state(&mut ebpf, &btf));
+    hook("tp_btf/tcp_destroy_sock", "TCP connections whose end was missed", attach_destroy(&mut ebpf, &btf));
     let snapshot = iterator(&mut ebpf, "snapshot", "bpf_sk_storage_map", &btf, Some(sockets.as_fd()));
     hook("iter/bpf_sk_storage_map", "TCP connections that are open", snapshot.map(drop));
     let find = iterator(&mut ebpf, "find", "task_file", &btf, None);

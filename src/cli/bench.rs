@@ -78,8 +78,8 @@ fn measure() -> Result<Vec<Line>, String> {
     measuring.program.find(|_| {}).map_err(|error| said(&error))?;
     line("to find the sockets that were open before", begun.elapsed(), 1);
 
-    let cost = costs(&measuring, &["on_state"], connections).map_err(|error| said(&error))?;
-    line("a TCP socket, from its opening to its end", cost[0].time, u64::from(2 * CONNECTIONS));
+    let cost = costs(&measuring, &["on_state", "on_destroy"], connections).map_err(|error| said(&error))?;
+    line("a TCP socket, from its opening to its end", cost[0].time + cost[1].time, u64::from(2 * CONNECTIONS));
 
     let packets = ["on_received", "on_sent", NOTHING];
     let cost = costs(&measuring, &packets, tcp_packets).map_err(|error| said(&error))?;

@@ -289,8 +289,14 @@ fn the_doctor_looks_at_every_hook_and_leaves_nothing_behind() {
         found.unwrap_or_else(|| panic!("nothing of {what} in {all:#?}"))["state"].as_str().unwrap().to_string()
     };
     let root = said(super::super::support::weir());
-    for hook in ["tp_btf/inet_sock_set_state", "iter/task_file", "cgroup_skb/egress", "iter/bpf_map_elem", "INET_DIAG"]
-    {
+    for hook in [
+        "tp_btf/inet_sock_set_state",
+        "tp_btf/tcp_destroy_sock",
+        "iter/task_file",
+        "cgroup_skb/egress",
+        "iter/bpf_map_elem",
+        "INET_DIAG",
+    ] {
         assert_eq!(state(&root, hook), "fine", "{root:#?}");
     }
     let dir = open_to_all();
@@ -417,7 +423,7 @@ fn a_clock_that_was_put_back_is_told_and_counted() {
     };
     let begun = 1_700_000_000 * SECOND;
     let mut bytes = recording::MAGIC.to_vec();
-    for (later, step, open) in [(0, 0, &[][..]), (30, -3_600, open), (60, -3_600, &[])] {
+    for (later, step, open) in [(0, 0, &[][..]), (30, -3_600, &[]), (60, -3_600, open)] {
         let wall = begun + (later + step) * SECOND;
         recording::clock(wall, (active + later * SECOND) as u64, &mut bytes);
         recording::cut(wall, &mut bytes);
