@@ -204,6 +204,13 @@ INLINE void closed(struct sock *sk, struct known *known, int state) {
     __builtin_memset(known, 0, sizeof *known);
 }
 
+/* It has what is known of who listens, until it is known who accepts. */
+INLINE void accepted(struct known *known) {
+    known->opened = known->established = bpf_ktime_get_ns();
+    known->origin = ORIGIN_ACCEPTED;
+    known->owned = 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int on_state(u64 *context) {
     struct sock *sk = (void *)context[0];
@@ -225,6 +232,9 @@ int on_state(u64 *context) {
             losses->unknown += 1;
         return 0;
     }
+    /* That it was accepted may have been missed. */
+    if (known->origin == ORIGIN_LISTENING && before != LISTEN && before != SYN_RECV && !is_new)
+        accepted(known);
     switch (now) {
     /* Whoever calls connect, listen, shutdown or close is the task that runs. */
     case SYN_SENT:
@@ -240,11 +250,8 @@ int on_state(u64 *context) {
         break;
     case ESTABLISHED:
         known->established = bpf_ktime_get_ns();
-        if (before == SYN_RECV && known->origin == ORIGIN_LISTENING) {
-            known->opened = known->established;
-            known->origin = ORIGIN_ACCEPTED;
-            known->owned = 0;
-        }
+        if (before == SYN_RECV && known->origin == ORIGIN_LISTENING)
+            accepted(known);
         break;
     case FIN_WAIT1:
     case LAST_ACK:
@@ -287,9 +294,12 @@ int snapshot(struct bpf_iter__bpf_sk_storage_map *context) {
     struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
     if (!tcp)
         return 0;
+    int state = sk->__sk_common.skc_state;
+    if (known->origin == ORIGIN_LISTENING && state != LISTEN && state != SYN_RECV && state != CLOSE)
+        accepted(known);
     struct record record = {};
     describe(&record, sk, tcp, known);
-    record.state = sk->__sk_common.skc_state;
+    record.state = state;
     /* Between its end and its being wiped, it has been told of. */
     if (record.state == CLOSE)
         return 0;
