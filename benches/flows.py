@@ -34,10 +34,10 @@ def bar(what, value, unit, most):
         missed.append(what)
 
 
-def hooks(times=RUNS):
+def hooks():
     """Medians of what `weir bench ebpf` says."""
     runs = []
-    for _ in range(times):
+    for _ in range(RUNS):
         out = subprocess.run([WEIR, "bench", "ebpf", "--json"], check=True, capture_output=True, text=True).stdout
         runs.append({line["what"]: line["nanoseconds"] for line in map(json.loads, out.splitlines())})
     return {what: statistics.median(run[what] for run in runs) for what in runs[0]}

@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use super::dogstatsd::live::Live;
-use super::support::{is_root, run, run_tests, text, weir};
+use super::support::{is_root, now, run, run_tests, text, weir};
 
 const TABLES: &str = r#"
 let seen = ndjson("seen.ndjson", as: flow)
@@ -137,9 +137,7 @@ fn a_table_is_read_again_when_it_changes_and_not_when_it_is_broken() {
     drop(input);
     let ran = fed.live.stop();
     assert_eq!(ran.code, 0);
-    let ledger = ran.ledger.unwrap();
-    let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
-    assert_eq!(resolve["noted"]["table_refused"], 1, "{ledger:#}");
+    assert_eq!(ran.count("resolve", "noted/table_refused"), 1);
     let said = std::fs::read_to_string(&stderr).unwrap().replace(&dir.path().display().to_string(), "DIR");
     insta::assert_snapshot!("table_broken", said.lines().filter(|l| l.contains("holds")).collect::<String>());
 }
@@ -148,10 +146,6 @@ fn process(service: &str) -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").env_clear().env("DD_SERVICE", service).env("OTEL_RESOURCE_ATTRIBUTES", "service.version=1.2");
     command.spawn().unwrap()
-}
-
-fn now() -> String {
-    weir_spec::units::time(weir_core::Clock::Real.now().0)
 }
 
 #[test]
@@ -176,10 +170,8 @@ fn a_process_is_known_by_its_environment_also_when_it_is_gone() {
     drop(input);
     let ran = fed.live.stop();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let ledger = ran.ledger.unwrap();
-    let components = ledger["components"].as_array().unwrap();
-    let noted = &components.iter().find(|c| c["component"] == "resolve").unwrap()["noted"];
-    assert_eq!((&noted["procfs_hits"], &noted["procfs_stale"]), (&2.into(), &1.into()), "{ledger:#}");
+    let noted = ["hits", "stale"].map(|what| ran.count("resolve", &format!("noted/procfs_{what}")));
+    assert_eq!(noted, [2, 1]);
 }
 
 /// A folder of processes, of which one hangs: its file is a pipe that nobody writes to.
@@ -262,10 +254,8 @@ fn rows_go_on_without_an_answer_that_does_not_come() {
     drop(input);
     let ran = fed.live.stop();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let ledger = ran.ledger.unwrap();
-    assert_eq!(ledger["balanced"], true, "{ledger:#}");
-    let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
-    assert!(resolve["noted"]["unanswered"].as_u64() >= Some(1), "{ledger:#}");
+    assert_eq!(ran.ledger.as_ref().unwrap()["balanced"], true);
+    assert!(ran.count("resolve", "noted/unanswered") >= 1);
     let said = ran.stderr.replace(&root.path().display().to_string(), "DIR");
     let mut warnings: Vec<&str> = said.lines().filter(|line| line.contains("answer")).collect();
     warnings.sort_unstable();
@@ -292,9 +282,8 @@ fn only_so_many_rows_wait() {
     drop(input);
     let ran = fed.live.stop();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let ledger = ran.ledger.unwrap();
-    let resolve = ledger["components"].as_array().unwrap().iter().find(|c| c["component"] == "resolve").unwrap();
-    assert!((3..=5).contains(&resolve["noted"]["unanswered"].as_u64().unwrap()), "{ledger:#}");
+    let unanswered = ran.count("resolve", "noted/unanswered");
+    assert!((3..=5).contains(&unanswered), "{unanswered}");
     assert!(ran.stderr.contains("2 rows wait already (`pending_rows_max:`)"), "{}", ran.stderr);
 }
 

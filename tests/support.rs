@@ -35,6 +35,11 @@ pub fn weir() -> Command {
     command
 }
 
+/// The time, as rows have it.
+pub fn now() -> String {
+    weir_spec::units::time(weir_core::Clock::Real.now().0)
+}
+
 pub fn text(output: &Output) -> (i32, String, String) {
     let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), string(&output.stdout), string(&output.stderr))

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::monotonic_nanos;
 use crate::netlink::{Netlink, address, attributes, u16_at, u32_at, u64_at};
 use crate::records::{Counters, Origin, Protocol, Record, state};
+use crate::rights;
 
 /// `linux/netlink.h`, `linux/sock_diag.h`, `linux/inet_diag.h`.
 const NETLINK_SOCK_DIAG: libc::c_int = 4;
@@ -137,13 +138,8 @@ impl Diag {
 
 /// Whether processes of others can be looked at, and with them the namespaces that they are in.
 fn may_look_at_processes() -> bool {
-    /// `linux/capability.h`.
-    const CAP_SYS_PTRACE: u32 = 19;
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective
-        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .is_some_and(|bits| bits >> CAP_SYS_PTRACE & 1 == 1)
+    rights::effective(&status) >> rights::CAP_SYS_PTRACE & 1 == 1
 }
 
 /// Which network namespace a file stands for.

@@ -11,6 +11,7 @@ pub mod measuring;
 mod netlink;
 mod program;
 pub mod records;
+pub mod rights;
 
 pub use diag::{Diag, Scope};
 pub use kernel::{monotonic_nanos, trim};

@@ -211,18 +211,26 @@ fn attach_udp(ebpf: &mut Ebpf, btf: &Btf, cgroups: Option<&Path>) -> Result<Udp,
 }
 
 fn attach_state(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Refused> {
-    let what = "load the program for changes of a socket's state";
-    let on_state: &mut BtfTracePoint = program(ebpf, "on_state")?;
-    on_state.load("inet_sock_set_state", btf).map_err(|error| Refused::new(what, &error))?;
-    on_state.attach().map_err(|error| Refused::new("attach to inet_sock_set_state", &error))?;
-    Ok(())
+    let whats = ["load the program for changes of a socket's state", "attach to inet_sock_set_state"];
+    attach_traced(ebpf, btf, "on_state", "inet_sock_set_state", whats)
 }
 
 fn attach_destroy(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Refused> {
-    let what = "load the program for sockets that go";
-    let on_destroy: &mut BtfTracePoint = program(ebpf, "on_destroy")?;
-    on_destroy.load("tcp_destroy_sock", btf).map_err(|error| Refused::new(what, &error))?;
-    on_destroy.attach().map_err(|error| Refused::new("attach to tcp_destroy_sock", &error))?;
+    let whats = ["load the program for sockets that go", "attach to tcp_destroy_sock"];
+    attach_traced(ebpf, btf, "on_destroy", "tcp_destroy_sock", whats)
+}
+
+/// `whats` are what is said when it cannot be loaded, and when it cannot be attached.
+fn attach_traced(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    name: &'static str,
+    tracepoint: &str,
+    [load, attach]: [&'static str; 2],
+) -> Result<(), Refused> {
+    let traced: &mut BtfTracePoint = program(ebpf, name)?;
+    traced.load(tracepoint, btf).map_err(|error| Refused::new(load, &error))?;
+    traced.attach().map_err(|error| Refused::new(attach, &error))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use weir_core::host::cgroup;
 use weir_ebpf::conntrack::Conntrack;
-use weir_ebpf::{Diag, Refused, Scope, try_hooks};
+use weir_ebpf::{Diag, Refused, Scope, rights, try_hooks};
 use weir_sources::net::holder::holder;
 use weir_spec::units;
 use weir_transforms::resolve::procfs;
@@ -130,15 +130,14 @@ const CAPABILITIES: [(u32, &str, &str); 5] = [
     (39, "CAP_BPF", "flows of TCP and UDP from the kernel"),
     (38, "CAP_PERFMON", "flows of TCP and UDP from the kernel"),
     (12, "CAP_NET_ADMIN", "flows of UDP from the kernel"),
-    (19, "CAP_SYS_PTRACE", "services and files of processes that others run"),
+    (rights::CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "services and files of processes that others run"),
     (2, "CAP_DAC_READ_SEARCH", "services and files of processes that others run"),
 ];
 /// Has all that the others give.
 const CAP_SYS_ADMIN: u32 = 21;
 
 fn capabilities(status: &str) -> Vec<Finding> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    let effective = rights::effective(status);
     let has = |bit: u32| effective >> bit & 1 == 1;
     let one = |(bit, name, gives): &(u32, &'static str, &str)| match has(*bit) || (*bit > 30 && has(CAP_SYS_ADMIN)) {
         true => Finding::new("rights", *name, State::Fine, *gives),

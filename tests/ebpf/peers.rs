@@ -96,6 +96,14 @@ fn capture(path: &str) -> Child {
     child
 }
 
+/// Ends a capture; all that has come until now is in it.
+fn end(mut capture: Child) {
+    // What has come and is not written yet is lost when it ends; it writes once a second.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(Command::new("kill").args(["-INT", &capture.id().to_string()]).status().unwrap().success());
+    assert!(capture.wait().unwrap().success());
+}
+
 #[test]
 fn a_capture_of_the_same_traffic_agrees() {
     let dir = tempfile::tempdir().unwrap();
@@ -103,7 +111,7 @@ fn a_capture_of_the_same_traffic_agrees() {
     let rows = alone("a_capture_of_the_same_traffic_agrees", |_| {
         one_by_one();
         let live = start();
-        let mut capture = capture(&path);
+        let capture = capture(&path);
         let listener = TcpListener::bind("127.0.0.1:7100").unwrap();
         for size in [0usize, 1, 5_000, 200_000] {
             let mut client = TcpStream::connect("127.0.0.1:7100").unwrap();
@@ -127,10 +135,7 @@ fn a_capture_of_the_same_traffic_agrees() {
             server.send_to(b"answer", from).unwrap();
             client.recv(&mut [0; 10]).unwrap();
         }
-        // What has come and is not written yet is lost when it ends; it writes once a second.
-        std::thread::sleep(Duration::from_millis(1500));
-        assert!(Command::new("kill").args(["-INT", &capture.id().to_string()]).status().unwrap().success());
-        assert!(capture.wait().unwrap().success());
+        end(capture);
         stop(live)
     });
     let Some(rows) = rows else { return };
@@ -168,7 +173,7 @@ fn a_capture_of_what_was_sent_again_agrees() {
     let rows = alone("a_capture_of_what_was_sent_again_agrees", |_| {
         one_by_one();
         let live = start();
-        let mut capture = capture(&path);
+        let capture = capture(&path);
         let _firewall = Firewall::new(&["tcp dport 7100 meta length > 100 numgen random mod 100 < 2 counter drop"]);
         let listener = TcpListener::bind("127.0.0.1:7100").unwrap();
         for _ in 0..3 {
@@ -180,9 +185,7 @@ fn a_capture_of_what_was_sent_again_agrees() {
             assert_eq!(client.read_to_end(&mut Vec::new()).unwrap(), 0);
             assert_eq!(reader.join().unwrap(), BYTES);
         }
-        std::thread::sleep(Duration::from_millis(1500));
-        assert!(Command::new("kill").args(["-INT", &capture.id().to_string()]).status().unwrap().success());
-        assert!(capture.wait().unwrap().success());
+        end(capture);
         stop(live)
     });
     let Some(rows) = rows else { return };
