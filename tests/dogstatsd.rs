@@ -187,6 +187,84 @@ fn vectors_are_read_as_they_say() {
     assert_eq!(seen, 79);
 }
 
+/// What the vectors do not have: lines at the edges of the rules, as the Agent and Etsy's server read them.
+#[test]
+fn lines_at_the_edges_are_read_as_the_servers_read_them() {
+    let rules = |dialect| Rules { dialect, tags: Vec::new(), eol_required: false, timestamps: true };
+    let agents = [
+        "_e{5,4,3}:title|text",
+        "_e{5,4,}:title|text",
+        "_e{5,-0}:title|",
+        "_e{5,4}:title|textd:12345|#a,b",
+        "_e{5,4}:title|textXt:error",
+        "_e{5,4}:title|text|d:-5",
+        "_e{5,4}:title|text|d:5|d:0",
+        "_e{5,4}:title|text|d:1657100430000",
+        "_e{5,4}:title|text|h:|#host:b",
+        "_e{5,4}:title|text|h:a|h:",
+        "_e{5,4}:title|text|c:abc,in-5",
+        "_e{5,4}:title|text|c:in-5",
+        "_e{5,4}:title|text|c:ci-a,in-5,ci-b",
+        "_scXa|0",
+        "_scXa|0|",
+        "_sc|a|0|h:|#host:b",
+        "a:1|c|card:bogus|#dd.internal.card:high",
+        "a:1|c|#dd.internal.card:low,dd.internal.card:high",
+        "a:1|c|#dd.internal.entity_id:",
+        "a:abc|c|Tx",
+        "a:abc|c|@x",
+        "a:b|s|@x",
+    ];
+    let etsys = [
+        "a b/c!:1|c",
+        "a \t b:1|c",
+        "\u{e9}:1|c",
+        "a|b:1|c",
+        "k:1|c|#a:b,c:d:e",
+        "k:1|c|#a:b|#c:d",
+        "k|#t:1:5|c",
+        "k:1|c|#",
+        "k:1|",
+        "k:1||@0.5",
+        "k:|s",
+        "k:5|g ",
+        "k:+5| g",
+        "k:-5|ms ",
+        "k:-5|ms",
+        "k: 5|c",
+        "k: |c",
+        "k:|c",
+        "k:0x1A|c",
+        "k:0b11|c",
+        "k:0o17|c",
+        "k:0x|c",
+        "k:1_000|c",
+        "k:0x1p2|c",
+        "k:1e400|c",
+        "k:Infinity|g",
+        "k:inf|g",
+        "k:1|c|@0.1|x",
+        "k:1|c|@0.1|",
+        "k:1|c|",
+        "k:1|c|@inf",
+        "k:1|c|@1_0",
+        "k:1|c|@0.5 ",
+        "k:1|c|@1e-3",
+        "k:1|c|@-1",
+        ":1|c",
+        "k",
+    ];
+    let read_all = |lines: &[&str], dialect| -> String {
+        let one = |line: &&str| {
+            let read: Vec<String> = read(line.as_bytes(), rules(dialect)).iter().map(Value::to_string).collect();
+            format!("{line:?}\n  {}\n", read.join("\n  "))
+        };
+        lines.iter().map(one).collect()
+    };
+    insta::assert_snapshot!("lines_at_the_edges_agent", read_all(&agents, Dialect::Dogstatsd));
+    insta::assert_snapshot!("lines_at_the_edges_etsy", read_all(&etsys, Dialect::Etsy));
+}
+
 #[test]
 fn sketch_keys_are_the_agents() {
     for row in lines("sketch_keys.jsonl") {

@@ -11,9 +11,11 @@ use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, StructAr
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Fields};
 
-/// The Agent's relative error, and the smallest value that gets a bin of its own.
+/// The Agent's relative error, and a value that is in the first bin.
 const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 const SMALLEST: f64 = 1e-9;
+/// Where the first bin begins: what is nearer to zero is in that of zero.
+const SMALLEST_BIN: f64 = 9.94185408912145e-10;
 /// Bins kept at most; the lowest ones are folded together beyond it, as the Agent does.
 pub const BINS_MAX: usize = weir_spec::aggregate::SKETCH_BINS_MAX;
 /// Keys are 16 bits; the outermost ones stand for infinity.
@@ -44,7 +46,7 @@ pub fn key(value: f64) -> i16 {
     if value < 0.0 {
         return -key(-value);
     }
-    if value < SMALLEST {
+    if value < SMALLEST_BIN {
         return 0;
     }
     let exponent = (value.ln() / gamma_ln()).round_ties_even() as i32 + bias();
@@ -226,6 +228,12 @@ pub fn from_array(column: &StructArray, row: usize) -> Option<Sketch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_bin_begins_at_a_power_of_its_width() {
+        assert_eq!(SMALLEST_BIN, (1.0 + 2.0 * RELATIVE_ERROR).powf(f64::from(1 - bias())));
+        assert_eq!([key(SMALLEST_BIN), key(9.9418e-10), key(-9.942e-10), key(1e-9)], [1, 0, -1, 1]);
+    }
     use proptest::prelude::*;
 
     proptest! {

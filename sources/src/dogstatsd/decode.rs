@@ -154,8 +154,14 @@ impl Decoder {
         let Decoder { rules, metrics, .. } = self;
         let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8 };
         let mut refused = None;
-        for pair in etsy::line(line) {
-            let read = pair.and_then(|metric| metrics.push(&metric, &around));
+        for pair in etsy::Line::new(line).pairs() {
+            let read = pair.and_then(|pair| match pair {
+                etsy::Pair::Number(metric, number) => {
+                    metrics.push_number(&metric, number, &around);
+                    Ok(())
+                }
+                etsy::Pair::Set(metric) => metrics.push(&metric, &around),
+            });
             refused = refused.or(read.err());
         }
         if let Some(why) = refused {

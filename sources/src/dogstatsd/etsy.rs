@@ -1,52 +1,170 @@
-//! Plain StatsD, as Etsy's server reads it: several `value|type` pairs a line, relative gauges, tags
-//! folded into the name by nobody here.
+//! Plain StatsD, as Etsy's server reads it (`stats.js` and `lib/helpers.js` of statsd): several `value|type` pairs a
+//! line, relative gauges, names cleaned for Graphite with tags as a part of them, numbers as JavaScript takes them.
+
+use std::borrow::Cow;
 
 use weir_spec::kinds::enums::metric_kind;
 
 use super::message::{BAD_LINE, Metric, Origin, Refused};
-use super::number::float;
 
-/// Each pair of a line, or why it is none.
-pub fn line(line: &[u8]) -> impl Iterator<Item = Result<Metric<'_>, Refused>> {
-    let colon = memchr::memchr(b':', line).filter(|colon| *colon > 0);
-    let (name, rest) = colon.map_or((line, &line[..0]), |colon| (&line[..colon], &line[colon + 1..]));
-    // `|#` ends the pairs: everything behind it are tags, which may have colons.
-    let (pairs, tags) = match memchr::memmem::find(rest, b"|#") {
-        Some(at) => (&rest[..at], Some(&rest[at + 2..]).filter(|tags| !tags.is_empty())),
-        None => (rest, None),
-    };
-    // Without a colon there is one pair, an empty one, which is refused.
-    pairs.split(|b| *b == b':').map(move |pair| one(name, pair, tags))
+/// A line, cut up.
+pub struct Line<'a> {
+    name: Cow<'a, [u8]>,
+    /// Pairs of value and type with colons between them; absent without a colon.
+    pairs: Option<&'a [u8]>,
 }
 
-fn one<'a>(name: &'a [u8], pair: &'a [u8], tags: Option<&'a [u8]>) -> Result<Metric<'a>, Refused> {
-    let mut parts = pair.split(|b| *b == b'|');
-    let (Some(value), Some(word), rate, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err(BAD_LINE);
-    };
-    let is_signed = matches!(value.first(), Some(b'+' | b'-'));
-    let kind = match word {
-        b"g" if is_signed => metric_kind::GAUGE_DELTA,
-        b"g" => metric_kind::GAUGE,
-        b"s" => metric_kind::SET,
-        b"ms" => metric_kind::TIMING,
-        // Every other type counts.
-        b"" => return Err(BAD_LINE),
-        _ => metric_kind::COUNTER,
-    };
-    let sample_rate = match rate {
-        None => 1.0,
-        Some([b'@', digits @ ..]) => float(digits).filter(|rate| *rate >= 0.0).ok_or(BAD_LINE)?,
-        Some(_) => return Err(BAD_LINE),
-    };
-    let is_good = match (kind, float(value)) {
-        (metric_kind::SET, _) => !value.is_empty(),
-        (metric_kind::TIMING, Some(value)) => value >= 0.0,
-        (_, Some(value)) => value.is_finite(),
-        (_, None) => false,
-    };
-    if !is_good {
-        return Err(BAD_LINE);
+/// A pair of a line.
+pub enum Pair<'a> {
+    Number(Metric<'a>, f64),
+    /// Its member is the metric's value.
+    Set(Metric<'a>),
+}
+
+impl<'a> Line<'a> {
+    pub fn new(line: &'a [u8]) -> Line<'a> {
+        // `|#` ends the pairs, and the tags that follow it, which may have colons.
+        let mut parts = Parts(Some(line), b"|#");
+        let head = parts.next().unwrap_or_default();
+        let (name, pairs) = match memchr::memchr(b':', head) {
+            Some(colon) => (&head[..colon], Some(&head[colon + 1..])),
+            None => (head, None),
+        };
+        let name = match parts.next().filter(|tags| !tags.is_empty()) {
+            Some(tags) => Cow::Owned(clean(&with_tags(name, tags)).into_owned()),
+            None => clean(name),
+        };
+        Line { name, pairs }
     }
-    Ok(Metric { name, kind, values: value, sample_rate, timestamp: None, tags, origin: Origin::default() })
+
+    /// Each pair, or why it is none.
+    pub fn pairs(&self) -> impl Iterator<Item = Result<Pair<'_>, Refused>> {
+        // Without a colon there is one pair, without a type.
+        self.pairs.unwrap_or_default().split(|b| *b == b':').map(|pair| self.pair(pair).ok_or(BAD_LINE))
+    }
+
+    fn pair<'b>(&'b self, pair: &'b [u8]) -> Option<Pair<'b>> {
+        let mut parts = pair.split(|b| *b == b'|');
+        let (value, word, rate) = (parts.next()?, parts.next()?, parts.next());
+        let sample_rate = match rate {
+            None => 1.0,
+            Some(rate) => sample_rate(rate)?,
+        };
+        let metric = |kind, values| Metric {
+            name: &self.name,
+            kind,
+            values,
+            sample_rate,
+            timestamp: None,
+            tags: None,
+            origin: Origin::default(),
+        };
+        if word == b"s" {
+            return Some(Pair::Set(metric(metric_kind::SET, if value.is_empty() { b"0" } else { value })));
+        }
+        let number = number(value).filter(|_| !value.is_empty())?;
+        let is_signed = matches!(value.first(), Some(b'+' | b'-'));
+        // What a type is called is looked at twice, and only the second time without blanks around it.
+        Some(match (word, trim(word)) {
+            (b"ms", _) if number < 0.0 => return None,
+            (_, b"ms") => Pair::Number(metric(metric_kind::TIMING, value), number),
+            (_, b"g") if is_signed => Pair::Number(metric(metric_kind::GAUGE_DELTA, value), number),
+            (_, b"g") => Pair::Number(metric(metric_kind::GAUGE, value), number),
+            (_, b"s") => Pair::Set(metric(metric_kind::SET, value)),
+            // Every other type counts, no type too.
+            _ => Pair::Number(metric(metric_kind::COUNTER, value), number),
+        })
+    }
+}
+
+/// What stands between separators of two bytes.
+struct Parts<'a>(Option<&'a [u8]>, &'static [u8; 2]);
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0.take()?;
+        let Some(at) = memchr::memmem::find(rest, self.1) else { return Some(rest) };
+        self.0 = Some(&rest[at + self.1.len()..]);
+        Some(&rest[..at])
+    }
+}
+
+/// What JavaScript takes for blank, as far as it is ASCII.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ')
+}
+
+fn trim(text: &[u8]) -> &[u8] {
+    let Some(from) = text.iter().position(|b| !is_blank(b)) else { return &[] };
+    let to = text.iter().rposition(|b| !is_blank(b)).unwrap_or(from);
+    &text[from..=to]
+}
+
+/// A name with tags as Graphite has them: `name;key=value;key=value`.
+fn with_tags(name: &[u8], tags: &[u8]) -> Vec<u8> {
+    let mut whole = name.to_vec();
+    for tag in tags.split(|b| *b == b',') {
+        whole.push(b';');
+        let (mut semicolons, mut colons) = (0, 0);
+        // Only the first of each.
+        whole.extend(tag.iter().map(|byte| match byte {
+            b';' if std::mem::replace(&mut semicolons, 1) == 0 => b'_',
+            b':' if std::mem::replace(&mut colons, 1) == 0 => b'=',
+            byte => *byte,
+        }));
+    }
+    whole
+}
+
+/// A name as Graphite takes it: blanks become one `_`, `/` a `-`, and what is left that is no letter, digit or one of
+/// `_-.;=` goes.
+fn clean(name: &[u8]) -> Cow<'_, [u8]> {
+    let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.;=".contains(byte);
+    if name.iter().all(is_good) {
+        return Cow::Borrowed(name);
+    }
+    let mut cleaned = Vec::with_capacity(name.len());
+    for (at, byte) in name.iter().enumerate() {
+        match byte {
+            blank if is_blank(blank) && at > 0 && is_blank(&name[at - 1]) => {}
+            blank if is_blank(blank) => cleaned.push(b'_'),
+            b'/' => cleaned.push(b'-'),
+            good if is_good(good) => cleaned.push(*good),
+            _ => {}
+        }
+    }
+    Cow::Owned(cleaned)
+}
+
+/// A number as JavaScript's `Number` takes it: blanks around it, none at all being zero, other bases, `Infinity`.
+fn number(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(trim(text)).ok()?;
+    match text {
+        "" => return Some(0.0),
+        "Infinity" | "+Infinity" => return Some(f64::INFINITY),
+        "-Infinity" => return Some(f64::NEG_INFINITY),
+        _ => {}
+    }
+    let based = |prefix: [&str; 2], base: u32| {
+        let digits = prefix.iter().find_map(|prefix| text.strip_prefix(prefix))?;
+        let add = |sum: f64, digit: char| Some(sum * f64::from(base) + f64::from(digit.to_digit(base)?));
+        (!digits.is_empty()).then(|| digits.chars().try_fold(0.0, add))
+    };
+    let based = based(["0x", "0X"], 16).or_else(|| based(["0o", "0O"], 8)).or_else(|| based(["0b", "0B"], 2));
+    if let Some(number) = based {
+        return number;
+    }
+    // Rust knows other names of what is no number, or infinite.
+    let is_decimal = text.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+    is_decimal.then(|| text.parse().ok()).flatten()
+}
+
+/// What follows `@`. All of it has to be a number, and what it begins with of digits and points counts.
+fn sample_rate(field: &[u8]) -> Option<f64> {
+    let text = field.strip_prefix(b"@").filter(|text| !text.is_empty())?;
+    number(text)?;
+    let end = text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
+    std::str::from_utf8(&text[..end]).ok()?.parse().ok()
 }

@@ -54,6 +54,8 @@ pub struct Origin<'a> {
     pub external: Option<&'a [u8]>,
     /// `card:`, as the byte of its column.
     pub cardinality: Option<u8>,
+    /// Whether there was `card:`, known or not.
+    pub has_cardinality: bool,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -137,12 +139,23 @@ pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
         fields = next;
         match field {
             [b'#', tags @ ..] => metric.tags = (!tags.is_empty()).then_some(tags),
-            [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or(BAD_RATE)?,
-            [b'T', time @ ..] if timestamps => metric.timestamp = Some(seconds(time).ok_or(BAD_TIMESTAMP)?),
+            [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or_else(|| first(&metric, BAD_RATE))?,
+            [b'T', time @ ..] if timestamps => {
+                metric.timestamp = Some(seconds(time).ok_or_else(|| first(&metric, BAD_TIMESTAMP))?);
+            }
             _ => of_origin(field, &mut metric.origin),
         }
     }
     Ok(metric)
+}
+
+/// What is said of a metric with a bad field: its values come before.
+#[cold]
+fn first(metric: &Metric, field: Refused) -> Refused {
+    match metric.kind {
+        metric_kind::SET => field,
+        _ => values(metric.values, &mut Vec::new()).err().unwrap_or(field),
+    }
 }
 
 fn kind(letter: u8) -> Option<u8> {
@@ -167,7 +180,10 @@ fn of_origin<'a>(field: &'a [u8], origin: &mut Origin<'a>) {
     match field {
         [b'c', b':', local @ ..] => origin.local = Some(local),
         [b'e', b':', external @ ..] => origin.external = Some(external),
-        [b'c', b'a', b'r', b'd', b':', word @ ..] => origin.cardinality = cardinality(word),
+        [b'c', b'a', b'r', b'd', b':', word @ ..] => {
+            origin.cardinality = cardinality(word);
+            origin.has_cardinality = true;
+        }
         _ => {}
     }
 }
@@ -201,35 +217,55 @@ fn field(input: &[u8]) -> IResult<&[u8], &[u8]> {
 
 /// A number as Go's `Atoi` takes it: a sign and zeros before it are no mistake.
 fn length(input: &[u8]) -> IResult<&[u8], usize> {
-    map_opt(take_till(|byte| byte == b','), |digits| std::str::from_utf8(digits).ok()?.parse().ok()).parse(input)
+    let number = |digits| std::str::from_utf8(digits).ok()?.parse::<i64>().ok()?.try_into().ok();
+    map_opt(take_till(|byte| byte == b','), number).parse(input)
 }
 
-/// Title, text and what follows. The Agent checks lengths, not the bytes that stand between the parts:
-/// neither the last one of the head nor the one behind the title.
-fn event_parts(line: &[u8]) -> IResult<&[u8], (&[u8], &[u8])> {
+/// The lengths of title and text, and what stands behind the head. The Agent does not look at the last byte of the
+/// head.
+fn event_lengths(line: &[u8]) -> IResult<&[u8], (usize, usize)> {
     /// `1,1`
     const LENGTHS_BYTES_MIN: usize = 3;
     let (body, head) = terminated(preceded(tag("_e{"), take_till(|byte| byte == b':')), tag(":")).parse(line)?;
     let lengths = head.split_last().map_or(head, |(_, lengths)| lengths);
-    let (_, (title, text)) = all_consuming(
-        verify(rest, |l: &[u8]| l.len() >= LENGTHS_BYTES_MIN).and_then(separated_pair(length, tag(","), length)),
-    )
-    .parse(lengths)?;
+    let both = all_consuming(separated_pair(length, tag(","), length));
+    let (_, lengths) = verify(rest, |l: &[u8]| l.len() >= LENGTHS_BYTES_MIN).and_then(both).parse(lengths)?;
+    Ok((body, lengths))
+}
+
+/// Title and text, and what follows. Nobody looks at the byte between them.
+fn event_parts(body: &[u8], title: usize, text: usize) -> IResult<&[u8], (&[u8], &[u8])> {
     (terminated(take(title), take(1usize)), take(text)).parse(body)
+}
+
+/// When an event or a check was, in seconds; what cannot be held is none, and zero says that it is now.
+fn when(digits: &[u8]) -> Option<Option<i64>> {
+    const SECONDS_MAX: i64 = i64::MAX / 1_000_000_000;
+    let seconds: i64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (-SECONDS_MAX..=SECONDS_MAX).contains(&seconds).then_some((seconds != 0).then_some(seconds))
+}
+
+/// A host that is empty is none.
+fn host(text: &[u8]) -> Option<&[u8]> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// Reads a line that begins with `_e{`.
 pub fn event(line: &[u8]) -> Result<Event<'_>, Refused> {
-    let (mut input, (title, text)) = event_parts(line).map_err(|_| BAD_EVENT)?;
+    let (body, (title, text)) = event_lengths(line).map_err(|_| BAD_EVENT)?;
+    let (behind, (title, text)) = event_parts(body, title, text).map_err(|_| BAD_EVENT)?;
     if title.is_empty() {
         return Err(EMPTY_TITLE);
     }
     let mut event = Event { title, text, ..Event::default() };
-    while let Ok((after, field)) = field(input) {
-        input = after;
+    // The first field may stand right behind the text.
+    let mut fields = Some(behind);
+    while let Some(here) = fields {
+        let (field, next) = cut(here);
+        fields = next;
         match field {
-            [b'd', b':', time @ ..] => event.timestamp = seconds(time).or(event.timestamp),
-            [b'h', b':', host @ ..] => event.host = Some(host),
+            [b'd', b':', time @ ..] => event.timestamp = when(time).unwrap_or(event.timestamp),
+            [b'h', b':', name @ ..] => event.host = host(name),
             [b'k', b':', key @ ..] => event.aggregation_key = Some(key),
             [b's', b':', source @ ..] => event.source_type = Some(source),
             [b'p', b':', word @ ..] => event.priority = known(&PRIORITY, word).unwrap_or(event.priority),
@@ -258,13 +294,17 @@ fn check_parts(line: &[u8]) -> IResult<&[u8], (&[u8], u8)> {
 
 /// Reads a line that begins with `_sc`.
 pub fn check(line: &[u8]) -> Result<Check<'_>, Refused> {
+    // Whatever stands behind `_sc`, there are two bars.
+    if memchr::memchr_iter(b'|', line).nth(1).is_none() {
+        return Err(BAD_CHECK);
+    }
     let (mut input, (name, status)) = check_parts(line).map_err(|_| BAD_CHECK)?;
     let mut check = Check { name, status, ..Check::default() };
     while let Ok((after, field)) = field(input) {
         input = after;
         match field {
-            [b'd', b':', time @ ..] => check.timestamp = seconds(time).or(check.timestamp),
-            [b'h', b':', host @ ..] => check.host = Some(host),
+            [b'd', b':', time @ ..] => check.timestamp = when(time).unwrap_or(check.timestamp),
+            [b'h', b':', name @ ..] => check.host = host(name),
             [b'm', b':', message @ ..] => check.message = Some(message),
             [b'#', tags @ ..] => check.tags = (!tags.is_empty()).then_some(tags),
             _ => of_origin(field, &mut check.origin),

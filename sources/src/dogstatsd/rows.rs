@@ -61,14 +61,15 @@ struct Magic {
     host: Option<Range<usize>>,
     pod: Option<Range<usize>>,
     cardinality: Option<u8>,
+    /// Whether a cardinality was said, known or not: the first counts, and others are tags.
+    has_cardinality: bool,
 }
 
 impl Tags {
     /// Adds a row's tags: those of its message, joined by commas, and those that every message gets.
-    /// `cardinality` is what the message says in a field of its own; then the tag of that name is a tag like
-    /// others.
-    fn push(&mut self, sent: &[u8], always: &[String], cardinality: Option<u8>) -> Option<Magic> {
-        let has_cardinality = cardinality.is_some();
+    /// `has_cardinality` is of a message that says one in a field of its own, whatever that says; then the tag of
+    /// that name is a tag like others.
+    fn push(&mut self, sent: &[u8], always: &[String], has_cardinality: bool) -> Option<Magic> {
         let is_same = |last: &Last| {
             last.sent_bytes == sent.len() && last.has_cardinality == has_cardinality && self.sets.last_begins_with(sent)
         };
@@ -76,7 +77,7 @@ impl Tags {
             self.sets.row(last.set);
             return None;
         }
-        let magic = self.set(sent, cardinality);
+        let magic = self.set(sent, has_cardinality);
         always.iter().for_each(|tag| self.sets.tag(tag.as_bytes()));
         let set = self.sets.end_set();
         self.sets.row(set);
@@ -86,14 +87,14 @@ impl Tags {
     }
 
     /// Adds the tags that are sent; says what was meant for the receiver, if anything was.
-    fn set(&mut self, sent: &[u8], cardinality: Option<u8>) -> Option<Magic> {
-        let mut magic = Magic::default();
+    fn set(&mut self, sent: &[u8], has_cardinality: bool) -> Option<Magic> {
+        let mut magic = Magic { has_cardinality, ..Magic::default() };
         // Where what follows the last of those begins; 0 as long as there was none.
         let mut rest = 0;
         starts(b',', [b'h', b'd'], sent, |from| {
             let tag = &sent[from..];
             let tag = &tag[..find(b',', tag).unwrap_or(tag.len())];
-            if !magic.take(tag, from, cardinality) {
+            if !magic.take(tag, from) {
                 return;
             }
             if from > rest {
@@ -110,7 +111,7 @@ impl Tags {
 
 impl Magic {
     /// Whether a tag, which begins at `start`, was meant for the receiver; then it is taken in.
-    fn take(&mut self, tag: &[u8], start: usize, cardinality: Option<u8>) -> bool {
+    fn take(&mut self, tag: &[u8], start: usize) -> bool {
         let behind = |prefix: usize| Some(start + prefix..start + tag.len());
         if tag.starts_with(b"host:") {
             self.host = behind(5);
@@ -118,11 +119,12 @@ impl Magic {
         }
         let Some(rest) = tag.strip_prefix(b"dd.internal.") else { return false };
         if rest.starts_with(b"entity_id:") {
-            self.pod = behind(22);
+            self.pod = behind(22).filter(|pod| !pod.is_empty());
             return true;
         }
-        if let Some(word) = rest.strip_prefix(b"card:").filter(|_| cardinality.is_none()) {
+        if let Some(word) = rest.strip_prefix(b"card:").filter(|_| !self.has_cardinality) {
             self.cardinality = message::cardinality(word);
+            self.has_cardinality = true;
             return true;
         }
         rest.starts_with(b"jmx_check_name:")
@@ -171,7 +173,7 @@ impl Common {
         }
         let tags = utf8(tags.unwrap_or_default(), around.is_utf8);
         let mut pod = None;
-        if let Some(magic) = self.tags.push(&tags, around.tags, origin.cardinality) {
+        if let Some(magic) = self.tags.push(&tags, around.tags, origin.has_cardinality) {
             let text = |range: Range<usize>| &tags[range];
             pod = magic.pod.map(|range| String::from_utf8_lossy(text(range)).into_owned());
             if let Some(range) = magic.host.filter(|_| host.is_none()) {
@@ -231,19 +233,21 @@ impl Common {
     }
 }
 
-/// The container id in `c:`: bare, behind `cid-` or `ci-`, or in a list beside the inode of its cgroup.
+/// The container id in `c:`: bare, behind `cid-` or `ci-`, or in a list beside the inode of its cgroup, where it is
+/// behind `ci-` and the last one counts.
 fn container_of(local: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(local);
-    let id = |part: &str| {
-        let part = part.strip_prefix("cid-").or_else(|| part.strip_prefix("ci-")).unwrap_or(part);
-        (!part.is_empty() && !part.starts_with("in-")).then(|| part.to_string())
+    let id = match text.contains(',') {
+        true => text.rsplit(',').find_map(|part| part.strip_prefix("ci-"))?,
+        false if text.starts_with("in-") => return None,
+        false => text.strip_prefix("cid-").or_else(|| text.strip_prefix("ci-")).unwrap_or(&text),
     };
-    text.split(',').find_map(id)
+    (!id.is_empty()).then(|| id.to_string())
 }
 
-/// The pod's uid in external data.
+/// The pod's uid in external data, the last one if there are more.
 fn pod_of(external: &str) -> Option<&str> {
-    external.split(',').find_map(|part| part.strip_prefix("pu-")).filter(|uid| !uid.is_empty())
+    external.rsplit(',').find_map(|part| part.strip_prefix("pu-")).filter(|uid| !uid.is_empty())
 }
 
 /// Rows with their times.
@@ -295,12 +299,23 @@ impl Metrics {
             }
             _ => message::values(metric.values, &mut self.values)?,
         }
+        self.push_rest(metric, around);
+        Ok(())
+    }
+
+    /// Adds a metric with one number, whatever its text says.
+    pub fn push_number(&mut self, metric: &Metric, number: f64, around: &Around) {
+        self.values.push(number);
+        self.push_rest(metric, around);
+    }
+
+    /// All but its values.
+    fn push_rest(&mut self, metric: &Metric, around: &Around) {
         self.names.push(&utf8(metric.name, around.is_utf8));
         self.kinds.push(metric.kind);
         self.value_ends.push(self.values.len() as i32);
         self.rates.push(metric.sample_rate);
         self.common.push(around, &metric.origin, metric.timestamp, None, metric.tags);
-        Ok(())
     }
 
     /// Room for as much again: growing step by step costs a copy each.
