@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use super::dogstatsd::live::{Live, free_port};
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    pub at: Instant,
     pub line: String,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
@@ -64,7 +65,7 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     let length = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { line: line.trim_end().to_string(), headers, body })
+    Some(Asked { at: Instant::now(), line: line.trim_end().to_string(), headers, body })
 }
 
 fn answer(mut stream: &TcpStream, seen: &Mutex<Vec<(Asked, u16)>>, turn: &Mutex<usize>, script: &Script) -> Option<()> {
@@ -294,6 +295,23 @@ fn a_far_end_on_a_bad_day() {
     }
 }
 
+/// Who asks to be left alone is left alone by all payloads, not only by the one that was answered so.
+#[test]
+fn who_asks_to_be_left_alone_is() {
+    let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:39 GMT\r\n";
+    for headers in ["Retry-After: 2\r\n", date] {
+        let stub = Stub::start(vec![Some((429, headers)), Some((200, ""))]);
+        let url = format!("http://127.0.0.1:{}/x", stub.port);
+        let run = super::support::run(&format!("generate(flow, rows: 20000) | http(\"{url}\", batch: 100)"));
+        assert_eq!((run.code, run.count("http", "out")), (0, 20_000), "{}", run.stderr);
+        let asked = stub.asked.lock().unwrap();
+        let since: Vec<Duration> = asked.iter().map(|(one, _)| one.at.duration_since(asked[0].0.at)).collect();
+        // Those that were on their way already.
+        let early = since.iter().filter(|since| **since < Duration::from_millis(1900)).count();
+        assert!(since.len() >= 200 && early < 20, "{early} of {} with {headers:?}", since.len());
+    }
+}
+
 /// No request has more rows than `batch`, whatever size batches come in.
 #[test]
 fn a_payload_has_the_rows_it_is_to_have() {
@@ -374,6 +392,9 @@ fn tracers_find_their_way_by_info() {
     assert_eq!((status, body["config"]["statsd_port"].as_u64()), (200, Some(port.into())));
     assert!(body["version"].is_string() && body["endpoints"].is_array());
     assert_eq!(get(info, "/v0.7/config", "").unwrap().0, 404);
+    // Traces are not waited for.
+    let traces = "PUT /v0.4/traces HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n";
+    assert_eq!(ask(info, traces, b"the beginning").unwrap().0, 404);
     let sent = b"by.http:1|c\nby.http:2|c\n";
     let head = format!(
         "POST /dogstatsd/v2/proxy HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -383,6 +404,35 @@ fn tracers_find_their_way_by_info() {
     std::thread::sleep(Duration::from_millis(100));
     live.stop();
     assert_eq!(live.rows("metrics").len(), 2);
+}
+
+/// What `node.weir` promises its host: the Agent's variables, its ports, and somebody who says how it is.
+#[test]
+fn the_node_says_how_it_is() {
+    let (port, admin, info) = (free_port(), free_port(), free_port());
+    let node = std::fs::read_to_string(super::support::root().join("pipelines/node.weir")).unwrap();
+    let node = node.replace(":8126", &format!(":{info}")).replace("/var/run/datadog/dsd.socket", "{dir}/dsd.socket");
+    let tests = node.find("\ntest \"").unwrap();
+    let mut live = Live::start_with(&node[..tests], |command| {
+        command.env("DD_DOGSTATSD_PORT", port.to_string()).env("DD_HEALTH_PORT", admin.to_string())
+    });
+    live.wait("/health", || get(admin, "/health", "").is_some_and(|(status, _)| status == 200));
+    live.wait("/ready", || get(admin, "/ready", "").is_some_and(|(status, _)| status == 200));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for line in ["good:1|c", "bad:one|c", "worse:1|x", "bad:two|c"] {
+        socket.send_to(line.as_bytes(), ("127.0.0.1", port)).unwrap();
+    }
+    let noted = |what: &str| {
+        let (_, ledger) = get(admin, "/ledger", "")?;
+        let ledger: Value = serde_json::from_str(&ledger).ok()?;
+        ledger["components"].as_array()?.iter().find(|one| one["name"] == "statsd")?["noted"][what].as_u64()
+    };
+    live.wait("the lines", || noted("lines") == Some(4));
+    assert_eq!((noted("invalid_value"), noted("invalid_type")), (Some(2), Some(1)));
+    let metrics = get(admin, "/metrics", "").unwrap().1;
+    assert!(metrics.contains("invalid_value"), "{metrics}");
+    assert!(get(info, "/info", "").unwrap().1.contains(&port.to_string()));
+    live.stop();
 }
 
 #[test]

@@ -22,6 +22,17 @@ fn the_quickstart_checks_in_silence() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
 }
 
+/// Settings may be what `let` has named, as anything else.
+#[test]
+fn settings_may_be_named() {
+    let pipeline = "let most = 700MiB\nlet at = format(\"127.0.0.1:{}\", 5555)\nsettings(memory: most, admin: at)\n\
+                    generate(flow) | stdout";
+    let output = weir().args(["plan", "-e", pipeline]).output().unwrap();
+    let (code, stdout, stderr) = text(&output);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("700 MiB") && stdout.contains("127.0.0.1:5555"), "{stdout}");
+}
+
 #[test]
 fn the_plan_says_what_will_be() {
     let output = weir().args(["plan", "pipelines/quickstart.weir"]).output().unwrap();

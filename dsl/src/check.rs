@@ -173,10 +173,11 @@ impl<'a> Checker<'a> {
     /// Checks every item, each after what it needs.
     fn definitions(&mut self) {
         self.collect();
-        self.settings_items();
         for item in self.order() {
             self.item(item);
         }
+        // They may say what `let` has named.
+        self.settings_items();
         self.uncalled_pieces();
     }
 

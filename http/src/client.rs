@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::header::{HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER};
+use hyper::header::{DATE, HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -89,7 +89,7 @@ impl Client {
         let asked = async {
             let response = self.pool.request(request).await.map_err(|error| reason(&error))?;
             let status = response.status();
-            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| seconds(value.to_str().ok()?));
+            let retry_after = retry_after(response.headers());
             Ok((status, retry_after, response.into_body()))
         };
         match tokio::time::timeout(self.timeout, asked).await {
@@ -104,10 +104,18 @@ impl Client {
     }
 }
 
-/// A number of seconds; a date is not worth a parser, and asks for the usual wait.
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds: u64 = text.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+/// How long to wait (RFC 9110, 10.2.3): a number of seconds, or until a date, by the clock of who answers.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    let wait = match asked.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let now = httpdate::parse_http_date(text(DATE)?).ok()?;
+            httpdate::parse_http_date(asked).ok()?.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 /// The beginning of a body. What breaks off is as long as it is.

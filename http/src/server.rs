@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -68,6 +69,11 @@ impl Said {
 /// Answers requests.
 #[async_trait]
 pub trait Answers: Send + Sync + 'static {
+    /// Whether there is such a path. What is asked of others is not read.
+    fn knows(&self, _path: &str) -> bool {
+        true
+    }
+
     async fn answer(&self, asked: Asked) -> Said;
 }
 
@@ -131,7 +137,22 @@ async fn one(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let (head, body) = request.into_parts();
-    let said = match tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+    let said = match answers.knows(head.uri.path()) {
+        true => answer(answers, head, body).await,
+        // Whatever it brings.
+        false => Said::not_found(),
+    };
+    let mut response = Response::new(Full::new(said.body));
+    *response.status_mut() = said.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(said.content_type));
+    if said.status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    Ok(response)
+}
+
+async fn answer(answers: Arc<dyn Answers>, head: Parts, body: Incoming) -> Said {
+    match tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Err(_) => Said::text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
         Ok(Ok(body)) => {
             let asked = Asked {
@@ -145,12 +166,5 @@ async fn one(
             answer.unwrap_or_else(|_| Said::text(StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n"))
         }
         Ok(Err(_)) => Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off\n"),
-    };
-    let mut response = Response::new(Full::new(said.body));
-    *response.status_mut() = said.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(said.content_type));
-    if said.status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
-    Ok(response)
 }

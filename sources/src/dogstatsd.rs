@@ -384,6 +384,8 @@ impl Run {
         if truncated > 0 {
             cx.reject("truncated", truncated);
         }
+        // Each under its reason, whether anybody reads the rows or not.
+        decoder.rejected.iter().for_each(|bad| cx.note(bad.reason, 1));
         let mut made = |port, (rows, times): Finished| cx.made(port, rows, Times::InOrder(times), Acks::none());
         if !decoder.metrics.is_empty() {
             made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]));

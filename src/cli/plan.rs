@@ -90,7 +90,8 @@ fn memory(out: &mut String, plan: &Plan, layout: &Layout, division: &Division) {
 }
 
 fn needs(out: &mut String, plan: &Plan) {
-    let mut lines = Vec::new();
+    let admin = plan.settings.admin.map(|address| format!("  settings: listens on tcp://{address}"));
+    let mut lines: Vec<String> = admin.into_iter().collect();
     for node in &plan.nodes {
         for need in node.needs() {
             let what = match need {

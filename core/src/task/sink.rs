@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -88,6 +89,53 @@ enum Landed {
 
 type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
 
+/// What payloads on their way know of each other.
+#[derive(Default)]
+struct Far {
+    /// The far end asked to be left alone until then, whichever payload it answered.
+    quiet_until: Mutex<Option<Instant>>,
+    /// Payloads that have to be tried again.
+    retrying: AtomicUsize,
+}
+
+impl Far {
+    fn quiet(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave_alone(&self, time: Duration) {
+        let (until, mut quiet) = (Instant::now() + time, self.quiet());
+        *quiet = Some(quiet.map_or(until, |before| before.max(until)));
+    }
+
+    /// Waits until the far end may be asked, `deadline` at the latest.
+    async fn may_be_asked(&self, deadline: Instant) {
+        loop {
+            let until = self.quiet().map_or(deadline, |until| until.min(deadline));
+            if until <= Instant::now() || self.quiet().is_none() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+/// One of the payloads that have to be tried again, as long as it lives.
+struct Retrying(Arc<Far>);
+
+impl Retrying {
+    fn new(far: &Arc<Far>) -> Retrying {
+        far.retrying.fetch_add(1, Ordering::Relaxed);
+        Retrying(far.clone())
+    }
+}
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Driver {
     name: String,
     parts: SinkParts,
@@ -99,6 +147,7 @@ struct Driver {
     /// Halves of what was too large: they go before anything else.
     halves: VecDeque<(Route, Cargo)>,
     flights: FuturesUnordered<Flight>,
+    far: Arc<Far>,
     flying_rows: usize,
     closed: bool,
     faults: Vec<Fault>,
@@ -121,6 +170,7 @@ pub async fn run(name: String, parts: SinkParts, mut receiver: Receiver, out: Ou
         backlog: VecDeque::new(),
         halves: VecDeque::new(),
         flights: FuturesUnordered::new(),
+        far: Arc::default(),
         flying_rows: 0,
         closed: false,
         faults: Vec::new(),
@@ -268,12 +318,18 @@ impl Driver {
         let delivery = self.parts.far_end.delivery.clone();
         let counts = self.out.counts().clone();
         let retry = self.parts.far_end.retry;
-        self.flights.push(Box::pin(fly(delivery, retry, route, payload.freeze(), cargo, counts)));
+        let far = self.far.clone();
+        self.flights.push(Box::pin(fly(delivery, retry, route, payload.freeze(), cargo, counts, far)));
     }
 
     async fn land(&mut self, landed: Landed) {
-        let down = matches!(landed, Landed::Down(..));
-        self.out.counts().set_health(if down { Health::Down } else { Health::Fine });
+        let health = match landed {
+            Landed::Down(..) => Health::Down,
+            // One that got through says nothing of those that did not.
+            _ if self.far.retrying.load(Ordering::Relaxed) > 0 => Health::Retrying,
+            _ => Health::Fine,
+        };
+        self.out.counts().set_health(health);
         match landed {
             Landed::Delivered(cargo) => {
                 self.flying_rows -= cargo.rows;
@@ -409,10 +465,13 @@ async fn fly(
     payload: Bytes,
     cargo: Cargo,
     counts: Arc<Counts>,
+    far: Arc<Far>,
 ) -> Landed {
     let started = Instant::now();
     let mut wait = retry.first;
+    let mut retrying = None;
     loop {
+        far.may_be_asked(started + retry.budget).await;
         let (at_least, fault) = match delivery.deliver(route, payload.clone()).await {
             Outcome::Delivered => return Landed::Delivered(cargo),
             Outcome::Rejected { rows, why } => return Landed::Rejected(cargo, rows, why),
@@ -430,6 +489,10 @@ async fn fly(
         counts.add_noted("retries", 1);
         counts.set_trouble(&fault.message);
         counts.set_health(Health::Retrying);
+        retrying.get_or_insert_with(|| Retrying::new(&far));
+        if !at_least.is_zero() {
+            far.leave_alone(at_least);
+        }
         if started.elapsed() >= retry.budget {
             let spent = weir_spec::units::duration(retry.budget.as_nanos() as i64);
             let message = format!("gave up after trying for {spent}: {}", fault.message);
@@ -439,7 +502,7 @@ async fn fly(
         // Half fixed, half random: retries of many sinks do not fall on one moment.
         let jittered = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
         let left = retry.budget.saturating_sub(started.elapsed());
-        tokio::time::sleep(jittered.max(at_least).min(left)).await;
+        tokio::time::sleep(jittered.min(left)).await;
         wait = (wait * 2).min(retry.longest);
     }
 }

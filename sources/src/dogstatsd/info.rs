@@ -76,6 +76,10 @@ struct Desk {
 
 #[async_trait]
 impl Answers for Desk {
+    fn knows(&self, path: &str) -> bool {
+        matches!(path, "/info" | PROXY)
+    }
+
     async fn answer(&self, asked: Asked) -> Said {
         match (asked.path.as_str(), &asked.method) {
             ("/info", &Method::GET | &Method::HEAD) => Said::json(self.info.clone()),
