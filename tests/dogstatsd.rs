@@ -356,6 +356,25 @@ test "a name keeps its type" {
   expect series count == 2
 }
 
+test "a type may change with the interval, and then no zeros come of the old one" {
+  feed dsd.metrics with dogstatsd("x:1|c|#a:1,b:2")
+  advance 60s
+  feed dsd.metrics with dogstatsd("x:7|g|#b:2,a:1")
+  advance 60s
+  expect series dropped kind_conflict == 0
+  expect series any { name == "x", kind == "gauge", value == 7.0 }
+  expect series none { kind == "rate", time > "1970-01-01T00:01:20Z" }
+}
+
+test "who is new goes before counters that are nothing but zero" {
+  feed dsd.metrics with dogstatsd("bad:1|c|#id:1\nbad:1|c|#id:2\nbad:1|c|#id:3\nbad:1|c|#id:4\nbad:1|c|#id:5")
+  advance 60s
+  feed dsd.metrics with dogstatsd("good:1|g")
+  advance 20s
+  expect series dropped contexts_full == 1
+  expect series any { name == "good", value == 1.0 }
+}
+
 test "values that are none cost only themselves" {
   feed dsd.metrics with dogstatsd("x:NaN:4|c\ny:inf|g\nz:1|c|@0\nd:5|d|@0")
   advance 20s

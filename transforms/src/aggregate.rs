@@ -83,7 +83,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     ],
     drops: &[
         ReasonSpec { name: "contexts_full", doc: "rows of new contexts when there were `contexts_max`" },
-        ReasonSpec { name: "kind_conflict", doc: "rows of a name and tags that came with another type before" },
+        ReasonSpec {
+            name: "kind_conflict",
+            doc: "rows of a name and tags that came with another type in the interval",
+        },
         ReasonSpec { name: "samples_full", doc: "samples and members for which there was no memory" },
         ReasonSpec { name: "not_finite", doc: "rows without a value that is finite" },
         ReasonSpec {
@@ -320,9 +323,15 @@ impl Aggregation {
                 let bucket = spans.number(times[row], self.interval);
                 let found = match self.contexts.find(hash, bucket) {
                     Found::Context(id, kind) => Some((id, kind)),
-                    Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket)),
+                    Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket), None),
                 };
                 let kind = metrics.context_kind(row);
+                let found = match found {
+                    Some((old, other)) if other != kind && !self.is_in_use(old) => {
+                        self.new_context(metrics, row, hash, host, (times[row], bucket), Some(old))
+                    }
+                    found => found,
+                };
                 match found {
                     None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
                     Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
@@ -361,7 +370,18 @@ impl Aggregation {
         }
     }
 
-    /// A hash that was not seen before: its tags in order, without duplicates and what the filter takes.
+    /// Whether values of a context are still to be given out.
+    #[cold]
+    fn is_in_use(&self, id: Id) -> bool {
+        self.buckets.values().any(|bucket| bucket.seen(id).is_some())
+            || self.closing.as_ref().is_some_and(|closing| closing.has(id))
+            || self.passed.has(id)
+            // Of this batch, which is in no bucket yet.
+            || self.ids.contains(&id)
+    }
+
+    /// A hash that was not seen before, or of whose context, `old`, rows of another kind come now: its tags in
+    /// order, without duplicates and what the filter takes.
     fn new_context(
         &mut self,
         metrics: &Metrics,
@@ -369,6 +389,7 @@ impl Aggregation {
         hash: Hash,
         host: Hash,
         at: (i64, u32),
+        old: Option<Id>,
     ) -> Option<(Id, u8)> {
         let name = metrics.names.value(row);
         let mut tags: Vec<&str> = metrics.set(row).map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
@@ -383,7 +404,11 @@ impl Aggregation {
         let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), host, hashing.bytes(&set));
         let host = metrics.hosts.and_then(|hosts| word(hosts, row));
         let unit = metrics.units.and_then(|units| word(units, row)).or_else(|| units::of(name));
-        self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags })
+        let parts = Parts { kind, name, host, unit, tags: &tags };
+        match old {
+            None => self.contexts.add(hash, canonical, at, &parts),
+            Some(old) => self.contexts.replace(old, hash, canonical, at, &parts),
+        }
     }
 
     /// Every row's values into its bucket.
@@ -507,7 +532,9 @@ impl Aggregation {
     fn expire(&mut self, now: i64) {
         self.expired_at = now;
         let since = number(now.saturating_sub(EXPIRY), self.interval);
-        let (zero_fill, contexts, buckets) = (self.zero_fill, &mut self.contexts, &self.buckets);
+        // Who is new goes before counters that are nothing but zero.
+        let zero_fill = if self.contexts.is_full() { 0 } else { self.zero_fill };
+        let (contexts, buckets) = (&mut self.contexts, &self.buckets);
         let is_open = |id: Id| buckets.values().any(|bucket| bucket.seen(id).is_some());
         contexts.expire(since, |id, context, seen| {
             let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };

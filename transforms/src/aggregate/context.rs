@@ -225,8 +225,32 @@ impl Contexts {
         Some(unpack(packed))
     }
 
+    /// A new context takes the place of one of another kind, which is forgotten as soon as may be.
+    pub fn replace(
+        &mut self,
+        old: Id,
+        hash: Hash,
+        canonical: Hash,
+        (time, bucket): (i64, u32),
+        parts: &Parts,
+    ) -> Option<(Id, u8)> {
+        let packed = pack(self.create(time, parts)?, parts.kind);
+        self.seen[old as usize] = i64::MIN;
+        if let Some((_, of)) = self.canonical.find_mut(canonical.high, |(hash, _)| *hash == canonical) {
+            *of = packed;
+        }
+        if let Some(alias) = self.aliases.find(hash) {
+            (alias.of, alias.used) = (packed, bucket);
+        }
+        Some(unpack(packed))
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.alive >= self.max
+    }
+
     fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
-        if self.alive >= self.max {
+        if self.is_full() {
             return None;
         }
         self.alive += 1;

@@ -56,6 +56,11 @@ impl Closing {
     pub fn start(&self) -> i64 {
         self.bucket.start
     }
+
+    /// Whether a context has values that are still to be given out.
+    pub fn has(&self, id: Id) -> bool {
+        self.next <= id && self.bucket.seen(id).is_some()
+    }
 }
 
 /// Points that do not wait for a bucket: context, time and value.
@@ -74,6 +79,9 @@ impl Passed {
     }
     pub fn push(&mut self, id: Id, time: i64, value: f64) {
         self.points.push((id, time, value));
+    }
+    pub fn has(&self, id: Id) -> bool {
+        self.points.iter().any(|(of, ..)| *of == id)
     }
 }
 
