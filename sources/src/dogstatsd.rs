@@ -137,7 +137,12 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let is_unixgram = |address: &&Value| address.as_str().is_some_and(|a| a.starts_with("unixgram:"));
         let message = values.get("message_bytes_max").as_i64().unwrap_or(MESSAGE_BYTES_MAX).max(0) as usize;
         let of_threads = held_bytes(message) * listen.iter().filter(is_unixgram).count();
-        Memory::fixed((message * DATAGRAMS_MAX + of_threads) as u64 + ((sockets.max(0) as u64) << 16))
+        // Each may stand still inside a frame.
+        let is_stream = |address: &&Value| address.as_str().is_some_and(|a| a.starts_with("unixstream:"));
+        let connections = values.get("connections_max").as_i64().unwrap_or(0).max(0) as usize;
+        let of_connections = message * connections * listen.iter().filter(is_stream).count();
+        let of_all = message * DATAGRAMS_MAX + of_threads + of_connections;
+        Memory::fixed(of_all as u64 + ((sockets.max(0) as u64) << 16))
     },
     needs,
     examples: &[

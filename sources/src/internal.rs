@@ -17,6 +17,7 @@ use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
 use crate::dogstatsd::message::{Metric, Origin};
+use crate::dogstatsd::origin::Inodes;
 use crate::dogstatsd::rows::{Around, Metrics, Sender};
 
 weir_spec::options! {
@@ -80,7 +81,8 @@ impl Source for Internal {
             let now = clock.now();
             let mut metrics = Metrics::default();
             let sender = Sender::default();
-            let around = Around { time: now.0, sender: &sender, tags: &self.options.tags, is_utf8: true };
+            let (tags, inodes) = (&self.options.tags, &Inodes::default());
+            let around = Around { time: now.0, sender: &sender, tags, is_utf8: true, inodes };
             for number in cx.ledger().iter().flat_map(of_ledger).chain(of_process()) {
                 let value = match number.is_counter {
                     true => {

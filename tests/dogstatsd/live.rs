@@ -570,3 +570,22 @@ fn processes_that_have_ended_are_let_go() {
     live.wait("the descriptors to be closed", || pidfds() == 0);
     assert_eq!(live.stop().count("dsd", "made"), 10);
 }
+
+/// A client that knows no more than the inode of its cgroup is in the container that this is of.
+#[test]
+fn the_inode_of_a_cgroup_is_a_container() {
+    use std::os::unix::fs::MetadataExt;
+    if !support::is_root("the_inode_of_a_cgroup_is_a_container", "to make a cgroup") {
+        return;
+    }
+    let id = "5f2c1f3a9b7e4d60a1b2c3d4e5f60718293a4b5c6d7e8f901a2b3c4d5e6f7081";
+    let Some(root) = weir_core::host::cgroup::mounted() else { panic!("no cgroup2 is mounted") };
+    let folder = root.join(format!("docker-{id}.scope"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let inode = std::fs::metadata(&folder).unwrap().ino();
+    let lines = format!("a:1|c|c:in-{inode}\nb:1|c|c:ci-told,in-{inode}\nc:1|c|c:in-1\n");
+    let run = support::run(&format!("let d = dogstatsd({lines:?})\nd.metrics | stdout(ndjson)"));
+    std::fs::remove_dir(&folder).unwrap();
+    let containers: Vec<Value> = run.rows().iter().map(|row| row["origin"]["container"].clone()).collect();
+    assert_eq!(containers, [Value::from(id), Value::from("told"), Value::Null], "{}", run.stderr);
+}

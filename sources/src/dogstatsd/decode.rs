@@ -4,6 +4,7 @@ use weir_core::Time;
 use weir_core::batch::BATCH_ROWS;
 
 use super::message::{self, BAD_EVENT, Refused, UNTERMINATED};
+use super::origin::Inodes;
 use super::rows::{Around, Checks, Events, Metrics, Sender};
 use super::scan::find;
 use super::{DogstatsdOptions, etsy};
@@ -58,6 +59,7 @@ pub struct Payload<'a> {
 /// Messages read and not yet sent on.
 pub struct Decoder {
     rules: Rules,
+    inodes: Inodes,
     pub metrics: Metrics,
     pub events: Events,
     pub checks: Checks,
@@ -72,6 +74,7 @@ impl Decoder {
     pub fn new(rules: Rules) -> Decoder {
         Decoder {
             rules,
+            inodes: Inodes::default(),
             metrics: Metrics::default(),
             events: Events::default(),
             checks: Checks::default(),
@@ -131,7 +134,8 @@ impl Decoder {
         if self.rules.dialect == Dialect::Etsy {
             return self.etsy(line, is_utf8, payload, now);
         }
-        let around = Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8 };
+        let around =
+            Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8, inodes: &self.inodes };
         let timestamps = self.rules.timestamps;
         let read = match line {
             // Lengths are of bytes, and clients count characters: an event may be cut inside one.
@@ -151,8 +155,8 @@ impl Decoder {
     }
 
     fn etsy(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
-        let Decoder { rules, metrics, .. } = self;
-        let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8 };
+        let Decoder { rules, metrics, inodes, .. } = self;
+        let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
         let mut refused = None;
         for pair in etsy::Line::new(line).pairs() {
             let read = pair.and_then(|pair| match pair {

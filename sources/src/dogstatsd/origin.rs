@@ -4,6 +4,7 @@
 //! asked before each use: as long as it lives nobody else has its number. Who has died is not known
 //! any more, so a message is never told to come from who took a number over.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,6 +28,21 @@ struct Known {
     /// Whether it has been asked in this round of reading.
     is_asked: bool,
     used: Instant,
+}
+
+/// Containers by the inodes of their cgroups, which clients tell that do not know more (`c:in-…`).
+#[derive(Default)]
+pub struct Inodes(RefCell<Option<cgroup::Tree>>);
+
+impl Inodes {
+    /// Who is in the cgroup with that inode. The tree is read when it is asked for.
+    pub fn unit(&self, inode: u64) -> Option<Arc<cgroup::Unit>> {
+        let mut tree = self.0.borrow_mut();
+        if tree.is_none() {
+            *tree = Some(cgroup::Tree::new(cgroup::mounted()?));
+        }
+        tree.as_mut()?.find(inode).cloned()
+    }
 }
 
 #[derive(Default)]

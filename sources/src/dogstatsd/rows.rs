@@ -16,6 +16,7 @@ use weir_spec::kinds::{check, event, metric};
 use weir_spec::{Field, Schema};
 
 use super::message::{self, Check, Event, Metric, Origin, Refused};
+use super::origin::Inodes;
 use super::scan::{find, starts};
 
 /// What is known of a sender beside what it says.
@@ -155,6 +156,8 @@ pub struct Around<'a> {
     pub tags: &'a [String],
     /// Whether all of the message is UTF-8.
     pub is_utf8: bool,
+    /// Who is asked for the inodes that clients tell.
+    pub inodes: &'a Inodes,
 }
 
 impl Common {
@@ -186,15 +189,18 @@ impl Common {
         if let Some(host) = host {
             self.host.set(row, &utf8(host, around.is_utf8));
         }
-        self.origin(row, origin, around.sender, pod);
+        self.origin(row, origin, around, pod);
     }
 
-    fn origin(&mut self, row: usize, origin: &Origin, sender: &Sender, mut pod: Option<String>) {
+    fn origin(&mut self, row: usize, origin: &Origin, around: &Around, mut pod: Option<String>) {
+        let sender = around.sender;
         if let Some(pid) = sender.pid {
             self.pid.set(row, pid);
         }
         // The kernel's word goes before the client's.
-        let said = origin.local.and_then(container_of);
+        let said = origin
+            .local
+            .and_then(|local| container_of(local).or_else(|| around.inodes.unit(inode_of(local)?)?.container.clone()));
         if let Some(container) = sender.container.as_deref().or(said.as_deref()) {
             self.container.set(row, container.as_bytes());
         }
@@ -243,6 +249,11 @@ fn container_of(local: &[u8]) -> Option<String> {
         false => text.strip_prefix("cid-").or_else(|| text.strip_prefix("ci-")).unwrap_or(&text),
     };
     (!id.is_empty()).then(|| id.to_string())
+}
+
+/// The inode of a cgroup in `c:`.
+fn inode_of(local: &[u8]) -> Option<u64> {
+    std::str::from_utf8(local).ok()?.rsplit(',').find_map(|part| part.strip_prefix("in-"))?.parse().ok()
 }
 
 /// The pod's uid in external data, the last one if there are more.
