@@ -295,6 +295,43 @@ fn a_far_end_on_a_bad_day() {
     }
 }
 
+/// The same of Datadog: each point is delivered once, or refused and counted.
+#[test]
+fn datadog_on_a_bad_day() {
+    let cases: [(Script, u64, u64); 5] = [
+        (vec![Some((500, "")), Some((503, "Retry-After: 1\r\n")), Some((202, ""))], 3000, 0),
+        (vec![Some((429, "Retry-After: 1\r\n")), Some((202, ""))], 3000, 0),
+        (vec![None, None, Some((202, ""))], 3000, 0),
+        (vec![Some((413, "")), Some((413, "")), Some((202, ""))], 3000, 0),
+        (vec![Some((400, ""))], 0, 3000),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let lines = |name: &str, lines: String| {
+        std::fs::write(dir.path().join(name), lines).unwrap();
+        format!("let d = dogstatsd({:?})\n", dir.path().join(name))
+    };
+    let gauges = lines("gauges", (0..3000).map(|at| format!("gauge.{at}:1|g\n")).collect());
+    let events = lines("events", "_e{5,4}:title|text\n".repeat(250));
+    for (script, delivered, refused) in cases {
+        let stub = Stub::start(script.clone());
+        let run = super::support::run(&format!(
+            "{gauges}d.metrics | aggregate(10s) | datadog(api_key: secret(\"env:PATH\"), \
+             url: \"http://127.0.0.1:{}\", compression: identity)",
+            stub.port
+        ));
+        let each = |asked: &Asked| each(&decode(&asked.body), 1).len() as u64;
+        let points: u64 = stub.taken().iter().map(each).sum();
+        assert_eq!((points, run.count("datadog", "out")), (delivered, delivered), "{script:?}: {}", run.stderr);
+        assert_eq!(run.count("datadog", "dropped/refused"), refused, "{script:?}");
+    }
+    let stub = Stub::start(vec![Some((202, ""))]);
+    let run = super::support::run(&format!(
+        "{events}d.events | datadog(api_key: secret(\"env:PATH\"), url: \"http://127.0.0.1:{}\")",
+        stub.port
+    ));
+    assert_eq!((run.count("datadog", "out"), stub.taken().len()), (250, 3));
+}
+
 /// Who asks to be left alone is left alone by all payloads, not only by the one that was answered so.
 #[test]
 fn who_asks_to_be_left_alone_is() {

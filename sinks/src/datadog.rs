@@ -27,6 +27,8 @@ use payload::Rows;
 const REQUESTS_MAX: usize = 4;
 /// Rows after which a payload is sent: with one more batch it stays below the intake's 10,000 points.
 const ROWS_MAX: usize = 5_000;
+/// Events of one payload, as the Agent sends them.
+const EVENTS_MAX: usize = 100;
 /// Bytes after which a payload is sent; with one more batch it stays below the intake's 5 MiB.
 const BYTES_MAX: usize = 2 << 20;
 /// A minute's points go together, as far as they come together.
@@ -180,7 +182,8 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let mut key = HeaderValue::from_str(&key)
         .map_err(|_| Fault::environment("the secret of `api_key:` has characters that no key has"))?;
     key.set_sensitive(true);
-    let routes = Intake::of(&cx.inputs[0]).routes().iter().map(|(path, content, limits)| {
+    let intake = Intake::of(&cx.inputs[0]);
+    let routes = intake.routes().iter().map(|(path, content, limits)| {
         let url = address(&format!("{base}{path}")).map_err(Fault::bug)?;
         Ok((url, *content, *limits))
     });
@@ -190,7 +193,8 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
         key,
         compression: options.compression,
     };
-    let batching = Batching { rows_max: ROWS_MAX, bytes_max: BYTES_MAX, linger: LINGER, ..Batching::default() };
+    let rows_max = if matches!(intake, Intake::Events) { EVENTS_MAX } else { ROWS_MAX };
+    let batching = Batching { rows_max, bytes_max: BYTES_MAX, linger: LINGER, ..Batching::default() };
     Ok(http::far_end(Arc::new(delivery), batching, cx.bounded))
 }
 

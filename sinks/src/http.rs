@@ -104,7 +104,7 @@ weir_spec::options! {
         auth: Option<Secret> = (OptionType::Secret, none, "none"),
         /// How the body is packed.
         compression: String = (OptionType::Word(&["identity", "gzip", "zstd"]), "identity"),
-        /// Rows of one request.
+        /// Rows of one request at most; one of 256 KiB is sent, too.
         batch: usize = (OptionType::Int { min: 1, max: 1 << 20 }, "1000"),
         /// How long rows wait for more of them.
         linger: Dur = (OptionType::Duration, "1s"),

@@ -145,17 +145,17 @@ fn tag_set(set: &[u8], into: &mut BytesMut) {
     into.put_u8(b']');
 }
 
+/// What is no number of JSON is `null`, so that the others keep their places.
 fn list(values: &ArrayRef, ty: &Type, into: &mut BytesMut) {
     into.put_u8(b'[');
-    let mut first = true;
     for at in 0..values.len() {
-        let mark = into.len();
-        if !first {
+        if at > 0 {
             into.put_u8(b',');
         }
-        match value(values, ty, at, into) {
-            true => first = false,
-            false => into.truncate(mark),
+        let mark = into.len();
+        if !value(values, ty, at, into) {
+            into.truncate(mark);
+            into.put_slice(b"null");
         }
     }
     into.put_u8(b']');
