@@ -232,6 +232,35 @@ const MISTAKES: &[(&str, &str)] = &[
     ("ipv6", r#"pcap("a.pcap") | where src.ip == 2001:db8::1 | stdout"#),
     ("address", r#"pcap("a.pcap") | where src.ip == "10.0.0.256" | stdout"#),
     ("equals_network", r#"pcap("a.pcap") | where src.ip == 10.0.0.0/8 | stdout"#),
+    ("series_of_no_window", "pcap(\"a.pcap\") | biflow | to_series(counts: [sent_bytes]) | stdout"),
+    (
+        "series_of_nothing",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | to_series | stdout",
+    ),
+    (
+        "series_of_an_unknown_column",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | to_series(counts: [c, b]) | stdout",
+    ),
+    (
+        "series_of_no_number",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | to_series(gauges: [src.ip]) | stdout",
+    ),
+    (
+        "series_twice",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | to_series(counts: [b], gauges: [b]) | stdout",
+    ),
+    (
+        "series_without_a_key",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | drop src.ip | to_series(counts: [b]) | stdout",
+    ),
+    (
+        "series_of_windows_that_overlap",
+        "pcap(\"a.pcap\") | biflow | window(5m, every: 1m) by src.ip { b = sum(sent_bytes) } | to_series(counts: [b]) | stdout",
+    ),
+    (
+        "series_of_an_expression",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | to_series(counts: [b + 1]) | stdout",
+    ),
     ("unknown_setting", "settings(memry: 256MiB)\npcap(\"a.pcap\") | stdout"),
     ("memory", "settings(memory: 10MiB)\npcap(\"a.pcap\") | biflow | stdout"),
     ("endless_top", "generate(flow) | top(10, by: sent_bytes) | stdout"),

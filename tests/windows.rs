@@ -78,3 +78,38 @@ proptest! {
         prop_assert_eq!(got.count("blackhole", "in"), late as u64);
     }
 }
+
+/// Each number is a point of its own; what is absent is none, durations are seconds, and sums of points are those
+/// of the rows.
+#[test]
+fn numbers_of_a_window_become_series() {
+    let flows = r#"let windows = pcap("pipelines/data/shop.pcap.gz") | biflow
+        | window(1m) by src.ip, port = dst.port { bytes = sum(sent_bytes), n = count(), rtt = p95(rtt) }
+        windows | stdout(ndjson)
+        windows | to_series("net.", counts: [bytes, n], gauges: [rtt]) | file("{dir}/series")"#;
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&flows.replace("{dir}", dir.path().to_str().unwrap()));
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let text = std::fs::read_to_string(dir.path().join("series")).unwrap();
+    let points: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut expected = Vec::new();
+    for row in run.rows() {
+        let tags = [format!("port:{}", row["port"]), format!("src.ip:{}", row["src"]["ip"].as_str().unwrap())];
+        for (name, kind, unit) in [("bytes", "count", "byte"), ("n", "count", ""), ("rtt", "gauge", "second")] {
+            let Some(value) = row[name].as_f64() else { continue };
+            expected.push((row["window"]["start"].clone(), format!("net.{name}"), kind, unit, value, tags.clone()));
+        }
+    }
+    assert!(expected.len() > 3 && expected.iter().any(|(_, name, ..)| name == "net.rtt"), "{expected:?}");
+    for (time, name, kind, unit, value, tags) in &expected {
+        let is_it = |point: &&serde_json::Value| {
+            point["name"] == *name && point["time"] == *time && point["tags"] == serde_json::json!(tags)
+        };
+        let found: Vec<_> = points.iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{name} {tags:?}");
+        assert_eq!((found[0]["kind"].as_str(), found[0]["unit"].as_str().unwrap_or("")), (Some(*kind), *unit));
+        assert_eq!((found[0]["value"].as_f64(), found[0]["interval"].as_f64()), (Some(*value), Some(60.0)));
+    }
+    assert_eq!(points.len(), expected.len());
+    assert_eq!(run.count("to_series", "made"), points.len() as u64);
+}

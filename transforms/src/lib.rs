@@ -15,6 +15,7 @@ pub mod pair;
 pub mod project;
 pub mod resolve;
 pub mod route;
+pub mod to_series;
 pub mod top;
 pub mod window;
 
@@ -27,6 +28,7 @@ pub static ENTRIES: &[Entry] = &[
     each_end::ENTRY,
     resolve::ENTRY,
     window::ENTRY,
+    to_series::ENTRY,
     aggregate::ENTRY,
     top::ENTRY,
     limit::ENTRY,

@@ -33,7 +33,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         if !ty.is_number() && ty != Type::Time {
             return Err(OptionError::new("by", format!("`by` has to be a number or a time, this is a `{ty}`")));
         }
-        if inputs.iter().any(|i| !i.windowed && !i.bounded && !i.poisoned) {
+        if inputs.iter().any(|i| i.windowed.is_none() && !i.bounded && !i.poisoned) {
             let error = OptionError::new("rows", "`top` without a window never ends on a stream that never ends");
             return Err(error.help("put a window before it: `| window(5m) by … { … } | top(10, by: …)`"));
         }
@@ -47,7 +47,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
     let options = TopOptions::read(&cx.values()).map_err(Fault::bug)?;
     let by = Compiled::new(&options.by, &cx.inputs[0], cx.counts);
-    let windowed = cx.node.outputs.iter().any(|o| o.stream.windowed);
+    let windowed = cx.node.outputs.iter().any(|o| o.stream.windowed.is_some());
     Ok(Box::new(Top { n: options.rows as usize, by, windowed, windows: BTreeMap::new(), reached: Time::START }))
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::kind::Kind;
+use crate::plan::Windowing;
 use crate::types::{Type, Unit};
 
 /// How a column is held in memory. One logical type may have several.
@@ -151,6 +152,14 @@ pub struct TagKeys {
     pub open: bool,
 }
 
+/// What is known of the rows that a window gives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Windowed {
+    pub windowing: Windowing,
+    /// Columns that tell the rows of one window apart.
+    pub by: Vec<String>,
+}
+
 /// The type of an edge.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Stream {
@@ -161,8 +170,8 @@ pub struct Stream {
     pub delivery: Delivery,
     /// Whether the input ends by itself (a file) or runs until stopped.
     pub bounded: bool,
-    /// Whether rows carry `window.start`, so that `top` knows what to keep.
-    pub windowed: bool,
+    /// The window that rows are of.
+    pub windowed: Option<Arc<Windowed>>,
     /// The schema could not be known because of an error that is already reported.
     pub poisoned: bool,
 }
@@ -181,7 +190,7 @@ impl Stream {
                 .collect(),
             delivery: Delivery::BestEffort,
             bounded: true,
-            windowed: false,
+            windowed: None,
             poisoned: false,
         }
     }
@@ -199,7 +208,7 @@ impl Stream {
             keys: Default::default(),
             delivery: Delivery::BestEffort,
             bounded: true,
-            windowed: false,
+            windowed: None,
             poisoned: false,
         }
     }

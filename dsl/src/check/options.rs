@@ -228,16 +228,20 @@ impl Checker<'_> {
                 (!typed.ty.is_unknown() || stream.poisoned).then(|| Value::Expr(Arc::new(typed)))
             }
             OptionType::Schema => self.schema(expr).map(|s| Value::Stream(Arc::new(s))),
-            OptionType::Column => match &expr.kind {
-                ExprKind::Name(name) => Some(Value::Str(name.clone())),
-                ExprKind::Literal(Value::Str(name)) => Some(Value::Str(name.clone())),
-                _ => {
-                    let title = format!("`{}` is the name of a column", option.name);
-                    self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
-                    None
-                }
-            },
             ty => self.option_constant(option.name, ty, option.none, expr),
+        }
+    }
+
+    /// The name of a column, bare or in quotes.
+    fn column(&mut self, option: &str, expr: &Expr) -> Option<Value> {
+        match &expr.kind {
+            ExprKind::Name(name) => Some(Value::Str(name.clone())),
+            ExprKind::Literal(Value::Str(name)) => Some(Value::Str(name.clone())),
+            _ => {
+                let title = format!("`{option}` is the name of a column");
+                self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
+                None
+            }
         }
     }
 
@@ -294,6 +298,9 @@ impl Checker<'_> {
         }
         if let OptionType::Part(parts) = ty {
             return self.part(name, parts, expr);
+        }
+        if ty == OptionType::Column {
+            return self.column(name, expr);
         }
         if let OptionType::List(of) = ty {
             return match &expr.kind {

@@ -8,7 +8,7 @@ use weir_spec::expr::Expr as Typed;
 use weir_spec::function;
 use weir_spec::option::OptionType;
 use weir_spec::plan::{GroupKey, WINDOW_END, WINDOW_START, Window, Windowing, aggregate_column};
-use weir_spec::schema::Schema;
+use weir_spec::schema::{Schema, Windowed};
 use weir_spec::types::Type;
 use weir_spec::{Diagnostic, Field, Span, Stream, Value};
 
@@ -98,7 +98,7 @@ impl Checker<'_> {
             collected.names.push((name.text.clone(), typed.ty.clone()));
             outputs.push((name.text.clone(), typed));
         }
-        let stream = output(&keys, &outputs, input);
+        let stream = output(&keys, &outputs, windowing, input);
         let lateness = times.as_ref().and_then(|t| t.get("lateness")).unwrap_or(0);
         let window = windowing.map(|windowing| Window {
             windowing,
@@ -330,7 +330,10 @@ fn key_value(typed: Typed, each: bool) -> Typed {
     Typed { ty: Type::Str, node: weir_spec::expr::Node::Call(coalesce, vec![text, unknown]) }
 }
 
-fn output(keys: &[GroupKey], fields: &[(String, Typed)], input: &Stream) -> Stream {
+fn output(keys: &[GroupKey], fields: &[(String, Typed)], windowing: Option<Windowing>, input: &Stream) -> Stream {
+    // One whose times are wrong has been reported, and is a window still.
+    let windowing = windowing.unwrap_or(Windowing::Tumbling { width: 0 });
+    let by = keys.iter().map(|key| key.name.clone()).collect();
     let mut schema = Schema::default();
     schema.put(Field::new(WINDOW_START, Type::Time));
     schema.put(Field::new(WINDOW_END, Type::Time));
@@ -339,7 +342,7 @@ fn output(keys: &[GroupKey], fields: &[(String, Typed)], input: &Stream) -> Stre
     Stream {
         delivery: input.delivery,
         bounded: input.bounded,
-        windowed: true,
+        windowed: Some(Arc::new(Windowed { windowing, by })),
         poisoned: input.poisoned && keys.is_empty() && fields.is_empty(),
         ..Stream::record(Schema { fields: Arc::new(schema).fields.clone() })
     }
