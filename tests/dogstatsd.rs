@@ -265,6 +265,15 @@ fn lines_at_the_edges_are_read_as_the_servers_read_them() {
     insta::assert_snapshot!("lines_at_the_edges_etsy", read_all(&etsys, Dialect::Etsy));
 }
 
+/// A row has all of a name: one line must not become hundreds of megabytes of it.
+#[test]
+fn a_long_name_with_many_pairs_is_refused() {
+    let rules = || Rules { dialect: Dialect::Etsy, tags: Vec::new(), eol_required: false, timestamps: true };
+    let line = |name: usize, pairs: usize| format!("{}:{}", "n".repeat(name), ["1|c"; 1].repeat(pairs).join(":"));
+    assert_eq!(read(line(32_000, 8_000).as_bytes(), rules()), [json!({"error": "bad_line"})]);
+    assert_eq!(read(line(100, 8_000).as_bytes(), rules()).len(), 8_000);
+}
+
 #[test]
 fn sketch_keys_are_the_agents() {
     for row in lines("sketch_keys.jsonl") {
@@ -357,11 +366,12 @@ test "a name keeps its type" {
 }
 
 test "a type may change with the interval, and then no zeros come of the old one" {
-  feed dsd.metrics with dogstatsd("x:1|c|#a:1,b:2")
+  feed dsd.metrics with dogstatsd("x:1|c|#a:1,b:2\nx:1|c|#b:2,a:1")
   advance 60s
-  feed dsd.metrics with dogstatsd("x:7|g|#b:2,a:1")
+  feed dsd.metrics with dogstatsd("x:3|g|#a:1,b:2\nx:7|g|#b:2,a:1")
   advance 60s
   expect series dropped kind_conflict == 0
+  expect series none { value == 3.0 }
   expect series any { name == "x", kind == "gauge", value == 7.0 }
   expect series none { kind == "rate", time > "1970-01-01T00:01:20Z" }
 }

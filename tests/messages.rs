@@ -258,6 +258,14 @@ const MISTAKES: &[(&str, &str)] = &[
         "pcap(\"a.pcap\") | biflow | window(5m, every: 1m) by src.ip { b = sum(sent_bytes) } | to_series(counts: [b]) | stdout",
     ),
     (
+        "series_of_another_key",
+        "pcap(\"a.pcap\") | biflow | window(5m) by src.ip, proto = protocol { b = sum(sent_bytes) } | set src.ip = 10.0.0.1 | to_series(counts: [b]) | stdout",
+    ),
+    (
+        "series_of_several_windows",
+        "let a = pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) }\nmerge(a, a) | to_series(counts: [b]) | stdout",
+    ),
+    (
         "series_of_an_expression",
         "pcap(\"a.pcap\") | biflow | window(5m) by src.ip { b = sum(sent_bytes) } | to_series(counts: [b + 1]) | stdout",
     ),

@@ -110,6 +110,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let asked = text(RETRY_AFTER)?;
     let wait = match asked.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) => RETRY_AFTER_MAX,
         Err(_) => {
             let now = httpdate::parse_http_date(text(DATE)?).ok()?;
             httpdate::parse_http_date(asked).ok()?.duration_since(now).unwrap_or_default()

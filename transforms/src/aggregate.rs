@@ -85,7 +85,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "contexts_full", doc: "rows of new contexts when there were `contexts_max`" },
         ReasonSpec {
             name: "kind_conflict",
-            doc: "rows of a name and tags that came with another type in the interval",
+            doc: "rows of a name and tags that came with another type in an interval that is open",
         },
         ReasonSpec { name: "samples_full", doc: "samples and members for which there was no memory" },
         ReasonSpec { name: "not_finite", doc: "rows without a value that is finite" },

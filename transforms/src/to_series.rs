@@ -23,9 +23,9 @@ weir_spec::options! {
     pub struct ToSeriesOptions {
         /// Stands before the column in each series' name, as `"flows."`.
         prefix: String = (OptionType::Str, positional, "\"\""),
-        /// Columns that say how much came in the window, as `sum` and `count` do.
+        /// Columns that say how much came in the window, as `sum` and `count` do. Windows that overlap have none.
         counts: Vec<String> = (OptionType::List(&OptionType::Column), "[]"),
-        /// Columns that say how something was, as `p95`, `max` and `distinct` do.
+        /// Columns that say how something was, as `p95`, `max` and `distinct` do. Durations become seconds; what is absent gives no point.
         gauges: Vec<String> = (OptionType::List(&OptionType::Column), "[]"),
     }
 }
@@ -34,7 +34,7 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
 
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "to_series",
-    summary: "numbers of a window as points of time series, with its keys as their tags",
+    summary: "numbers of a window as points of time series, at its start and with its keys as their tags",
     options: ToSeriesOptions::SPECS,
     makes: true,
     typing: |values, inputs| {
@@ -74,6 +74,10 @@ fn series_of(options: &ToSeriesOptions, input: &Stream) -> Result<Stream, Option
         let help = "series that differ in it alone would be taken for one: put `to_series` before it is left out, or \
                     the window without it";
         return error("counts", format!("the window's key `{gone}` is not here any more"), help);
+    }
+    if let Some(why) = &windowed.spoiled {
+        let help = "several points of one series and time would come out: put `to_series` right behind its window";
+        return error("counts", why.clone(), help);
     }
     if !options.counts.is_empty() && matches!(windowed.windowing, Windowing::Hopping { .. }) {
         let help = "a window without `every:` counts each row once";

@@ -158,6 +158,8 @@ pub struct Windowed {
     pub windowing: Windowing,
     /// Columns that tell the rows of one window apart.
     pub by: Vec<String>,
+    /// Why they no longer do.
+    pub spoiled: Option<String>,
 }
 
 /// The type of an edge.
@@ -224,6 +226,20 @@ impl Stream {
     /// A stream about which nothing is known because of an error reported elsewhere.
     pub fn poisoned() -> Stream {
         Stream { poisoned: true, ..Stream::record(Schema::default()) }
+    }
+
+    /// Rows of a window are no longer told apart by its keys.
+    pub fn spoil_window(&mut self, why: String) {
+        if let Some(windowed) = &mut self.windowed {
+            Arc::make_mut(windowed).spoiled.get_or_insert(why);
+        }
+    }
+
+    /// A column has other values now.
+    pub fn overwrite(&mut self, column: &str) {
+        if self.windowed.as_ref().is_some_and(|windowed| windowed.by.iter().any(|key| key == column)) {
+            self.spoil_window(format!("the window's key `{column}` has other values here"));
+        }
     }
 
     /// The same stream with other columns, as `set`, `select` and `drop` make.

@@ -325,6 +325,7 @@ impl Driver {
     async fn land(&mut self, landed: Landed) {
         let health = match landed {
             Landed::Down(..) => Health::Down,
+            Landed::GivenUp(..) => Health::Retrying,
             // One that got through says nothing of those that did not.
             _ if self.far.retrying.load(Ordering::Relaxed) > 0 => Health::Retrying,
             _ => Health::Fine,
@@ -471,6 +472,10 @@ async fn fly(
     let mut wait = retry.first;
     let mut retrying = None;
     loop {
+        if far.quiet().is_some_and(|until| until > Instant::now()) {
+            retrying.get_or_insert_with(|| Retrying::new(&far));
+            counts.set_health(Health::Retrying);
+        }
         far.may_be_asked(started + retry.budget).await;
         let (at_least, fault) = match delivery.deliver(route, payload.clone()).await {
             Outcome::Delivered => return Landed::Delivered(cargo),

@@ -169,6 +169,15 @@ impl<'a> Checker<'a> {
         let heads: Vec<Here> = inputs.iter().map(|i| self.stream_head(i)).collect();
         let Some(first) = heads.iter().find(|h| h.port.is_some()) else { return self.broken(span, None) };
         let mut stream = first.stream.clone();
+        let windows = heads.iter().filter(|h| h.port.is_some() && h.stream.windowed.is_some()).count();
+        match windows {
+            all if all == heads.iter().filter(|h| h.port.is_some()).count() && all > 1 => {
+                stream.spoil_window("rows of several windows come together here".into());
+            }
+            1 if heads.len() == 1 => {}
+            // What is of no window ends none.
+            _ => stream.windowed = None,
+        }
         for (input, head) in inputs.iter().zip(&heads).filter(|(_, h)| h.port.is_some()) {
             if head.stream.schema != stream.schema {
                 let columns = |s: &Stream| list(s.schema.names());
@@ -323,6 +332,7 @@ impl<'a> Checker<'a> {
                     let mut schema = (*after.schema).clone();
                     schema.put(Field::new(name.text.clone(), typed.ty.clone()));
                     after = after.with_schema(schema);
+                    after.overwrite(&name.text);
                     retag(&mut after, &name.text, &typed);
                     set.push((name.text.clone(), typed));
                 }
@@ -335,6 +345,11 @@ impl<'a> Checker<'a> {
                 let keys = stream.keys.clone();
                 let mut after = Stream { row: RowKind::Record, ..stream.with_schema(schema) };
                 after.keys = keys.into_iter().filter(|(c, _)| after.schema.field(c).is_some()).collect();
+                let is_kept =
+                    |name: &str, e: &Typed| matches!(&e.node, weir_spec::expr::Node::Column(of) if of == name);
+                for (name, _) in selected.iter().filter(|(name, e)| !is_kept(name, e)) {
+                    after.overwrite(name);
+                }
                 ("select", Some(Planned::Select(selected)), vec![(String::new(), after)])
             }
             Stage::Drop { names, .. } => {

@@ -342,7 +342,7 @@ fn output(keys: &[GroupKey], fields: &[(String, Typed)], windowing: Option<Windo
     Stream {
         delivery: input.delivery,
         bounded: input.bounded,
-        windowed: Some(Arc::new(Windowed { windowing, by })),
+        windowed: Some(Arc::new(Windowed { windowing, by, spoiled: None })),
         poisoned: input.poisoned && keys.is_empty() && fields.is_empty(),
         ..Stream::record(Schema { fields: Arc::new(schema).fields.clone() })
     }

@@ -155,10 +155,14 @@ impl Decoder {
     }
 
     fn etsy(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
+        let cut = match etsy::Line::new(line) {
+            Ok(cut) => cut,
+            Err(why) => return self.refuse(line, why, payload),
+        };
         let Decoder { rules, metrics, inodes, .. } = self;
         let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
         let mut refused = None;
-        for pair in etsy::Line::new(line).pairs() {
+        for pair in cut.pairs() {
             let read = pair.and_then(|pair| match pair {
                 etsy::Pair::Number(metric, number) => {
                     metrics.push_number(&metric, number, &around);

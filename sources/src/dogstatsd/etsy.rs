@@ -7,6 +7,9 @@ use weir_spec::kinds::enums::metric_kind;
 
 use super::message::{BAD_LINE, Metric, Origin, Refused};
 
+/// Each pair is a row with the whole name: of one line no more of it is made.
+const NAMES_BYTES_MAX: usize = 1 << 20;
+
 /// A line, cut up.
 pub struct Line<'a> {
     name: Cow<'a, [u8]>,
@@ -22,7 +25,7 @@ pub enum Pair<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub fn new(line: &'a [u8]) -> Line<'a> {
+    pub fn new(line: &'a [u8]) -> Result<Line<'a>, Refused> {
         // `|#` ends the pairs, and the tags that follow it, which may have colons.
         let mut parts = Parts(Some(line), b"|#");
         let head = parts.next().unwrap_or_default();
@@ -34,7 +37,11 @@ impl<'a> Line<'a> {
             Some(tags) => Cow::Owned(clean(&with_tags(name, tags)).into_owned()),
             None => clean(name),
         };
-        Line { name, pairs }
+        let copies = 1 + memchr::memchr_iter(b':', pairs.unwrap_or_default()).count();
+        if name.len().saturating_mul(copies) > NAMES_BYTES_MAX {
+            return Err(BAD_LINE);
+        }
+        Ok(Line { name, pairs })
     }
 
     /// Each pair, or why it is none.

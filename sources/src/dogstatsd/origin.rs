@@ -32,16 +32,16 @@ struct Known {
 
 /// Containers by the inodes of their cgroups, which clients tell that do not know more (`c:in-…`).
 #[derive(Default)]
-pub struct Inodes(RefCell<Option<cgroup::Tree>>);
+pub struct Inodes(RefCell<Option<Where>>);
+
+/// Where cgroups are looked for; nowhere, where the unified hierarchy is not mounted.
+type Where = Option<cgroup::Tree>;
 
 impl Inodes {
     /// Who is in the cgroup with that inode. The tree is read when it is asked for.
     pub fn unit(&self, inode: u64) -> Option<Arc<cgroup::Unit>> {
         let mut tree = self.0.borrow_mut();
-        if tree.is_none() {
-            *tree = Some(cgroup::Tree::new(cgroup::mounted()?));
-        }
-        tree.as_mut()?.find(inode).cloned()
+        tree.get_or_insert_with(|| cgroup::mounted().map(cgroup::Tree::new)).as_mut()?.find(inode).cloned()
     }
 }
 

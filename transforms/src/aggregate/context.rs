@@ -234,8 +234,15 @@ impl Contexts {
         (time, bucket): (i64, u32),
         parts: &Parts,
     ) -> Option<(Id, u8)> {
-        let packed = pack(self.create(time, parts)?, parts.kind);
-        self.seen[old as usize] = i64::MIN;
+        // Under another of its hashes it may have been replaced already.
+        let held = self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| *packed);
+        let packed = match held.filter(|packed| unpack(*packed).0 != old) {
+            Some(packed) => packed,
+            None => {
+                self.seen[old as usize] = i64::MIN;
+                pack(self.create(time, parts)?, parts.kind)
+            }
+        };
         if let Some((_, of)) = self.canonical.find_mut(canonical.high, |(hash, _)| *hash == canonical) {
             *of = packed;
         }
