@@ -325,13 +325,18 @@ impl Flow {
             side.loss.get_or_insert_default().keepalives += 1;
             return;
         }
+        // The numbers that SYN and FIN take are no bytes, seen before or not.
+        let marks = &self.marks[packet.from];
+        let is_syn_again = syn == 1 && side.sequence.is_started() && from >= side.sequence.low();
+        let is_fin_again = fin == 1 && marks.has_fin && to as u32 == side.fin_end;
+        let no_bytes = u64::from(is_syn_again) + u64::from(is_fin_again);
         match side.sequence.add(from, to) {
             Segment::New => {}
             Segment::Late => side.loss.get_or_insert_default().late += 1,
             Segment::Again { bytes } => {
                 let loss = side.loss.get_or_insert_default();
                 loss.retransmits += 1;
-                loss.retransmit_bytes += bytes;
+                loss.retransmit_bytes += bytes.saturating_sub(no_bytes);
             }
         }
         if fin == 1 {
