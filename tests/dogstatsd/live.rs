@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -26,9 +27,17 @@ pub struct Live {
     pub dir: tempfile::TempDir,
 }
 
-/// A port that nobody holds.
+/// A port that nobody holds, for TCP or UDP. It is below those that the kernel gives to whoever connects, so
+/// nobody takes it before the program does.
 pub fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 10_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Another run of the tests beside this one begins elsewhere.
+    let next = || (FIRST + (std::process::id() * 97 + TAKEN.fetch_add(1, Relaxed)) % COUNT) as u16;
+    let free =
+        |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    (0..COUNT).map(|_| next()).find(free).unwrap()
 }
 
 impl Live {
