@@ -110,6 +110,17 @@ pub fn get<R: Held>(rows: &RecordBatch, key: Key<R>) -> Option<&R::Array> {
     rows.column_by_name(key.name)?.as_any().downcast_ref()
 }
 
+/// The numbers of a computed column, as fractions.
+pub fn numbers(column: &ArrayRef) -> Vec<Option<f64>> {
+    if let Some(fractions) = column.as_any().downcast_ref::<Float64Array>() {
+        return fractions.iter().collect();
+    }
+    match column.as_any().downcast_ref::<Int64Array>() {
+        Some(whole) => whole.iter().map(|number| number.map(|number| number as f64)).collect(),
+        None => vec![None; column.len()],
+    }
+}
+
 /// The addresses of a 16-byte column.
 pub fn addresses(column: &FixedSizeBinaryArray) -> &[[u8; 16]] {
     let (chunks, _) = column.value_data().as_chunks::<16>();

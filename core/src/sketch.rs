@@ -228,13 +228,13 @@ pub fn from_array(column: &StructArray, row: usize) -> Option<Sketch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_first_bin_begins_at_a_power_of_its_width() {
         assert_eq!(SMALLEST_BIN, (1.0 + 2.0 * RELATIVE_ERROR).powf(f64::from(1 - bias())));
         assert_eq!([key(SMALLEST_BIN), key(9.9418e-10), key(-9.942e-10), key(1e-9)], [1, 0, -1, 1]);
     }
-    use proptest::prelude::*;
 
     proptest! {
         /// Any grouping of the same values, merged in any order, is the sketch of them all.

@@ -404,11 +404,7 @@ impl Aggregation {
         let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), host, hashing.bytes(&set));
         let host = metrics.hosts.and_then(|hosts| word(hosts, row));
         let unit = metrics.units.and_then(|units| word(units, row)).or_else(|| units::of(name));
-        let parts = Parts { kind, name, host, unit, tags: &tags };
-        match old {
-            None => self.contexts.add(hash, canonical, at, &parts),
-            Some(old) => self.contexts.replace(old, hash, canonical, at, &parts),
-        }
+        self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags }, old)
     }
 
     /// Every row's values into its bucket.

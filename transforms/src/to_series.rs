@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, UInt8Array};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, UInt8Array};
 use arrow_schema::SchemaRef;
 use weir_core::batch::{Batch, Times};
 use weir_core::build::{Texts, Words};
-use weir_core::columns::{absent, arrow_schema, record};
+use weir_core::columns::{absent, arrow_schema, numbers, record};
 use weir_core::eval::text::text;
 use weir_core::tags::TagSets;
 use weir_core::{Build, BuildCx, Entry, Fault, Out, Transform};
@@ -179,7 +179,10 @@ impl Transform for ToSeries {
             self.values.iter().map(|value| (value, numbers(rows.column(value.column)))).collect();
         let mut points = Points::default();
         for row in 0..rows.num_rows() {
-            let mut there = numbers.iter().filter_map(|(value, numbers)| Some((*value, numbers[row]?))).peekable();
+            let mut there = numbers
+                .iter()
+                .filter_map(|(value, numbers)| Some((*value, numbers[row].filter(|number| number.is_finite())?)))
+                .peekable();
             if there.peek().is_none() {
                 continue;
             }
@@ -247,17 +250,5 @@ impl Points {
         self.kinds.push(value.kind);
         self.values.push(number / value.each);
         self.tags.row(set);
-    }
-}
-
-/// The numbers of a column; what is no finite one is absent.
-fn numbers(column: &ArrayRef) -> Vec<Option<f64>> {
-    let any = column.as_any();
-    if let Some(floats) = any.downcast_ref::<Float64Array>() {
-        return floats.iter().map(|number| number.filter(|number| number.is_finite())).collect();
-    }
-    match any.downcast_ref::<Int64Array>() {
-        Some(whole) => whole.iter().map(|number| number.map(|number| number as f64)).collect(),
-        None => vec![None; column.len()],
     }
 }

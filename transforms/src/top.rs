@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array};
+use weir_core::columns::numbers;
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::ReasonSpec;
@@ -108,25 +108,13 @@ impl Top {
     /// The largest rows, in order; among equals the first to come. Rows without a value are last.
     fn largest(&self, batch: Batch, out: &mut Out) -> Batch {
         let values = numbers(&self.by.eval(&batch.rows));
+        let value = |row: u32| values[row as usize].unwrap_or(f64::NEG_INFINITY);
         let mut order: Vec<u32> = (0..batch.len() as u32).collect();
-        order.sort_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]));
+        order.sort_by(|a, b| value(*b).total_cmp(&value(*a)));
         order.truncate(self.n);
         out.counts().add_dropped("top", batch.len() - order.len());
         let best = batch.take(&order);
         batch.acks.delivered();
         best
     }
-}
-
-fn numbers(array: &ArrayRef) -> Vec<f64> {
-    let value = |i: usize| -> f64 {
-        if array.is_null(i) {
-            return f64::NEG_INFINITY;
-        }
-        match array.as_any().downcast_ref::<Float64Array>() {
-            Some(floats) => floats.value(i),
-            None => array.as_any().downcast_ref::<Int64Array>().map_or(f64::NEG_INFINITY, |a| a.value(i) as f64),
-        }
-    };
-    (0..array.len()).map(value).collect()
 }

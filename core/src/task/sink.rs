@@ -108,15 +108,9 @@ impl Far {
         *quiet = Some(quiet.map_or(until, |before| before.max(until)));
     }
 
-    /// Waits until the far end may be asked, `deadline` at the latest.
-    async fn may_be_asked(&self, deadline: Instant) {
-        loop {
-            let until = self.quiet().map_or(deadline, |until| until.min(deadline));
-            if until <= Instant::now() || self.quiet().is_none() {
-                return;
-            }
-            tokio::time::sleep_until(until).await;
-        }
+    /// Until when the far end may not be asked, `deadline` at the latest; nothing if it may be.
+    fn left_alone(&self, deadline: Instant) -> Option<Instant> {
+        self.quiet().map(|until| until.min(deadline)).filter(|until| *until > Instant::now())
     }
 }
 
@@ -472,11 +466,12 @@ async fn fly(
     let mut wait = retry.first;
     let mut retrying = None;
     loop {
-        if far.quiet().is_some_and(|until| until > Instant::now()) {
+        // Others may be answered meanwhile, and ask for more.
+        while let Some(until) = far.left_alone(started + retry.budget) {
             retrying.get_or_insert_with(|| Retrying::new(&far));
             counts.set_health(Health::Retrying);
+            tokio::time::sleep_until(until).await;
         }
-        far.may_be_asked(started + retry.budget).await;
         let (at_least, fault) = match delivery.deliver(route, payload.clone()).await {
             Outcome::Delivered => return Landed::Delivered(cargo),
             Outcome::Rejected { rows, why } => return Landed::Rejected(cargo, rows, why),

@@ -169,14 +169,12 @@ impl<'a> Checker<'a> {
         let heads: Vec<Here> = inputs.iter().map(|i| self.stream_head(i)).collect();
         let Some(first) = heads.iter().find(|h| h.port.is_some()) else { return self.broken(span, None) };
         let mut stream = first.stream.clone();
-        let windows = heads.iter().filter(|h| h.port.is_some() && h.stream.windowed.is_some()).count();
-        match windows {
-            all if all == heads.iter().filter(|h| h.port.is_some()).count() && all > 1 => {
-                stream.spoil_window("rows of several windows come together here".into());
-            }
-            1 if heads.len() == 1 => {}
+        let known = || heads.iter().filter(|h| h.port.is_some());
+        match known().all(|h| h.stream.windowed.is_some()) {
+            true if known().count() > 1 => stream.spoil_window("rows of several windows come together here".into()),
+            true => {}
             // What is of no window ends none.
-            _ => stream.windowed = None,
+            false => stream.windowed = None,
         }
         for (input, head) in inputs.iter().zip(&heads).filter(|(_, h)| h.port.is_some()) {
             if head.stream.schema != stream.schema {

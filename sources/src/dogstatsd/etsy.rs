@@ -26,16 +26,16 @@ pub enum Pair<'a> {
 
 impl<'a> Line<'a> {
     pub fn new(line: &'a [u8]) -> Result<Line<'a>, Refused> {
-        // `|#` ends the pairs, and the tags that follow it, which may have colons.
-        let mut parts = Parts(Some(line), b"|#");
-        let head = parts.next().unwrap_or_default();
+        // Another `|#` ends the tags, which may have colons.
+        let (head, behind) = at_tags(line);
+        let (tags, _) = at_tags(behind);
         let (name, pairs) = match memchr::memchr(b':', head) {
             Some(colon) => (&head[..colon], Some(&head[colon + 1..])),
             None => (head, None),
         };
-        let name = match parts.next().filter(|tags| !tags.is_empty()) {
-            Some(tags) => Cow::Owned(clean(&with_tags(name, tags)).into_owned()),
-            None => clean(name),
+        let name = match tags {
+            [] => clean(name),
+            tags => Cow::Owned(clean(&with_tags(name, tags)).into_owned()),
         };
         let copies = 1 + memchr::memchr_iter(b':', pairs.unwrap_or_default()).count();
         if name.len().saturating_mul(copies) > NAMES_BYTES_MAX {
@@ -84,17 +84,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What stands between separators of two bytes.
-struct Parts<'a>(Option<&'a [u8]>, &'static [u8; 2]);
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let rest = self.0.take()?;
-        let Some(at) = memchr::memmem::find(rest, self.1) else { return Some(rest) };
-        self.0 = Some(&rest[at + self.1.len()..]);
-        Some(&rest[..at])
+/// What stands before and behind the first `|#`; nothing behind, if there is none.
+fn at_tags(text: &[u8]) -> (&[u8], &[u8]) {
+    const MARK: &[u8] = b"|#";
+    match memchr::memmem::find(text, MARK) {
+        Some(at) => (&text[..at], &text[at + MARK.len()..]),
+        None => (text, &[]),
     }
 }
 

@@ -207,47 +207,39 @@ impl Contexts {
         }
     }
 
-    /// The context of a hash that is new; absent if there is no room for another. `canonical` is the hash
-    /// of the same tags in order.
-    pub fn add(&mut self, hash: Hash, canonical: Hash, (time, bucket): (i64, u32), parts: &Parts) -> Option<(Id, u8)> {
-        let known = self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| *packed);
-        let packed = match known {
-            Some(packed) => packed,
-            None => {
-                let packed = pack(self.create(time, parts)?, parts.kind);
-                self.canonical.insert_unique(canonical.high, (canonical, packed), |(hash, _)| hash.high);
-                packed
-            }
-        };
-        if self.aliases.len() < self.aliases_max {
-            self.aliases.insert(Alias { hash, of: packed, used: bucket });
-        }
-        Some(unpack(packed))
-    }
-
-    /// A new context takes the place of one of another kind, which is forgotten as soon as may be.
-    pub fn replace(
+    /// The context that a hash leads to from now on; absent if there is no room for another. `canonical` is the hash
+    /// of the same tags in order. `old` is the context of another kind that it led to before: a new one takes its
+    /// place, and it is forgotten as soon as may be.
+    pub fn add(
         &mut self,
-        old: Id,
         hash: Hash,
         canonical: Hash,
         (time, bucket): (i64, u32),
         parts: &Parts,
+        old: Option<Id>,
     ) -> Option<(Id, u8)> {
-        // Under another of its hashes it may have been replaced already.
-        let held = self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| *packed);
-        let packed = match held.filter(|packed| unpack(*packed).0 != old) {
+        let known = self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| *packed);
+        // Under another of its hashes the old one may have been replaced already.
+        let packed = match known.filter(|packed| old != Some(unpack(*packed).0)) {
             Some(packed) => packed,
             None => {
-                self.seen[old as usize] = i64::MIN;
-                pack(self.create(time, parts)?, parts.kind)
+                if let Some(old) = old {
+                    self.seen[old as usize] = i64::MIN;
+                }
+                let packed = pack(self.create(time, parts)?, parts.kind);
+                match self.canonical.find_mut(canonical.high, |(hash, _)| *hash == canonical) {
+                    Some((_, of)) => *of = packed,
+                    None => {
+                        self.canonical.insert_unique(canonical.high, (canonical, packed), |(hash, _)| hash.high);
+                    }
+                }
+                packed
             }
         };
-        if let Some((_, of)) = self.canonical.find_mut(canonical.high, |(hash, _)| *hash == canonical) {
-            *of = packed;
-        }
         if let Some(alias) = self.aliases.find(hash) {
             (alias.of, alias.used) = (packed, bucket);
+        } else if self.aliases.len() < self.aliases_max {
+            self.aliases.insert(Alias { hash, of: packed, used: bucket });
         }
         Some(unpack(packed))
     }
