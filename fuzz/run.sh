@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-60}
 shift || true
-[ $# -gt 0 ] || set -- capture frame row statsd flows syntax pipeline style
+[ $# -gt 0 ] || set -- capture frame row statsd frames flows syntax pipeline style
 for target in "$@"; do
   mkdir -p "corpus/$target" "found/$target"
   cargo +nightly fuzz run --fuzz-dir . "$target" "found/$target" "corpus/$target" -- \

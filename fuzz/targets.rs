@@ -17,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("row", row),
     ("statsd", statsd),
+    ("frames", frames),
     ("flows", flows),
     ("syntax", syntax),
     ("pipeline", pipeline),
@@ -120,6 +121,28 @@ pub fn row(data: &[u8]) {
         let _ = weir_sources::json::cell(Some(&object), &ty);
         let _ = weir_sources::json::cell(weir_sources::json::find(&object, "a.b"), &ty);
     }
+}
+
+/// A connection's bytes behind a byte of room: however they are cut, the frames are the same, none is longer than
+/// there is room for, and what is given and held is what came.
+pub fn frames(data: &[u8]) {
+    use weir_sources::dogstatsd::frames::{Frames, HEAD_BYTES};
+    let [bytes_max, data @ ..] = data else { return };
+    let bytes_max = usize::from(*bytes_max);
+    let read = |piece: usize| {
+        let (mut frames, mut given) = (Frames::default(), Vec::new());
+        let mut taken = Ok(());
+        for piece in data.chunks(piece) {
+            taken = taken.and_then(|()| frames.take(piece, bytes_max, |frame| given.push(frame.to_vec())));
+        }
+        (given, taken, frames.is_inside())
+    };
+    let whole = read(data.len().max(1));
+    assert!([1, 3, 7, 64].iter().all(|piece| read(*piece) == whole), "in pieces");
+    let (given, taken, is_inside) = whole;
+    assert!(given.iter().all(|frame| frame.len() <= bytes_max));
+    let given: usize = given.iter().map(|frame| HEAD_BYTES + frame.len()).sum();
+    assert!(given <= data.len() && (taken.is_err() || is_inside == (given < data.len())), "what is left");
 }
 
 /// A datagram: every line is a message or a refused one, the columns hold together, and nothing depends

@@ -5,6 +5,7 @@
 
 pub mod decode;
 pub mod etsy;
+pub mod frames;
 pub mod info;
 pub mod listener;
 pub mod message;

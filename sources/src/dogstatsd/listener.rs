@@ -20,12 +20,13 @@ use tokio::net;
 use weir_core::{Fault, SourceCx};
 
 use super::decode::Payload;
+use super::frames::{self, Frames};
 use super::origin::Origins;
 use super::rows::Sender;
 use crate::net::datagrams::{self, Datagram, Datagrams};
 use bind::{Bound, SocketFile, bind_datagrams, bind_stream};
 pub use bind::{Listeners, Setup};
-use connection::{Connection, FRAME_HEAD_BYTES};
+use connection::Connection;
 pub use reader::held_bytes;
 use reader::{Reader, Received, Sent};
 
@@ -54,7 +55,7 @@ impl Listeners {
         let unregistered = |error: io::Error| Fault::environment(format!("cannot watch a socket: {error}"));
         let mut listening = Listening {
             buffers: Datagrams::new(DATAGRAMS_MAX, self.setup.message_bytes_max),
-            scratch: vec![0; self.setup.message_bytes_max + FRAME_HEAD_BYTES],
+            scratch: vec![0; self.setup.message_bytes_max + frames::HEAD_BYTES],
             setup: self.setup,
             sockets: HashMap::new(),
             next: 0,
@@ -252,8 +253,8 @@ impl Listening {
                     Woken { socket: at, what: What::Accepted(accepted) }
                 })
             }
-            Socket::Connection(Connection { stream, partial, .. }) => {
-                let (stream, is_inside) = (stream.clone(), !partial.is_empty());
+            Socket::Connection(Connection { stream, frames, .. }) => {
+                let (stream, is_inside) = (stream.clone(), frames.is_inside());
                 Box::pin(async move {
                     pause.await;
                     if !is_inside {
@@ -422,7 +423,7 @@ impl Listening {
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let sender = pid.map(|pid| (*self.origins.of(pid, None)).clone()).unwrap_or_default();
         self.origins.settle();
-        let connection = Connection { stream: Arc::new(stream), partial: Vec::new(), sender, listener: at };
+        let connection = Connection { stream: Arc::new(stream), frames: Frames::default(), sender, listener: at };
         self.add(Socket::Connection(connection));
         Next::Readable
     }
@@ -440,7 +441,7 @@ impl Listening {
             return;
         }
         let Some(Socket::Connection(connection)) = self.sockets.remove(&at) else { return };
-        if !connection.partial.is_empty() {
+        if connection.frames.is_inside() {
             cx.reject("cut_off", 1);
         }
         if let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&connection.listener) {

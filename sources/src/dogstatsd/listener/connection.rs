@@ -7,17 +7,14 @@ use tokio::net::UnixStream;
 use weir_core::SourceCx;
 
 use super::super::decode::Payload;
+use super::super::frames::{Frames, TooLong};
 use super::super::rows::Sender;
 use super::{CALLS_MAX, Next, PACE, Take};
 use crate::net::datagrams;
 
-/// The length before each frame of a stream, little-endian.
-pub const FRAME_HEAD_BYTES: usize = 4;
-
 pub struct Connection {
     pub stream: Arc<UnixStream>,
-    /// Of a frame that is not whole.
-    pub partial: Vec<u8>,
+    pub frames: Frames,
     pub sender: Sender,
     pub listener: usize,
 }
@@ -41,8 +38,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return None,
             };
-            self.partial.extend_from_slice(&scratch[..n]);
-            if !self.give(bytes_max, cx, take)? {
+            if !self.give(&scratch[..n], bytes_max, cx, take)? {
                 return Some(Next::SOON);
             }
             if n < scratch.len() {
@@ -59,29 +55,23 @@ impl Connection {
         datagrams::receive_now(&*self.stream, into)
     }
 
-    /// Gives the frames that are whole; whether there is room for more, `None` after one that is too long.
-    fn give(&mut self, bytes_max: usize, cx: &mut SourceCx, take: &mut Take) -> Option<bool> {
-        let Connection { partial, sender, .. } = self;
+    /// Gives the frames that are whole now; whether there is room for more, `None` after one that is too long.
+    fn give(&mut self, bytes: &[u8], bytes_max: usize, cx: &mut SourceCx, take: &mut Take) -> Option<bool> {
+        let Connection { frames, sender, .. } = self;
         let peer = || match sender.pid {
             Some(pid) => format!("pid {pid}"),
             None => "unixstream".to_string(),
         };
-        let mut more = true;
-        let mut start = 0;
-        while let Some((head, rest)) = partial[start..].split_first_chunk::<FRAME_HEAD_BYTES>() {
-            let length = u32::from_le_bytes(*head) as usize;
-            if length > bytes_max {
-                cx.reject("too_long", 1);
-                // It is dealt with: what is left of it is not cut off as well.
-                partial.clear();
-                return None;
-            }
-            let Some(bytes) = rest.get(..length) else { break };
-            cx.note("frames", 1);
-            more &= take(&Payload { bytes, is_truncated: false, sender, peer: &peer });
-            start += FRAME_HEAD_BYTES + length;
+        let (mut count, mut has_room) = (0, true);
+        let taken = frames.take(bytes, bytes_max, |bytes| {
+            count += 1;
+            has_room &= take(&Payload { bytes, is_truncated: false, sender, peer: &peer });
+        });
+        cx.note("frames", count);
+        if taken == Err(TooLong) {
+            cx.reject("too_long", 1);
+            return None;
         }
-        partial.drain(..start);
-        Some(more)
+        Some(has_room)
     }
 }
