@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir_core::Fault;
 use weir_core::graph::Handle;
+use weir_core::host::holder::{self, Place};
 use weir_core::ledger::{Health, Ledger, Number};
 use weir_core::sync::lock;
 use weir_http::server::{self, Answers, Asked, Said, Serving};
@@ -41,7 +42,7 @@ impl Drop for Admin {
 /// Begins to answer for a graph.
 pub fn serve(address: SocketAddr, plan: &Plan, handle: &Handle) -> Result<Admin, Fault> {
     let fail = |error: std::io::Error| {
-        let why = server::reason(&error);
+        let why = holder::reason(Place::Tcp(address), &error);
         Fault { node: "settings".into(), ..Fault::environment(format!("cannot listen on `{address}`: {why}")) }
             .help("stop who holds it, or write another address in `settings(admin: …)`")
     };

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod endpoint;
+pub mod holder;
 
 /// What the host calls itself.
 pub fn name() -> String {

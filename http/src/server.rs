@@ -84,15 +84,6 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Why nothing can be listened on there, in words.
-pub fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "it is in use".to_string(),
-        io::ErrorKind::PermissionDenied => "this user may not".to_string(),
-        _ => error.to_string(),
-    }
-}
-
 /// A server that answers until it is dropped.
 pub struct Serving(JoinHandle<()>);
 

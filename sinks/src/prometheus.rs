@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
+use weir_core::host::holder::{self, Place};
+use weir_core::ledger::Counts;
 use weir_core::sync::lock;
 use weir_core::{Build, BuildCx, Clock, Entry, Fault};
 use weir_http::server::{self, Answers, Asked, Said, Serving};
@@ -22,7 +24,7 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::{ComponentSpec, Shape, schema};
 
 use crate::encode::json::NdJson;
-use registry::{Point, Registry};
+use registry::{Point, Put, Registry};
 use text::Form;
 
 /// Memory of one series: its labels, its value, its place.
@@ -78,16 +80,18 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let listener = server::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let serving = server::serve(listener, Arc::new(Scrape { registry: registry.clone() }))
         .map_err(|error| cannot_listen(address, &error))?;
-    Ok(FarEnd::new(Arc::new(Exposed { registry, _serving: serving })))
+    Ok(FarEnd::new(Arc::new(Exposed { registry, counts: cx.counts.clone(), _serving: serving })))
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Fault {
-    let why = server::reason(error);
-    Fault::environment(format!("cannot listen on `{address}`: {why}")).help("write another address in `listen:`")
+    let why = holder::reason(Place::Tcp(address), error);
+    Fault::environment(format!("cannot listen on `{address}`: {why}"))
+        .help("stop who holds it, or write another address in `listen:`")
 }
 
 struct Exposed {
     registry: Arc<Mutex<Registry>>,
+    counts: Arc<Counts>,
     _serving: Serving,
 }
 
@@ -97,11 +101,17 @@ impl Delivery for Exposed {
         let now = Clock::Real.now().0;
         let mut registry = lock(&self.registry);
         let lines = payload.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        let refused: Vec<u32> = lines
-            .enumerate()
-            .filter(|(_, line)| !Point::read(line).is_some_and(|point| registry.put(&point, now)))
-            .map(|(row, _)| row as u32)
-            .collect();
+        let mut refused = Vec::new();
+        for (row, line) in lines.enumerate() {
+            match Point::read(line).map_or(Put::Refused, |point| registry.put(&point, now)) {
+                Put::Taken => {}
+                Put::Mixed(news) => {
+                    self.counts.add_noted("mixed", 1);
+                    news.into_iter().for_each(|news| self.counts.warn(news));
+                }
+                Put::Refused => refused.push(row as u32),
+            }
+        }
         match refused.is_empty() {
             true => Outcome::Delivered,
             false => Outcome::Rejected { rows: refused, why: weir_core::ledger::reason::REFUSED.into() },

@@ -2,4 +2,3 @@
 
 pub mod address;
 pub mod datagrams;
-pub mod holder;

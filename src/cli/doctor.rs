@@ -7,9 +7,9 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use weir_core::host::cgroup;
+use weir_core::host::holder::{Place, holder};
 use weir_ebpf::conntrack::Conntrack;
 use weir_ebpf::{Diag, Refused, Scope, rights, try_hooks};
-use weir_sources::net::holder::holder;
 use weir_spec::units;
 use weir_transforms::resolve::procfs;
 
@@ -222,15 +222,15 @@ fn ports() -> Vec<Finding> {
 
 fn port(protocol: &str, text: &str) -> Option<Finding> {
     let address: SocketAddr = text.parse().ok()?;
-    let bound = match protocol {
-        "udp" => UdpSocket::bind(address).map(drop),
-        _ => TcpListener::bind(address).map(drop),
+    let (place, bound) = match protocol {
+        "udp" => (Place::Udp(address), UdpSocket::bind(address).map(drop)),
+        _ => (Place::Tcp(address), TcpListener::bind(address).map(drop)),
     };
     let what = format!("{protocol}://{address}");
     Some(match bound {
         Ok(()) => Finding::new("ports", what, State::Fine, "is free"),
         Err(error) => {
-            let by = holder(protocol, address).map_or_else(|| error.to_string(), |who| format!("held by {who}"));
+            let by = holder(place).map_or_else(|| error.to_string(), |who| format!("held by {who}"));
             Finding::new("ports", what, State::Limited, by).help("stop it, or let weir listen elsewhere")
         }
     })

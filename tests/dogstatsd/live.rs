@@ -87,12 +87,11 @@ impl Live {
         self.dir.path().join(name)
     }
 
-    /// Waits until a UDP port is bound.
+    /// Waits until a UDP port is bound. To try it would be in the program's way.
     pub fn wait_for_port(&mut self, port: u16) {
-        self.wait("the port", || {
-            let bound = UdpSocket::bind(("127.0.0.1", port));
-            bound.is_err()
-        });
+        let bound = format!(":{port:04X} 0");
+        let is_in = |table: &str| std::fs::read_to_string(table).unwrap_or_default().contains(&bound);
+        self.wait("the port", || is_in("/proc/net/udp") || is_in("/proc/net/udp6"));
     }
 
     pub fn wait_for_file(&mut self, path: &Path) {
@@ -437,21 +436,24 @@ fn sockets_that_are_in_the_way() {
     drop(UnixDatagram::bind(dir.path().join("stale")).unwrap());
     let port = UdpSocket::bind("127.0.0.1:0").unwrap();
     let held = port.local_addr().unwrap();
-    let run = |listen: &str| {
-        let pipeline = format!("let dsd = dogstatsd(listen: [\"{listen}\"])\ndsd.metrics | limit(1) | blackhole");
-        support::text(&weir().args(["run", "-e", &pipeline]).output().unwrap())
-    };
-    let of = std::process::id();
-    for (listen, why) in [
-        (format!("unixgram://{}", at("file")), "a file that is no socket is there".to_string()),
-        (format!("unixgram://{}", at("held")), "it is in use".to_string()),
-        (format!("unixgram://{}/x/y", at("none")), "its directory does not exist".to_string()),
-        (format!("udp://{held}"), "it is in use, by it-".to_string()),
-        (format!("udp://{held}"), format!("(pid {of})")),
-        ("udp://192.0.2.1:8125".to_string(), "this host has no such address".to_string()),
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap();
+    let command = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let by_us = format!("it is in use, by {} (pid {})", command.trim(), std::process::id());
+    let dsd = |options: &str| format!("let d = dogstatsd({options})\nd.metrics | limit(1) | blackhole");
+    let listen = |address: String| dsd(&format!("listen: [\"{address}\"]"));
+    for (pipeline, why) in [
+        (listen(format!("unixgram://{}", at("file"))), "a file that is no socket is there"),
+        (listen(format!("unixgram://{}", at("held"))), &by_us),
+        (listen(format!("unixgram://{}/x/y", at("none"))), "its directory does not exist"),
+        (listen(format!("udp://{held}")), &by_us),
+        (listen("udp://192.0.2.1:8125".to_string()), "this host has no such address"),
+        (dsd(&format!("listen: [\"udp://127.0.0.1:0\"], info: \"{taken}\"")), &by_us),
+        (format!("internal(1s) | aggregate(1s) | prometheus(\"{taken}\")"), &by_us),
+        (format!("settings(admin: \"{taken}\")\ninternal(1s) | blackhole"), &by_us),
     ] {
-        let (code, _, stderr) = run(&listen);
-        assert!(code == 1 && stderr.contains(&why), "{listen}: {code} {stderr}");
+        let (code, _, stderr) = support::text(&weir().args(["run", "-e", &pipeline]).output().unwrap());
+        assert!(code == 1 && stderr.contains(why), "{pipeline}: {code} {stderr}");
     }
     let mut live =
         Live::start(&format!("let dsd = dogstatsd(listen: [\"unixgram://{}\"])\ndsd.metrics | blackhole", at("stale")));

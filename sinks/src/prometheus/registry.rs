@@ -1,6 +1,7 @@
 //! What is exposed: families of one type each, with their series.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub enum Type {
 pub struct Point {
     name: String,
     unit: Option<String>,
+    /// What it was before name and tags were made to fit, hashed.
+    origin: u64,
     labels: BTreeMap<String, String>,
     value: Measure,
 }
@@ -62,13 +65,33 @@ impl Point {
             }
         };
         let tags = row["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut labels = names::labels(tags.iter().filter_map(Value::as_str));
+        let mut tags: Vec<&str> = tags.iter().filter_map(Value::as_str).collect();
+        tags.sort_unstable();
+        let mut labels = names::labels(tags.iter().copied());
         if let Some(host) = row["host"].as_str().filter(|host| !host.is_empty()) {
             labels.entry("host".into()).or_insert_with(|| host.to_string());
         }
         let unit = row["unit"].as_str().and_then(names::unit);
-        Some(Point { name: row["name"].as_str()?.to_string(), unit, labels, value })
+        let name = row["name"].as_str()?;
+        Some(Point { name: name.to_string(), unit, origin: origin(name, &tags), labels, value })
     }
+}
+
+fn origin(name: &str, tags: &[&str]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (name, tags).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What became of a point.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Put {
+    Taken,
+    /// Taken into a series that another one was made to fit into as well; the first time in a family, with what a
+    /// user should know.
+    Mixed(Option<String>),
+    /// Its name is exposed with another type, or there is no room.
+    Refused,
 }
 
 /// Counts below each bound, by the number of the bound.
@@ -110,6 +133,8 @@ pub enum State {
 
 pub struct Series {
     pub state: State,
+    /// Of its last point.
+    origin: u64,
     /// When its last point came.
     updated: i64,
 }
@@ -119,6 +144,8 @@ pub struct Family {
     pub unit: Option<String>,
     /// What it was called before its name was made to fit.
     pub meaning: String,
+    /// Whether different series were made to fit into one of these.
+    is_mixed: bool,
     pub series: BTreeMap<BTreeMap<String, String>, Series>,
 }
 
@@ -145,6 +172,15 @@ fn samples(name: &str, ty: Type) -> Vec<String> {
     }
 }
 
+/// What a user should know of a series that was made to fit into one that another has, `before`.
+fn mixed(name: &str, before: &str) -> String {
+    if name == before {
+        return format!("tags of `{name}` that differ are the same labels to Prometheus: their points are mixed");
+    }
+    let fit = names::metric(name);
+    format!("`{name}` and `{before}` are both `{fit}` to Prometheus: their points of the same tags are mixed")
+}
+
 impl Registry {
     pub fn new(stale: i64, series_max: usize) -> Registry {
         Registry {
@@ -157,8 +193,8 @@ impl Registry {
         }
     }
 
-    /// Takes a point in; `false` if its name is exposed with another type, or there is no room.
-    pub fn put(&mut self, point: &Point, now: i64) -> bool {
+    /// Takes a point in.
+    pub fn put(&mut self, point: &Point, now: i64) -> Put {
         let ty = match point.value {
             Measure::Added(_) => Type::Counter,
             Measure::Last(_) => Type::Gauge,
@@ -166,7 +202,7 @@ impl Registry {
         };
         // Before its name is taken: what is not exposed must not keep others from it.
         if matches!(point.value, Measure::Added(more) if !(more >= 0.0 && more.is_finite())) {
-            return false;
+            return Put::Refused;
         }
         let mut name = names::metric(&point.name);
         if let Some(unit) = &point.unit
@@ -181,7 +217,7 @@ impl Registry {
         if !self.families.contains_key(&name) {
             // What would be written under a name of another family, or finds no room, makes none.
             if !room || samples(&name, ty).iter().any(|sample| self.exposed.contains_key(sample)) {
-                return false;
+                return Put::Refused;
             }
             let own = samples(&name, ty).into_iter().map(|sample| (sample, name.clone()));
             self.exposed.extend(own);
@@ -190,10 +226,11 @@ impl Registry {
             ty,
             unit: point.unit.clone(),
             meaning: point.name.clone(),
+            is_mixed: false,
             series: BTreeMap::new(),
         });
         if family.ty != ty || (!room && !family.series.contains_key(&point.labels)) {
-            return false;
+            return Put::Refused;
         }
         let before = family.series.len();
         let series = family.series.entry(point.labels.clone()).or_insert_with(|| Series {
@@ -201,9 +238,11 @@ impl Registry {
                 Type::Histogram => State::Histogram(Histogram::default()),
                 _ => State::Number(0.0),
             },
+            origin: point.origin,
             updated: now,
         });
         series.updated = now;
+        let is_mixed = std::mem::replace(&mut series.origin, point.origin) != point.origin;
         match (&mut series.state, &point.value) {
             (State::Number(sum), Measure::Added(more)) => *sum += more,
             (State::Number(last), Measure::Last(value)) => *last = *value,
@@ -221,7 +260,11 @@ impl Registry {
             _ => {}
         }
         self.series += family.series.len() - before;
-        true
+        if !is_mixed {
+            return Put::Taken;
+        }
+        let is_news = !std::mem::replace(&mut family.is_mixed, true);
+        Put::Mixed(is_news.then(|| mixed(&point.name, &family.meaning)))
     }
 
     /// Takes out what got no point for long.
@@ -247,8 +290,25 @@ mod tests {
             let row = format!(r#"{{"name":"jobs","kind":"rate","interval":10,"value":{value}}}"#);
             Point::read(row.as_bytes()).unwrap()
         };
-        assert!(!registry.put(&point(-0.5), 0));
-        assert!(registry.put(&point(0.5), 0));
+        assert_eq!([registry.put(&point(-0.5), 0), registry.put(&point(0.5), 0)], [Put::Refused, Put::Taken]);
         assert_eq!(registry.families.len(), 1);
+    }
+
+    #[test]
+    fn what_looks_the_same_once_it_fits_is_told() {
+        let mut registry = Registry::new(1_000, 10);
+        let mut put = |name: &str, tags: &str| {
+            let row = format!(r#"{{"name":"{name}","kind":"gauge","value":1,"tags":[{tags}]}}"#);
+            registry.put(&Point::read(row.as_bytes()).unwrap(), 0)
+        };
+        assert_eq!(put("a.b", r#""x:1","y:1""#), Put::Taken);
+        assert_eq!(put("a.b", r#""y:1","x:1""#), Put::Taken, "another order is the same");
+        assert_eq!(put("a_b", r#""x:2""#), Put::Taken, "other labels are another series");
+        let names = "`a_b` and `a.b` are both `a_b` to Prometheus: their points of the same tags are mixed";
+        assert_eq!(put("a_b", r#""x:1","y:1""#), Put::Mixed(Some(names.into())));
+        assert_eq!(put("a.b", r#""x:1","y:1""#), Put::Mixed(None), "it is said once");
+        assert_eq!(put("c", r#""k.l:1""#), Put::Taken);
+        let tags = "tags of `c` that differ are the same labels to Prometheus: their points are mixed";
+        assert_eq!(put("c", r#""k_l:1""#), Put::Mixed(Some(tags.into())));
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
 use weir_core::Fault;
+use weir_core::host::holder::{self, Place};
 use weir_http::server::{self, Answers, Asked, Said, Serving};
 use weir_http::{Method, StatusCode};
 
@@ -29,10 +30,7 @@ impl Info {
     pub fn bind(address: &str, statsd_port: Option<u16>) -> Result<Info, Fault> {
         let socket = weir_spec::address::socket(address).map_err(Fault::environment)?;
         let listener = server::bind(socket).map_err(|error| {
-            let by = crate::net::holder::holder("tcp", socket)
-                .filter(|_| error.kind() == std::io::ErrorKind::AddrInUse)
-                .map_or(String::new(), |by| format!(", by {by}"));
-            let why = server::reason(&error) + &by;
+            let why = holder::reason(Place::Tcp(socket), &error);
             Fault::environment(format!("cannot listen on `{address}` for `/info`: {why}"))
                 .help("stop who holds it, or write another address in `info:`, or `info: none`")
         })?;

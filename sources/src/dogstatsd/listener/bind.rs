@@ -8,11 +8,11 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use weir_core::Fault;
+use weir_core::host::holder::{self, Place};
 use weir_spec::units;
 
 use crate::net::address::Address;
 use crate::net::datagrams;
-use crate::net::holder::holder;
 
 /// As the Agent sets it: everybody may write, nobody else may read.
 const SOCKET_MODE: u32 = 0o722;
@@ -102,14 +102,6 @@ impl Listeners {
 
     fn udp(&mut self, address: SocketAddr) -> Result<Bound, Fault> {
         let shown = Address::Udp(address);
-        let in_use = |error: io::Error| {
-            let by = holder("udp", address).filter(|_| error.kind() == io::ErrorKind::AddrInUse);
-            let fault = fault(&shown, &error);
-            match by {
-                Some(by) => Fault { message: format!("{}, by {by}", fault.message), ..fault },
-                None => fault,
-            }
-        };
         let mut sockets = Vec::new();
         let mut address = address;
         for _ in 0..self.setup.sockets {
@@ -117,7 +109,7 @@ impl Listeners {
                 1 => std::net::UdpSocket::bind(address),
                 _ => datagrams::udp_reusing_port(address),
             };
-            let socket = socket.map_err(in_use)?;
+            let socket = socket.map_err(|error| fault(&shown, &error))?;
             socket.set_nonblocking(true).map_err(|error| fault(&shown, &error))?;
             // The first one of port 0 finds the port for all.
             address = socket.local_addr().map_err(|error| fault(&shown, &error))?;
@@ -152,13 +144,12 @@ impl Listeners {
 }
 
 fn fault(address: &Address, error: &io::Error) -> Fault {
-    let fault = Fault::environment(match error.kind() {
-        io::ErrorKind::AddrInUse => format!("cannot listen on `{address}`: it is in use"),
-        io::ErrorKind::AddrNotAvailable => format!("cannot listen on `{address}`: this host has no such address"),
-        io::ErrorKind::PermissionDenied => format!("cannot listen on `{address}`: this user may not"),
-        io::ErrorKind::NotFound => format!("cannot listen on `{address}`: its directory does not exist"),
-        _ => format!("cannot listen on `{address}`: {error}"),
-    });
+    let place = match address {
+        Address::Udp(socket) => Place::Udp(*socket),
+        Address::Unixgram(path) | Address::Unixstream(path) => Place::Unix(path),
+    };
+    let why = holder::reason(place, error);
+    let fault = Fault::environment(format!("cannot listen on `{address}`: {why}"));
     match (error.kind(), address) {
         (io::ErrorKind::AddrInUse, _) => fault.help("stop who holds it, or write another address in `listen:`"),
         (io::ErrorKind::NotFound, Address::Unixgram(path) | Address::Unixstream(path)) => {
