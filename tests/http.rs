@@ -20,8 +20,20 @@ pub struct Asked {
     pub body: Vec<u8>,
 }
 
-/// What a stand-in answers, in turn; the last one for ever. `None` breaks the connection.
-type Script = Vec<Option<(u16, &'static str)>>;
+/// What a stand-in does when it is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Turn {
+    /// Answers with a status and headers.
+    Says(u16, &'static str),
+    /// The same, after so long.
+    Late(Duration, u16),
+    /// Closes the connection.
+    Breaks,
+}
+use Turn::{Breaks, Late, Says};
+
+/// One turn after the other; the last one for ever.
+type Script = Vec<Turn>;
 
 /// A server of the test's own. Answers are by script, whatever is asked.
 pub struct Stub {
@@ -75,9 +87,16 @@ fn answer(mut stream: &TcpStream, seen: &Mutex<Vec<(Asked, u16)>>, turn: &Mutex<
         *turn += 1;
         (*turn - 1).min(script.len() - 1)
     };
-    let status = script[at].map_or(0, |(status, _)| status);
+    let (wait, status, headers) = match script[at] {
+        Says(status, headers) => (Duration::ZERO, status, headers),
+        Late(wait, status) => (wait, status, ""),
+        Breaks => (Duration::ZERO, 0, ""),
+    };
     seen.lock().unwrap().push((asked, status));
-    let (status, headers) = script[at]?;
+    if matches!(script[at], Breaks) {
+        return None;
+    }
+    std::thread::sleep(wait);
     write!(stream, "HTTP/1.1 {status} X\r\n{headers}Content-Length: 2\r\n\r\n{{}}").ok()
 }
 
@@ -197,7 +216,7 @@ const LINES: &str = "hits:30|c|@0.5|#env:prod,b:2\\ntemp:21.5|g|#host:web-1\\nwa
 
 #[test]
 fn datadog_gets_what_its_agent_would_send() {
-    let stub = Stub::start(vec![Some((202, ""))]);
+    let stub = Stub::start(vec![Says(202, "")]);
     let port = stub.port;
     let run = super::support::run(&format!(
         r#"let d = dogstatsd("{LINES}_e{{5,4}}:title|text|t:error|k:key|d:1700000000|#a:b\n_sc|db.up|2|m:slow|#a:b|h:db-1")
@@ -276,12 +295,12 @@ fn datadog_gets_what_its_agent_would_send() {
 fn a_far_end_on_a_bad_day() {
     let flows = "generate(flow, rows: 3000)";
     let cases: [(Script, u64, u64); 6] = [
-        (vec![Some((503, "")), Some((500, "Retry-After: 1\r\n")), Some((200, ""))], 3000, 0),
-        (vec![Some((429, "Retry-After: 1\r\n")), Some((200, ""))], 3000, 0),
-        (vec![None, None, Some((204, ""))], 3000, 0),
-        (vec![Some((413, "")), Some((413, "")), Some((200, ""))], 3000, 0),
-        (vec![Some((400, ""))], 0, 3000),
-        (vec![Some((413, ""))], 0, 20),
+        (vec![Says(503, ""), Says(500, "Retry-After: 1\r\n"), Says(200, "")], 3000, 0),
+        (vec![Says(429, "Retry-After: 1\r\n"), Says(200, "")], 3000, 0),
+        (vec![Breaks, Breaks, Says(204, "")], 3000, 0),
+        (vec![Says(413, ""), Says(413, ""), Says(200, "")], 3000, 0),
+        (vec![Says(400, "")], 0, 3000),
+        (vec![Says(413, "")], 0, 20),
     ];
     for (script, delivered, refused) in cases {
         let stub = Stub::start(script.clone());
@@ -298,12 +317,14 @@ fn a_far_end_on_a_bad_day() {
 /// The same of Datadog: each point is delivered once, or refused and counted.
 #[test]
 fn datadog_on_a_bad_day() {
-    let cases: [(Script, u64, u64); 5] = [
-        (vec![Some((500, "")), Some((503, "Retry-After: 1\r\n")), Some((202, ""))], 3000, 0),
-        (vec![Some((429, "Retry-After: 1\r\n")), Some((202, ""))], 3000, 0),
-        (vec![None, None, Some((202, ""))], 3000, 0),
-        (vec![Some((413, "")), Some((413, "")), Some((202, ""))], 3000, 0),
-        (vec![Some((400, ""))], 0, 3000),
+    let slow = Duration::from_millis(1500);
+    let cases: [(Script, u64, u64); 6] = [
+        (vec![Late(slow, 202), Says(202, "")], 3000, 0),
+        (vec![Says(500, ""), Says(503, "Retry-After: 1\r\n"), Says(202, "")], 3000, 0),
+        (vec![Says(429, "Retry-After: 1\r\n"), Says(202, "")], 3000, 0),
+        (vec![Breaks, Breaks, Says(202, "")], 3000, 0),
+        (vec![Says(413, ""), Says(413, ""), Says(202, "")], 3000, 0),
+        (vec![Says(400, "")], 0, 3000),
     ];
     let dir = tempfile::tempdir().unwrap();
     let lines = |name: &str, lines: String| {
@@ -324,7 +345,7 @@ fn datadog_on_a_bad_day() {
         assert_eq!((points, run.count("datadog", "out")), (delivered, delivered), "{script:?}: {}", run.stderr);
         assert_eq!(run.count("datadog", "dropped/refused"), refused, "{script:?}");
     }
-    let stub = Stub::start(vec![Some((202, ""))]);
+    let stub = Stub::start(vec![Says(202, "")]);
     let run = super::support::run(&format!(
         "{events}d.events | datadog(api_key: secret(\"env:PATH\"), url: \"http://127.0.0.1:{}\")",
         stub.port
@@ -332,12 +353,48 @@ fn datadog_on_a_bad_day() {
     assert_eq!((run.count("datadog", "out"), stub.taken().len()), (250, 3));
 }
 
+/// An answer that does not come in time is no answer, and its payload is sent again.
+#[test]
+fn who_does_not_answer_is_asked_again() {
+    let stub = Stub::start(vec![Late(Duration::from_secs(60), 0), Says(202, "")]);
+    let run = super::support::run(&format!(
+        "generate(flow, rows: 30) | http(\"http://127.0.0.1:{}/x\", timeout: 1s)",
+        stub.port
+    ));
+    let asked = stub.asked.lock().unwrap();
+    assert_eq!((run.code, run.count("http", "out"), asked.len()), (0, 30, 2), "{}", run.stderr);
+    assert_eq!(asked[0].0.body, asked[1].0.body);
+    assert!(run.stderr.contains("no answer within 1 s"), "{}", run.stderr);
+}
+
+/// A key that is refused is said once, with what to do, and not shown again soon; nothing is thrown away for it.
+#[test]
+fn a_key_that_is_refused_is_kept_back() {
+    let stub = Stub::start(vec![Says(403, "")]);
+    let mut live = Live::start(&format!(
+        "internal(200ms) | aggregate(200ms) | datadog(api_key: secret(\"env:PATH\"), url: \"http://127.0.0.1:{}\")",
+        stub.port
+    ));
+    live.wait("a refusal", || !stub.asked.lock().unwrap().is_empty());
+    // Payloads that are due meanwhile wait with the first.
+    std::thread::sleep(Duration::from_secs(2));
+    let run = live.stop();
+    // As many as may be on their way before the first is answered.
+    let asked = stub.asked.lock().unwrap().len();
+    assert!((1..=4).contains(&asked), "{asked}");
+    let told = &run.stderr;
+    let warning = "refuses our key (403 Forbidden): {}; is `api_key:` of this organisation";
+    assert_eq!(told.matches(warning).count(), 1, "{told}");
+    assert_eq!((run.count("datadog", "out"), run.count("datadog", "dropped/refused")), (0, 0));
+    assert!(run.code == 1 && told.contains("rows were not delivered"), "{told}");
+}
+
 /// Who asks to be left alone is left alone by all payloads, not only by the one that was answered so.
 #[test]
 fn who_asks_to_be_left_alone_is() {
     let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:39 GMT\r\n";
     for headers in ["Retry-After: 2\r\n", date] {
-        let stub = Stub::start(vec![Some((429, headers)), Some((200, ""))]);
+        let stub = Stub::start(vec![Says(429, headers), Says(200, "")]);
         let url = format!("http://127.0.0.1:{}/x", stub.port);
         let run = super::support::run(&format!("generate(flow, rows: 20000) | http(\"{url}\", batch: 100)"));
         assert_eq!((run.code, run.count("http", "out")), (0, 20_000), "{}", run.stderr);
@@ -352,7 +409,7 @@ fn who_asks_to_be_left_alone_is() {
 /// No request has more rows than `batch`, whatever size batches come in.
 #[test]
 fn a_payload_has_the_rows_it_is_to_have() {
-    let stub = Stub::start(vec![Some((200, ""))]);
+    let stub = Stub::start(vec![Says(200, "")]);
     let run = super::support::run(&format!(
         "generate(flow, rows: 3001) | http(\"http://127.0.0.1:{}/x\", batch: 10)",
         stub.port
@@ -365,7 +422,7 @@ fn a_payload_has_the_rows_it_is_to_have() {
 
 #[test]
 fn a_refusal_is_said_and_fails_the_run() {
-    let stub = Stub::start(vec![Some((404, ""))]);
+    let stub = Stub::start(vec![Says(404, "")]);
     let run = super::support::run(&format!("generate(flow, rows: 3) | http(\"http://127.0.0.1:{}/x\")", stub.port));
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("refuses a payload (404 Not Found)"), "{}", run.stderr);
@@ -373,7 +430,7 @@ fn a_refusal_is_said_and_fails_the_run() {
 
 #[test]
 fn http_sends_what_it_is_told_to() {
-    let stub = Stub::start(vec![Some((200, ""))]);
+    let stub = Stub::start(vec![Says(200, "")]);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("key"), "abc\n").unwrap();
     let key = dir.path().join("key").display().to_string();
@@ -399,8 +456,8 @@ fn http_sends_what_it_is_told_to() {
 /// A proxy named by the environment is asked, and not for what `NO_PROXY` names.
 #[test]
 fn proxies_of_the_environment_are_used() {
-    let proxy = Stub::start(vec![Some((200, ""))]);
-    let direct = Stub::start(vec![Some((200, ""))]);
+    let proxy = Stub::start(vec![Says(200, "")]);
+    let direct = Stub::start(vec![Says(200, "")]);
     let run = |to: &str| {
         let output = super::support::weir()
             .args(["run", "-e", &format!("generate(flow, rows: 3) | http(\"{to}\")")])
@@ -475,7 +532,7 @@ fn the_node_says_how_it_is() {
 #[test]
 fn the_admin_server_says_how_it_is() {
     let (port, admin) = (free_port(), free_port());
-    let stub = Stub::start(vec![Some((503, ""))]);
+    let stub = Stub::start(vec![Says(503, "")]);
     let mut live = Live::start(&format!(
         r#"settings(admin: "127.0.0.1:{admin}", drain: 1s)
            let d = dogstatsd(listen: ["udp://127.0.0.1:{port}"])

@@ -33,6 +33,20 @@ fn settings_may_be_named() {
     assert!(stdout.contains("700 MiB") && stdout.contains("127.0.0.1:5555"), "{stdout}");
 }
 
+/// A list may be computed, as anything else; a port of 0 in the Agent's variables switches off what it is for.
+#[test]
+fn lists_may_be_computed() {
+    let listens = |port: &str, health_port: &str| {
+        let mut plan = weir();
+        plan.args(["plan", "pipelines/node.weir"]).env("DD_DOGSTATSD_PORT", port).env("DD_HEALTH_PORT", health_port);
+        let (code, stdout, stderr) = text(&plan.output().unwrap());
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        ["udp://127.0.0.1:18125", "unixgram://", "127.0.0.1:15555"].map(|place| stdout.contains(place))
+    };
+    assert_eq!(listens("18125", "15555"), [true, true, true]);
+    assert_eq!(listens("0", "0"), [false, true, false]);
+}
+
 #[test]
 fn the_plan_says_what_will_be() {
     let output = weir().args(["plan", "pipelines/quickstart.weir"]).output().unwrap();

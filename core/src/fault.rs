@@ -46,6 +46,14 @@ impl Fault {
         self
     }
 
+    /// What went wrong and what to do about it, in one line.
+    pub fn with_help(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{}; {help}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     pub(crate) fn of(mut self, node: &str) -> Fault {
         if self.node.is_empty() {
             self.node = node.to_string();

@@ -487,7 +487,7 @@ async fn fly(
             Outcome::RetryAfter(at_least, fault) => (at_least, fault),
         };
         counts.add_noted("retries", 1);
-        counts.set_trouble(&fault.message);
+        counts.set_trouble(fault.with_help());
         counts.set_health(Health::Retrying);
         retrying.get_or_insert_with(|| Retrying::new(&far));
         if !at_least.is_zero() {

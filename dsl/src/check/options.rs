@@ -303,39 +303,52 @@ impl Checker<'_> {
             return self.column(name, expr);
         }
         if let OptionType::List(of) = ty {
-            return match &expr.kind {
-                ExprKind::List(items) => {
-                    let values: Vec<_> = items.iter().map(|i| self.option_constant(name, *of, false, i)).collect();
-                    values.into_iter().collect::<Option<Vec<_>>>().map(Value::List)
-                }
-                _ => match self.option_constant(name, *of, none, expr)? {
-                    list @ Value::List(_) => Some(list),
-                    one => Some(Value::List(vec![one])),
-                },
-            };
+            return self.list(name, *of, none, expr);
         }
-        let hint = hint(ty);
-        let typed = self.expr(expr, &mut Scope::constant(), hint.as_ref());
-        let value = super::constant::fold(&typed);
-        let value = match value {
+        let (value, found) = self.known_before_start(name, ty, none, expr)?;
+        self.fit(name, ty, value, &found, expr)
+    }
+
+    /// A list, written or computed, or one that stands for a list of it.
+    fn list(&mut self, name: &str, of: OptionType, none: bool, expr: &Expr) -> Option<Value> {
+        if let ExprKind::List(items) = &expr.kind {
+            let values: Vec<_> = items.iter().map(|item| self.option_constant(name, of, false, item)).collect();
+            return values.into_iter().collect::<Option<Vec<_>>>().map(Value::List);
+        }
+        if matches!(of, OptionType::Word(_) | OptionType::Part(_) | OptionType::Column) {
+            return self.option_constant(name, of, none, expr).map(|one| Value::List(vec![one]));
+        }
+        let (value, found) = self.known_before_start(name, of, none, expr)?;
+        let values = match (value, &found) {
+            (Value::List(items), Type::List(found)) => {
+                items.into_iter().map(|item| self.fit(name, of, item, found, expr)).collect::<Option<Vec<_>>>()?
+            }
+            (one, _) => vec![self.fit(name, of, one, &found, expr)?],
+        };
+        Some(Value::List(values))
+    }
+
+    /// What an expression is before anything runs, and its type; reports what is not known then.
+    fn known_before_start(&mut self, name: &str, ty: OptionType, none: bool, expr: &Expr) -> Option<(Value, Type)> {
+        let typed = self.expr(expr, &mut Scope::constant(), hint(ty).as_ref());
+        match super::constant::fold(&typed) {
             Some(Value::None) if typed.ty.is_unknown() && matches!(expr.kind, ExprKind::Literal(Value::None)) => {
                 if none {
-                    return Some(Value::None);
+                    return Some((Value::None, typed.ty));
                 }
                 let title = format!("`{name}` cannot be `none`");
                 self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
-                return None;
+                None
             }
             // A param without a value: it is known by its type, and given when run.
-            Some(Value::None) | None if typed.ty.is_unknown() => return None,
-            Some(value) => value,
+            Some(Value::None) | None if typed.ty.is_unknown() => None,
+            Some(value) => Some((value, typed.ty)),
             None => {
                 let title = format!("`{name}` has to be known before start");
                 self.report(Diagnostic::new(codes::NOT_CONSTANT, expr.span, title));
-                return None;
+                None
             }
-        };
-        self.fit(name, ty, value, &typed.ty, expr)
+        }
     }
 
     fn word(&mut self, name: &str, words: &'static [&'static str], word: &str, span: Span) -> Option<Value> {
