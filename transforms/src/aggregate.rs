@@ -1,7 +1,8 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
 //! Reading order: [`metrics`] (what comes in), [`hash`], [`aliases`], [`context`] (what tells series apart),
-//! [`bucket`] (what is kept of an interval), [`numerics`] (what comes out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
+//! [`interval`], [`bucket`] (what is kept of an interval), [`intake`] (how rows come into it), [`numerics`] (what
+//! comes out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
 
 mod aliases;
 mod bucket;
@@ -9,21 +10,19 @@ mod context;
 mod emit;
 mod filter;
 mod hash;
+mod intake;
+mod interval;
 mod metrics;
 mod numerics;
 mod units;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{Array, BooleanArray, StringArray};
-use arrow_buffer::ScalarBuffer;
-use weir_core::batch::{Batch, mask};
+use arrow_array::Array;
+use weir_core::batch::Batch;
 use weir_core::columns::get;
-use weir_core::eval::text::word;
 use weir_core::ledger::Counts;
-use weir_core::tags::END;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
 use weir_spec::kinds::enums::metric_kind;
@@ -34,21 +33,18 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::{ComponentSpec, Shape, Stream};
 
 use bucket::{Bucket, SLOT_BYTES};
-use context::{CONTEXT_BYTES, Contexts, Found, Id, Parts};
+use context::{CONTEXT_BYTES, Contexts, Id};
 use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
-use hash::Hash;
-use metrics::{Metrics, STAMPED, class};
-use numerics::{Aggregate, Sample};
+use intake::Verdict;
+use interval::{Span, number, start_of};
+use metrics::Metrics;
+use numerics::Aggregate;
 
-/// Rows whose memory is fetched at once.
-const REACH_ROWS: usize = 256;
 /// A context without a value for so long is forgotten; a counter only after it has been zero for long.
 const EXPIRY: i64 = 20_000_000_000;
 /// Text of a context that is reckoned with: a name and its tags.
 const TEXT_BYTES: usize = 256;
-/// A rate below stands for more samples than a `u32` counts, and is a mistake.
-const SAMPLE_RATE_MIN: f64 = 1.0 / u32::MAX as f64;
 
 weir_spec::options! {
     pub struct AggregateOptions {
@@ -151,13 +147,6 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
 /// Samples are kept at least for so much memory.
 const SAMPLES_BYTES_MIN: usize = 1 << 20;
 
-/// What becomes of a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Taken,
-    Dropped(&'static str),
-}
-
 struct Aggregation {
     interval: i64,
     zero_fill: i64,
@@ -242,41 +231,6 @@ impl Transform for Aggregation {
     }
 }
 
-/// When the interval begins that a time is in.
-fn start_of(time: i64, interval: i64) -> i64 {
-    time.div_euclid(interval).saturating_mul(interval)
-}
-
-/// The interval that a time is in. Times that follow each other mostly share one, and a division costs
-/// more than everything else that is done with a row here.
-#[derive(Default)]
-struct Span {
-    start: i64,
-    end: i64,
-    number: u32,
-}
-
-impl Span {
-    fn number(&mut self, time: i64, interval: i64) -> u32 {
-        self.start(time, interval);
-        self.number
-    }
-
-    fn start(&mut self, time: i64, interval: i64) -> i64 {
-        if !(self.start..self.end).contains(&time) {
-            self.start = start_of(time, interval);
-            self.end = self.start.saturating_add(interval);
-            self.number = number(self.start, interval);
-        }
-        self.start
-    }
-}
-
-/// The number of the interval that begins then, as contexts keep it.
-fn number(start: i64, interval: i64) -> u32 {
-    start.div_euclid(interval) as u32 & (u32::MAX >> 1)
-}
-
 /// The first and the last time of some rows.
 fn span(times: &[i64]) -> (i64, i64) {
     let first = times.iter().copied().min().unwrap_or(0);
@@ -306,191 +260,6 @@ impl Aggregation {
             out.send(1, late);
         }
         parts.pop().flatten()
-    }
-
-    /// The context of every row: for some rows at a time their hashes, then where these lead to.
-    fn find_contexts(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
-        let rows = metrics.names.len();
-        let named = self.host_hashes(metrics);
-        let mut hashes = Vec::with_capacity(REACH_ROWS);
-        let mut spans = Span::default();
-        self.ids.clear();
-        for start in (0..rows).step_by(REACH_ROWS) {
-            hashes.clear();
-            self.hash(metrics, start..rows.min(start + REACH_ROWS), &named, &mut hashes);
-            self.contexts.reach_for(hashes.iter().map(|(hash, _)| *hash));
-            for (row, (hash, host)) in (start..).zip(hashes.iter().copied()) {
-                let bucket = spans.number(times[row], self.interval);
-                let found = match self.contexts.find(hash, bucket) {
-                    Found::Context(id, kind) => Some((id, kind)),
-                    Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket), None),
-                };
-                let kind = metrics.context_kind(row);
-                let found = match found {
-                    Some((old, other)) if other != kind && !self.is_in_use(old) => {
-                        self.new_context(metrics, row, hash, host, (times[row], bucket), Some(old))
-                    }
-                    found => found,
-                };
-                match found {
-                    None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
-                    Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
-                    Some(_) => {}
-                }
-                self.ids.push(found.map_or(0, |(id, _)| id));
-            }
-        }
-    }
-
-    /// Of every host that the rows name.
-    fn host_hashes(&self, metrics: &Metrics) -> Vec<Hash> {
-        let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
-        let hash = |host: Option<&str>| self.contexts.hashing.bytes(host.unwrap_or("").as_bytes());
-        named.into_iter().flatten().map(hash).collect()
-    }
-
-    /// The hash of each row, and that of its host.
-    fn hash(&self, metrics: &Metrics, rows: Range<usize>, named: &[Hash], into: &mut Vec<(Hash, Hash)>) {
-        let hashing = &self.contexts.hashing;
-        let no_host = Hash { high: 0, low: 0 };
-        let no_tags = hashing.bytes(&[]);
-        // Rows of one client share a set.
-        let mut last = (usize::MAX, no_tags);
-        for row in rows {
-            let name = hashing.bytes(metrics.names.value(row).as_bytes());
-            let host = metrics.hosts.filter(|hosts| !hosts.is_null(row));
-            let host = host.map_or(no_host, |hosts| named[hosts.keys().value(row) as usize]);
-            let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
-                if last.0 != set {
-                    last = (set, hashing.bytes(tags.bytes(set)));
-                }
-                last.1
-            });
-            into.push((hashing.join(class(metrics.context_kind(row)), name, host, tags), host));
-        }
-    }
-
-    /// Whether values of a context are still to be given out.
-    #[cold]
-    fn is_in_use(&self, id: Id) -> bool {
-        self.buckets.values().any(|bucket| bucket.seen(id).is_some())
-            || self.closing.as_ref().is_some_and(|closing| closing.has(id))
-            || self.passed.has(id)
-            // Of this batch, which is in no bucket yet.
-            || self.ids.contains(&id)
-    }
-
-    /// A hash that was not seen before, or of whose context, `old`, rows of another kind come now: its tags in
-    /// order, without duplicates and what the filter takes.
-    fn new_context(
-        &mut self,
-        metrics: &Metrics,
-        row: usize,
-        hash: Hash,
-        host: Hash,
-        at: (i64, u32),
-        old: Option<Id>,
-    ) -> Option<(Id, u8)> {
-        let name = metrics.names.value(row);
-        let mut tags: Vec<&str> = metrics.set(row).map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
-        if !self.filter.is_empty() {
-            tags.retain(|tag| self.filter.keeps(name, tag));
-        }
-        tags.sort_unstable();
-        tags.dedup();
-        let set: Vec<u8> = tags.iter().flat_map(|tag| tag.bytes().chain([END])).collect();
-        let hashing = &self.contexts.hashing;
-        let kind = metrics.context_kind(row);
-        let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), host, hashing.bytes(&set));
-        let host = metrics.hosts.and_then(|hosts| word(hosts, row));
-        let unit = metrics.units.and_then(|units| word(units, row)).or_else(|| units::of(name));
-        self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags }, old)
-    }
-
-    /// Every row's values into its bucket.
-    fn take_in(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
-        let numbers = self.contexts.numbers();
-        let mut current: Option<(i64, Bucket)> = None;
-        let mut spans = Span::default();
-        // Of the samples in the current bucket.
-        let mut bytes_max = 0;
-        for row in 0..times.len() {
-            if self.verdicts[row] != Verdict::Taken {
-                continue;
-            }
-            if let Some(stamp) = metrics.stamp(row) {
-                self.verdicts[row] = self.pass(metrics, row, stamp, times[row]);
-                continue;
-            }
-            let start = spans.start(times[row], self.interval);
-            if current.as_ref().is_none_or(|(at, _)| *at != start) {
-                if let Some((at, bucket)) = current.take() {
-                    self.buckets.insert(at, bucket);
-                }
-                let mut bucket = self.buckets.remove(&start).unwrap_or_else(|| Bucket::new(start));
-                bucket.reserve(numbers);
-                let others: usize = self.buckets.values().map(Bucket::bytes).sum();
-                bytes_max = self.samples_bytes_max.saturating_sub(others);
-                current = Some((start, bucket));
-            }
-            let Some((_, bucket)) = &mut current else { continue };
-            if row % REACH_ROWS == 0 {
-                bucket.reach_for(self.ids[row..].iter().take(REACH_ROWS));
-            }
-            self.verdicts[row] =
-                fold(bucket, metrics, row, (self.ids[row], times[row]), bytes_max, &self.contexts, &self.counts);
-            let is_gauge = matches!(metrics.kinds[row], metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
-            if is_gauge
-                && self.verdicts[row] == Verdict::Taken
-                && let Some(value) = bucket.number(self.ids[row])
-            {
-                self.contexts.set_gauge(self.ids[row], value);
-            }
-        }
-        if let Some((at, bucket)) = current {
-            self.buckets.insert(at, bucket);
-        }
-    }
-
-    /// A row with a timestamp of its own passes the buckets, as the Agent lets it: a count as what came in
-    /// ten seconds, without its sample rate.
-    fn pass(&mut self, metrics: &Metrics, row: usize, timestamp: i64, arrived: i64) -> Verdict {
-        let kind = metrics.kinds[row];
-        if !matches!(kind, metric_kind::COUNTER | metric_kind::GAUGE) {
-            return Verdict::Dropped("timestamped");
-        }
-        let finite = metrics.values(row).iter().filter(|value| value.is_finite());
-        let before = self.passed.len();
-        finite.for_each(|value| self.passed.push(self.ids[row], timestamp, *value));
-        self.contexts.see(self.ids[row], arrived);
-        match self.passed.len() > before {
-            true => Verdict::Taken,
-            false => Verdict::Dropped("not_finite"),
-        }
-    }
-
-    /// Counts the rows that were refused, under their reasons. What is left was taken in.
-    fn drop_refused(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
-        let reasons = self.verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Dropped(why) => Some(*why),
-            Verdict::Taken => None,
-        });
-        let reasons: BTreeSet<&'static str> = reasons.collect();
-        if reasons.is_empty() {
-            return Some(batch);
-        }
-        let mut verdicts: Vec<Verdict> = self.verdicts.clone();
-        let mut batch = batch;
-        for why in reasons {
-            let keep: BooleanArray = mask(verdicts.len(), |row| verdicts[row] != Verdict::Dropped(why));
-            batch = out.keep(batch, &keep, why);
-            verdicts.retain(|verdict| *verdict != Verdict::Dropped(why));
-        }
-        if batch.is_empty() {
-            batch.acks.delivered();
-            return None;
-        }
-        Some(batch)
     }
 
     /// The acks of a batch go with every bucket that its rows may be in.
@@ -537,61 +306,4 @@ impl Aggregation {
             seen.saturating_add(silence) <= now && !is_open(id)
         });
     }
-}
-
-/// A row's values into a bucket.
-fn fold(
-    bucket: &mut Bucket,
-    metrics: &Metrics,
-    row: usize,
-    (id, time): (Id, i64),
-    bytes_max: usize,
-    contexts: &Contexts,
-    counts: &Counts,
-) -> Verdict {
-    let kind = metrics.kinds[row];
-    if kind == metric_kind::SET {
-        // All of a row, or nothing.
-        if bucket.bytes() + metrics.members(row).count() * bucket::MEMBER_BYTES > bytes_max {
-            return Verdict::Dropped("samples_full");
-        }
-        let mut any = false;
-        for member in metrics.members(row) {
-            bucket.member(id, time, contexts.hashing.bytes(member.as_bytes()).high);
-            any = true;
-        }
-        return if any { Verdict::Taken } else { Verdict::Dropped("not_finite") };
-    }
-    let rate = metrics.rate(row);
-    // A distribution takes what is out of range for one, as the Agent's sketch does.
-    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA | metric_kind::DISTRIBUTION);
-    if is_rated && !(rate.is_finite() && rate >= SAMPLE_RATE_MIN) {
-        return Verdict::Dropped("sample_rate");
-    }
-    let values = metrics.values(row);
-    let is_sampled = matches!(kind, metric_kind::HISTOGRAM | metric_kind::TIMING | metric_kind::DISTRIBUTION);
-    if is_sampled && bucket.bytes() + values.len() * bucket::SAMPLE_BYTES > bytes_max {
-        return Verdict::Dropped("samples_full");
-    }
-    let mut taken = 0;
-    for value in values.iter().copied().filter(|value| value.is_finite()) {
-        taken += 1;
-        match kind {
-            metric_kind::COUNTER if rate == 1.0 => bucket.count(id, time, value),
-            metric_kind::COUNTER => bucket.count(id, time, value / rate),
-            metric_kind::GAUGE => bucket.set(id, time, value),
-            metric_kind::GAUGE_DELTA => bucket.set(id, time, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
-            metric_kind::DISTRIBUTION if !(rate > 0.0 && rate <= 1.0) => {
-                bucket.sample(id, time, Sample { value, weight: 1.0 });
-            }
-            _ => bucket.sample(id, time, Sample { value, weight: 1.0 / rate.max(SAMPLE_RATE_MIN) }),
-        }
-    }
-    if taken == 0 {
-        return Verdict::Dropped("not_finite");
-    }
-    if taken < values.len() {
-        counts.add_noted("values_not_finite", (values.len() - taken) as u64);
-    }
-    Verdict::Taken
 }

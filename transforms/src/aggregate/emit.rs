@@ -17,8 +17,9 @@ use weir_spec::schema::Repr;
 
 use super::bucket::{Bucket, Samples};
 use super::context::{Context, Contexts, Id};
+use super::is_silent;
+use super::metrics::STAMPED;
 use super::numerics::{self, Aggregate, Histogram};
-use super::{STAMPED, is_silent};
 
 /// What is computed of samples.
 pub struct Numerics {
