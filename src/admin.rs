@@ -42,9 +42,8 @@ impl Drop for Admin {
 /// Begins to answer for a graph.
 pub fn serve(address: SocketAddr, plan: &Plan, handle: &Handle) -> Result<Admin, Fault> {
     let fail = |error: std::io::Error| {
-        let why = holder::reason(Place::Tcp(address), &error);
-        Fault { node: "settings".into(), ..Fault::environment(format!("cannot listen on `{address}`: {why}")) }
-            .help("stop who holds it, or write another address in `settings(admin: …)`")
+        let fault = holder::fault(Place::Tcp(address), &format!("`{address}`"), &error, "`settings(admin: …)`");
+        Fault { node: "settings".into(), ..fault }
     };
     let listener = server::bind(address).map_err(fail)?;
     let desk = Arc::new(Desk { handle: handle.clone(), graph: graph(plan), queues: Mutex::default() });

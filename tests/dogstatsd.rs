@@ -1,5 +1,6 @@
 //! DogStatsD against what its own clients and servers say: vectors, framing, recordings of real clients.
 
+mod ends;
 pub mod live;
 mod reference;
 
@@ -318,6 +319,32 @@ fn every_runtime_metric_is_known() {
         assert_eq!(found["tags"], json!(["env:prod", "service:shop"]), "{found}");
         assert_eq!(found["unit"].as_str().unwrap_or_default(), text(row, "unit"), "{found}");
     }
+}
+
+/// A row that is refused takes no name from those that follow it, and one with a time of its own conflicts with none.
+#[test]
+fn what_is_refused_is_in_nobodys_way() {
+    let lines = [
+        "a:nan|g",
+        "a:1|c",
+        "b:1|c|@0",
+        "b:2|g",
+        "c:1|c|T1700000000",
+        "c:7|g|T1700000000",
+        "c:1|h|T1700000000",
+        "c:nan|g|T1700000000",
+        "d:1:nan:2|c",
+    ]
+    .join("\n");
+    let run = super::support::run(&format!(
+        "let d = dogstatsd({lines:?})\nlet series = d.metrics | aggregate(10s, contexts_max: 5)\nseries | stdout(ndjson)"
+    ));
+    let point = |row: &Value| format!("{} {} {}", row["name"], row["kind"], row["value"]).replace('"', "");
+    let mut points: Vec<String> = run.rows().iter().map(point).collect();
+    points.sort();
+    assert_eq!(points, ["a rate 0.1", "b gauge 2.0", "c gauge 7.0", "c rate 0.1", "d rate 0.3"]);
+    let dropped = ["not_finite", "sample_rate", "timestamped", "kind_conflict", "contexts_full"];
+    assert_eq!(dropped.map(|why| run.count("series", &format!("dropped/{why}"))), [2, 1, 1, 0, 0]);
 }
 
 /// Rules of aggregation that need time, as test blocks of the language.

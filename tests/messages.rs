@@ -142,6 +142,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("admin_of_no_address", "settings(admin: \"5555\")\npcap(\"a.pcap\") | stdout"),
     ("listens_without_a_scheme", "let d = dogstatsd(listen: [\"127.0.0.1:8125\"])\nd.metrics | stdout"),
     ("computed_list_of_another_type", "let ports = [8125, 8126]\nlet d = dogstatsd(listen: ports)\nd.metrics | stdout"),
+    ("computed_none", "internal(if(true, none, 1s)) | blackhole"),
+    ("named_none", "let nowhere = none\ninternal(1s) | aggregate(1s) | prometheus(nowhere)"),
     ("listens_on_a_name", "let d = dogstatsd(listen: [\"udp://statsd:8125\"])\nd.metrics | stdout"),
     ("source_of_several_outputs", "let d = dogstatsd(listen: [\"udp://127.0.0.1:8125\"])\nd | aggregate(10s) | stdout"),
     ("aggregate_of_flows", r#"pcap("a.pcap") | biflow | aggregate(10s) | stdout"#),

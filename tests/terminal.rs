@@ -56,10 +56,13 @@ fn on_a_full_disk(meanwhile: &str) -> Option<(String, String)> {
 
 #[test]
 fn a_disk_that_is_full_for_a_while_loses_nothing() {
-    let Some((stdout, stderr)) = on_a_full_disk("sleep 2; rm \"$DIR/ballast\"") else { return };
+    // It is full a moment after the first rows are there.
+    let has_begun = "for i in $(seq 200); do [ -s \"$DIR/out\" ] && break; sleep 0.1; done";
+    let meanwhile = format!("{has_begun}; sleep 3; rm \"$DIR/ballast\"");
+    let Some((stdout, stderr)) = on_a_full_disk(&meanwhile) else { return };
     assert_eq!(stdout, "exit 0, 30000 rows, 0 broken\n", "{stderr}");
     insta::assert_snapshot!(stderr, @r"
-    warning: `file` tries again: cannot write `DIR/out`: No space left on device (os error 28)
+    warning: `file` tries again: cannot write `DIR/out`: No space left on device (os error 28); free some space, or write to another file system
     note: `file` delivers again
     ");
 }
@@ -70,7 +73,7 @@ fn a_disk_that_stays_full_ends_the_run() {
     assert!(stdout.starts_with("exit 1, ") && stdout.ends_with(" rows, 0 broken\n"), "{stdout}");
     let stderr = stderr.split_inclusive('\n').filter(|line| !line.ends_with("rows were not delivered\n"));
     insta::assert_snapshot!(stderr.collect::<String>(), @r"
-    warning: `file` tries again: cannot write `DIR/out`: No space left on device (os error 28)
+    warning: `file` tries again: cannot write `DIR/out`: No space left on device (os error 28); free some space, or write to another file system
     error: `file`: gave up after trying for 10s: cannot write `DIR/out`: No space left on device (os error 28)
       help: free some space, or write to another file system
     ");

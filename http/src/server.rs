@@ -111,10 +111,12 @@ async fn accept(listener: tokio::net::TcpListener, answers: Arc<dyn Answers>) {
             continue;
         };
         let answers = answers.clone();
+        // Where many are here, who was answered makes room for others.
+        let is_calm = room.available_permits() > CONNECTIONS_MAX / 2;
         connections.spawn(async move {
             let service = service_fn(move |request| one(answers.clone(), request));
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).keep_alive(is_calm);
             // A client that breaks off is no news.
             let serving = builder.serve_connection(TokioIo::new(stream), service);
             let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;

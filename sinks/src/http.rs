@@ -51,9 +51,10 @@ pub fn judge(answer: Result<Answer, String>, host: &str, help: &str) -> Outcome 
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Outcome::RetryAfter(FORBIDDEN_WAIT, fault("refuses our key").help(help))
         }
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            Outcome::RetryAfter(FORBIDDEN_WAIT, fault("is behind a proxy that refuses us"))
-        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Outcome::RetryAfter(
+            FORBIDDEN_WAIT,
+            fault("is behind a proxy that refuses us").help("write its user and password into `HTTPS_PROXY`"),
+        ),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Outcome::RetryAfter(answer.retry_after.unwrap_or_default(), fault("asks to be left alone"))
         }

@@ -84,9 +84,7 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Fault {
-    let why = holder::reason(Place::Tcp(address), error);
-    Fault::environment(format!("cannot listen on `{address}`: {why}"))
-        .help("stop who holds it, or write another address in `listen:`")
+    holder::fault(Place::Tcp(address), &format!("`{address}`"), error, "`listen:`")
 }
 
 struct Exposed {
@@ -107,7 +105,7 @@ impl Delivery for Exposed {
                 Put::Taken => {}
                 Put::Mixed(news) => {
                     self.counts.add_noted("mixed", 1);
-                    news.into_iter().for_each(|news| self.counts.warn(news));
+                    news.iter().for_each(|news| self.counts.warn_once(news));
                 }
                 Put::Refused => refused.push(row as u32),
             }

@@ -48,7 +48,7 @@ const SOCKETS_MAX: i64 = 64;
 const MESSAGE_BYTES_MAX: i64 = 64 << 10;
 /// How long rows wait for more of them. It bounds how late a line is in its aggregate.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How long what the sockets hold is still read when the graph is to end.
+/// How long there may be no room for what the sockets hold when the graph is to end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How often event time is said to move on when nothing comes.
 const TICK: Duration = Duration::from_millis(250);
@@ -107,6 +107,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
             doc: "frames of a stream longer than `message_bytes_max`; they end the connection",
         },
         ReasonSpec { name: "cut_off", doc: "frames whose connection ended inside them" },
+        ReasonSpec { name: "stalled", doc: "frames inside which a connection stood still, and was closed for it" },
+        ReasonSpec { name: "unsent", doc: "rows that were read at the end, and that nobody had room for in time" },
         ReasonSpec { name: "unread_metrics", doc: "metrics that nobody reads" },
         ReasonSpec { name: "unread_events", doc: "events that nobody reads" },
         ReasonSpec { name: "unread_checks", doc: "service checks that nobody reads" },
@@ -248,6 +250,17 @@ enum Event {
     Tick,
 }
 
+/// Waits for room, and looks after the sockets meanwhile: what the kernel drops is dropped most while nobody reads.
+/// `false` when there is nobody to read for, or the graph is to end.
+async fn ready(listeners: &mut Listening, cx: &mut SourceCx) -> bool {
+    loop {
+        match tokio::time::timeout(TICK, cx.ready()).await {
+            Ok(is_ready) => return is_ready,
+            Err(_) => listeners.look_after(cx),
+        }
+    }
+}
+
 struct Run {
     decoder: Decoder,
     schemas: Vec<Arc<Schema>>,
@@ -285,7 +298,7 @@ impl Run {
         let mut listeners = listeners.listen()?;
         let mut flush_at: Option<tokio::time::Instant> = None;
         let mut look_at = tokio::time::Instant::now();
-        while cx.ready().await {
+        while ready(&mut listeners, cx).await {
             // Asked for, not waited for: a socket that is always busy must not put it off.
             if look_at <= tokio::time::Instant::now() {
                 listeners.look_after(cx);
@@ -318,9 +331,10 @@ impl Run {
             let due = *flush_at.get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
             if self.decoder.is_full() || due <= tokio::time::Instant::now() {
                 flush_at = None;
-                if !self.flush(cx).await {
+                if !ready(&mut listeners, cx).await {
                     break;
                 }
+                self.send(cx);
             }
         }
         // Nobody is let in any more; who was told that his metrics were taken is right.
@@ -330,6 +344,7 @@ impl Run {
         }
         listeners.begin_to_end(cx);
         let until = tokio::time::Instant::now() + DRAIN_MAX;
+        let mut has_room = true;
         loop {
             let now = self.now(cx);
             let decoder = &mut self.decoder;
@@ -338,8 +353,12 @@ impl Run {
                 !decoder.is_full()
             };
             let more = listeners.drain(cx, &mut take).await;
-            self.flush_at_end(cx).await;
-            if !more || until <= tokio::time::Instant::now() {
+            has_room = has_room && tokio::time::timeout_at(until, cx.ready_to_end()).await.is_ok();
+            match has_room {
+                true => self.send(cx),
+                false => self.discard(cx),
+            }
+            if !more {
                 break;
             }
         }
@@ -374,16 +393,20 @@ impl Run {
         true
     }
 
-    /// The same once the graph is to end, when `ready` no longer waits.
-    async fn flush_at_end(&mut self, cx: &mut SourceCx) {
-        if !self.decoder.is_empty() {
-            cx.ready_to_end().await;
-            self.send(cx);
+    /// What was read is counted and let go: nobody had room for it in time.
+    fn discard(&mut self, cx: &mut SourceCx) {
+        self.count(cx);
+        let Decoder { metrics, events, checks, rejected, .. } = &mut self.decoder;
+        let rows = metrics.len() + events.len() + checks.len() + rejected.len();
+        (*metrics, *events, *checks) = Default::default();
+        rejected.clear();
+        if rows > 0 {
+            cx.reject("unsent", rows);
         }
     }
 
-    fn send(&mut self, cx: &mut SourceCx) {
-        let now = self.now(cx);
+    /// Tells of the lines that were read.
+    fn count(&mut self, cx: &mut SourceCx) {
         let decoder = &mut self.decoder;
         cx.note("lines", std::mem::take(&mut decoder.lines));
         let truncated = std::mem::take(&mut decoder.truncated);
@@ -392,6 +415,12 @@ impl Run {
         }
         // Each under its reason, whether anybody reads the rows or not.
         decoder.rejected.iter().for_each(|bad| cx.note(bad.reason, 1));
+    }
+
+    fn send(&mut self, cx: &mut SourceCx) {
+        self.count(cx);
+        let now = self.now(cx);
+        let decoder = &mut self.decoder;
         let mut made = |port, (rows, times): Finished| cx.made(port, rows, Times::InOrder(times), Acks::none());
         if !decoder.metrics.is_empty() {
             made(METRICS, decoder.metrics.finish(&self.schemas[METRICS]));

@@ -230,7 +230,8 @@ fn port(protocol: &str, text: &str) -> Option<Finding> {
     Some(match bound {
         Ok(()) => Finding::new("ports", what, State::Fine, "is free"),
         Err(error) => {
-            let by = holder(place).map_or_else(|| error.to_string(), |who| format!("held by {who}"));
+            let in_use = error.kind() == std::io::ErrorKind::AddrInUse;
+            let by = holder(place).filter(|_| in_use).map_or_else(|| error.to_string(), |who| format!("held by {who}"));
             Finding::new("ports", what, State::Limited, by).help("stop it, or let weir listen elsewhere")
         }
     })

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use weir_core::graph::{Handle, Setup};
 use weir_core::{Clock, Fault, Graph, Report};
 use weir_sinks::terminal;
@@ -111,22 +113,55 @@ async fn supervise(graph: Graph) -> Report {
     report
 }
 
+/// Signals that follow the first one so soon are the same wish: `timeout` sends two, a shell to a whole group.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 async fn signals(handle: Handle) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    for again in [false, true] {
+    let Ok(mut ends) = Ends::new() else { return };
+    ends.asked().await;
+    handle.stop.stop();
+    let until = tokio::time::Instant::now() + SAME_WISH;
+    while tokio::time::timeout_at(until, ends.asked()).await.is_ok() {}
+    ends.asked().await;
+    terminal::tell("stopped at once; what was under way is lost");
+    std::process::exit(i32::from(FAILED));
+}
+
+/// The signals that ask for an end.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    /// A terminal that is closed; absent where whoever started us wants it ignored, as `nohup` does.
+    hangup: Option<Signal>,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Ends> {
+        let hangup = (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Ends { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
+    }
+
+    async fn asked(&mut self) {
+        let Ends { interrupt, terminate, hangup } = self;
+        let hung_up = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hung_up => {}
         }
-        if again {
-            terminal::tell("stopped at once; what was under way is lost");
-            std::process::exit(i32::from(FAILED));
-        }
-        handle.stop.stop();
     }
+}
+
+/// Whether the first bit, of SIGHUP, is among the ignored ones of `/proc/self/status`.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn tell(faults: &[Fault]) {

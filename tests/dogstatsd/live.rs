@@ -78,7 +78,7 @@ impl Live {
         self.child.id()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
@@ -89,8 +89,9 @@ impl Live {
 
     /// Waits until a UDP port is bound. To try it would be in the program's way.
     pub fn wait_for_port(&mut self, port: u16) {
-        let bound = format!(":{port:04X} 0");
-        let is_in = |table: &str| std::fs::read_to_string(table).unwrap_or_default().contains(&bound);
+        let port = format!(":{port:04X}");
+        let is_bound = |line: &str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&port));
+        let is_in = |table: &str| std::fs::read_to_string(table).unwrap_or_default().lines().any(is_bound);
         self.wait("the port", || is_in("/proc/net/udp") || is_in("/proc/net/udp6"));
     }
 
@@ -117,7 +118,7 @@ impl Live {
     }
 
     /// Waits for its end and gives what came.
-    fn end(&mut self) -> Run {
+    pub fn end(&mut self) -> Run {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -424,6 +425,25 @@ fn a_socket_that_was_deleted_comes_back() {
     let run = live.stop();
     assert_eq!(run.count("dsd", "noted/rebound"), 1);
     assert_eq!(live.rows("metrics").len(), 2);
+}
+
+/// Both families on one port, as a user writes who wants to be reached by everybody.
+#[test]
+fn both_families_have_the_same_port() {
+    let port = free_port();
+    let mut live = Live::start(&format!(
+        r#"settings(allow: ["W0206"])
+           let d = dogstatsd(listen: ["udp://[::]:{port}", "udp://0.0.0.0:{port}"])
+           d.metrics | file("{{dir}}/metrics")"#
+    ));
+    live.wait_for_port(port);
+    for (from, to) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1")] {
+        let to: std::net::IpAddr = to.parse().unwrap();
+        UdpSocket::bind(from).unwrap().send_to(b"both:1|c", (to, port)).unwrap();
+    }
+    let path = live.path("metrics");
+    live.wait("both", || std::fs::read_to_string(&path).is_ok_and(|text| text.lines().count() == 2));
+    assert_eq!(live.stop().count("d", "noted/datagrams"), 2);
 }
 
 /// What cannot be listened on is a clear error, and a stale socket is none.

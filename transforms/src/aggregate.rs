@@ -87,7 +87,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "not_finite", doc: "rows without a value that is finite" },
         ReasonSpec {
             name: "sample_rate",
-            doc: "rows whose sample rate is not above zero; distributions count them once",
+            doc: "rows whose sample rate is not above zero, or stands for more samples than 32 bits count; distributions count them once",
         },
         ReasonSpec { name: "timestamped", doc: "rows with a timestamp that are neither counter nor gauge" },
         ReasonSpec { name: "no_context", doc: "rows without a name or kind" },

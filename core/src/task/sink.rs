@@ -346,7 +346,7 @@ impl Driver {
             Landed::GivenUp(cargo, fault) => {
                 self.flying_rows -= cargo.rows;
                 self.out.counts().add_dropped(reason::UNDELIVERED, cargo.rows);
-                self.out.counts().warn(fault.message);
+                self.out.counts().warn(fault.with_help());
             }
             Landed::Down(cargo, fault) => {
                 self.closed = true;

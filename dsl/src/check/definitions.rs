@@ -11,14 +11,14 @@ use crate::ast::{Arg, Expr, ExprKind, Head, Item, LetValue, Name, Param, Piece, 
 use crate::nearest::{list, meant, nearest};
 use crate::{codes, literal};
 
-/// Names that `settings` takes, with what each is.
-const SETTINGS: &[(&str, OptionType)] = &[
-    ("memory", OptionType::Size),
-    ("workers", OptionType::Int { min: 1, max: 64 }),
-    ("drain", OptionType::Duration),
-    ("admin", OptionType::Str),
-    ("allow", OptionType::List(&OptionType::Str)),
-    ("language", OptionType::Int { min: 1, max: 1 }),
+/// Names that `settings` takes, with what each is and whether it may be `none`.
+const SETTINGS: &[(&str, OptionType, bool)] = &[
+    ("memory", OptionType::Size, false),
+    ("workers", OptionType::Int { min: 1, max: 64 }, false),
+    ("drain", OptionType::Duration, false),
+    ("admin", OptionType::Str, true),
+    ("allow", OptionType::List(&OptionType::Str), false),
+    ("language", OptionType::Int { min: 1, max: 1 }, false),
 ];
 
 /// The words for types of params.
@@ -183,14 +183,14 @@ impl Checker<'_> {
     }
 
     fn one_setting(&mut self, name: &Name, arg: &Arg) {
-        let known = SETTINGS.iter().find(|(n, _)| *n == name.text);
-        let Some((setting, ty)) = known else {
-            let names = SETTINGS.iter().map(|(n, _)| *n);
+        let known = SETTINGS.iter().find(|(n, ..)| *n == name.text);
+        let Some((setting, ty, none)) = known else {
+            let names = SETTINGS.iter().map(|(n, ..)| *n);
             let d = Diagnostic::new(codes::UNKNOWN_SETTING, name.span, format!("there is no setting `{}`", name.text));
             let d = meant(d, nearest(&name.text, names.clone()), || format!("the settings are {}", list(names)));
             return self.report(d);
         };
-        let Some(value) = self.option_constant(setting, *ty, false, &arg.value) else { return };
+        let Some(value) = self.option_constant(setting, *ty, *none, &arg.value) else { return };
         let Settings { memory_bytes, workers, drain_nanos, admin } = &mut self.settings;
         match (*setting, &value) {
             ("admin", Value::Str(text)) => match weir_spec::address::socket(text) {
@@ -452,6 +452,11 @@ fn let_name(item: &Item) -> Option<&Name> {
     }
 }
 
+/// A text without the quotes that it may have.
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
 /// The text of `--param name=value` as a value of the param's type.
 fn parse_as(text: &str, ty: &Type) -> Option<Value> {
     let nowhere = Span::default();
@@ -461,13 +466,11 @@ fn parse_as(text: &str, ty: &Type) -> Option<Value> {
         Type::Bool => text.parse().ok().map(Value::Bool),
         Type::Ip | Type::Cidr => literal::parse_address(text).filter(|v| v.ty() == *ty),
         Type::Time => weir_spec::units::parse_time(text).map(Value::Time),
-        Type::List(of) => text
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .split(',')
-            .map(|t| parse_as(t.trim(), of))
-            .collect::<Option<_>>()
-            .map(Value::List),
+        Type::List(of) => {
+            let inside = text.trim().strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+            let items = inside.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| parse_as(unquoted(item), of)).collect::<Option<_>>().map(Value::List)
+        }
         _ => {
             let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
             let value = literal::number(digits, nowhere).ok()?;

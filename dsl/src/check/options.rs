@@ -9,7 +9,7 @@ use weir_spec::types::Type;
 use weir_spec::value::Part;
 use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values, kinds};
 
-use super::{Checker, Scope};
+use super::{Built, Checker, Scope};
 use crate::ast::{Arg, Call, Expr, ExprKind, TypeName};
 use crate::codes;
 use crate::nearest::{list, meant, nearest};
@@ -293,7 +293,7 @@ impl Checker<'_> {
 
     /// A constant option as its type; reports what is wrong with it.
     pub(super) fn option_constant(&mut self, name: &str, ty: OptionType, none: bool, expr: &Expr) -> Option<Value> {
-        if let (OptionType::Word(words), ExprKind::Name(word)) = (ty, &expr.kind) {
+        if let (OptionType::Word(words), Some(word)) = (ty, self.option_word(ty, expr)) {
             return self.word(name, words, word, expr.span);
         }
         if let OptionType::Part(parts) = ty {
@@ -305,8 +305,8 @@ impl Checker<'_> {
         if let OptionType::List(of) = ty {
             return self.list(name, *of, none, expr);
         }
-        let (value, found) = self.known_before_start(name, ty, none, expr)?;
-        self.fit(name, ty, value, &found, expr)
+        let (value, found) = self.known_before_start(name, ty, expr)?;
+        self.fit(name, ty, none, value, &found, expr)
     }
 
     /// A list, written or computed, or one that stands for a list of it.
@@ -315,39 +315,55 @@ impl Checker<'_> {
             let values: Vec<_> = items.iter().map(|item| self.option_constant(name, of, false, item)).collect();
             return values.into_iter().collect::<Option<Vec<_>>>().map(Value::List);
         }
-        if matches!(of, OptionType::Word(_) | OptionType::Part(_) | OptionType::Column) {
+        // These are names of their own, and nothing that is computed.
+        if matches!(of, OptionType::Part(_) | OptionType::Column) || self.option_word(of, expr).is_some() {
             return self.option_constant(name, of, none, expr).map(|one| Value::List(vec![one]));
         }
-        let (value, found) = self.known_before_start(name, of, none, expr)?;
-        let values = match (value, &found) {
+        let (value, found) = self.known_before_start(name, of, expr)?;
+        match (value, &found) {
             (Value::List(items), Type::List(found)) => {
-                items.into_iter().map(|item| self.fit(name, of, item, found, expr)).collect::<Option<Vec<_>>>()?
+                let values = items.into_iter().map(|item| self.fit(name, of, false, item, found, expr));
+                values.collect::<Option<Vec<_>>>().map(Value::List)
             }
-            (one, _) => vec![self.fit(name, of, one, &found, expr)?],
-        };
-        Some(Value::List(values))
+            (one, _) => match self.fit(name, of, none, one, &found, expr)? {
+                Value::None => Some(Value::None),
+                one => Some(Value::List(vec![one])),
+            },
+        }
+    }
+
+    /// The name in the place of one of an option's words: one of them, or of nothing else that is known.
+    fn option_word<'e>(&self, ty: OptionType, expr: &'e Expr) -> Option<&'e str> {
+        let (OptionType::Word(words), ExprKind::Name(word)) = (ty, &expr.kind) else { return None };
+        let is_stream = matches!(self.built.get(word), Some(Built::Stream(_)));
+        let is_value = self.params.contains_key(word) || (self.definitions.contains_key(word) && !is_stream);
+        (words.contains(&word.as_str()) || !is_value).then_some(word)
     }
 
     /// What an expression is before anything runs, and its type; reports what is not known then.
-    fn known_before_start(&mut self, name: &str, ty: OptionType, none: bool, expr: &Expr) -> Option<(Value, Type)> {
+    fn known_before_start(&mut self, name: &str, ty: OptionType, expr: &Expr) -> Option<(Value, Type)> {
         let typed = self.expr(expr, &mut Scope::constant(), hint(ty).as_ref());
         match super::constant::fold(&typed) {
-            Some(Value::None) if typed.ty.is_unknown() && matches!(expr.kind, ExprKind::Literal(Value::None)) => {
-                if none {
-                    return Some((Value::None, typed.ty));
-                }
-                let title = format!("`{name}` cannot be `none`");
-                self.report(Diagnostic::new(codes::OPTION_TYPE, expr.span, title));
-                None
-            }
-            // A param without a value: it is known by its type, and given when run.
-            Some(Value::None) | None if typed.ty.is_unknown() => None,
+            // What is wrong and reported is of no known type either.
+            Some(Value::None) | None if typed.ty.is_unknown() && !self.says_none(expr) => None,
             Some(value) => Some((value, typed.ty)),
             None => {
                 let title = format!("`{name}` has to be known before start");
                 self.report(Diagnostic::new(codes::NOT_CONSTANT, expr.span, title));
                 None
             }
+        }
+    }
+
+    /// Whether an expression of no known type is `none`, or named or chosen so.
+    fn says_none(&self, expr: &Expr) -> bool {
+        match &expr.kind {
+            ExprKind::Literal(value) => *value == Value::None,
+            ExprKind::Name(name) => matches!(self.built.get(name), Some(Built::Constant(Value::None, _))),
+            ExprKind::Call { name, args } => {
+                name.text == "if" && args.iter().skip(1).all(|arg| self.says_none(&arg.value))
+            }
+            _ => false,
         }
     }
 
@@ -363,7 +379,15 @@ impl Checker<'_> {
     }
 
     /// A value in the place of an option: of its type, and in its range.
-    fn fit(&mut self, name: &str, ty: OptionType, value: Value, found: &Type, expr: &Expr) -> Option<Value> {
+    fn fit(
+        &mut self,
+        name: &str,
+        ty: OptionType,
+        none: bool,
+        value: Value,
+        found: &Type,
+        expr: &Expr,
+    ) -> Option<Value> {
         let span = expr.span;
         let wrong_type = |checker: &mut Self| {
             let wanted = describe(ty);
@@ -407,7 +431,13 @@ impl Checker<'_> {
                     self.range(name, "above zero", span)
                 }
             }
-            (_, Value::None) => Some(value),
+            // A param without a value is given one when run.
+            (_, Value::None) if none || self.params.values().any(|param| param.value.is_none()) => Some(value),
+            (_, Value::None) => {
+                let title = format!("`{name}` cannot be `none`");
+                self.report(Diagnostic::new(codes::OPTION_TYPE, span, title));
+                None
+            }
             _ => wrong_type(self),
         }
     }

@@ -27,7 +27,7 @@ pub enum Type {
 pub struct Point {
     name: String,
     unit: Option<String>,
-    /// What it was before name and tags were made to fit, hashed.
+    /// What it was before name, tags and host were made to fit, hashed.
     origin: u64,
     labels: BTreeMap<String, String>,
     value: Measure,
@@ -73,13 +73,14 @@ impl Point {
         }
         let unit = row["unit"].as_str().and_then(names::unit);
         let name = row["name"].as_str()?;
-        Some(Point { name: name.to_string(), unit, origin: origin(name, &tags), labels, value })
+        let origin = origin(name, &tags, row["host"].as_str());
+        Some(Point { name: name.to_string(), unit, origin, labels, value })
     }
 }
 
-fn origin(name: &str, tags: &[&str]) -> u64 {
+fn origin(name: &str, tags: &[&str], host: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (name, tags).hash(&mut hasher);
+    (name, tags, host).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -133,8 +134,9 @@ pub enum State {
 
 pub struct Series {
     pub state: State,
-    /// Of its last point.
+    /// Of its last point, with its name where that is not the family's meaning.
     origin: u64,
+    name: Option<Box<str>>,
     /// When its last point came.
     updated: i64,
 }
@@ -172,12 +174,13 @@ fn samples(name: &str, ty: Type) -> Vec<String> {
     }
 }
 
-/// What a user should know of a series that was made to fit into one that another has, `before`.
-fn mixed(name: &str, before: &str) -> String {
+/// What a user should know of points of `name` that were made to fit into a series of `before`.
+fn mixed(name: &str, before: &str, fit: &str) -> String {
     if name == before {
-        return format!("tags of `{name}` that differ are the same labels to Prometheus: their points are mixed");
+        return format!(
+            "tags or hosts of `{name}` that differ are the same labels to Prometheus: their points are mixed"
+        );
     }
-    let fit = names::metric(name);
     format!("`{name}` and `{before}` are both `{fit}` to Prometheus: their points of the same tags are mixed")
 }
 
@@ -222,7 +225,7 @@ impl Registry {
             let own = samples(&name, ty).into_iter().map(|sample| (sample, name.clone()));
             self.exposed.extend(own);
         }
-        let family = self.families.entry(name).or_insert_with(|| Family {
+        let family = self.families.entry(name.clone()).or_insert_with(|| Family {
             ty,
             unit: point.unit.clone(),
             meaning: point.name.clone(),
@@ -239,10 +242,13 @@ impl Registry {
                 _ => State::Number(0.0),
             },
             origin: point.origin,
+            name: None,
             updated: now,
         });
         series.updated = now;
         let is_mixed = std::mem::replace(&mut series.origin, point.origin) != point.origin;
+        let own_name = (point.name != family.meaning).then(|| point.name.as_str().into());
+        let name_before = std::mem::replace(&mut series.name, own_name);
         match (&mut series.state, &point.value) {
             (State::Number(sum), Measure::Added(more)) => *sum += more,
             (State::Number(last), Measure::Last(value)) => *last = *value,
@@ -264,7 +270,8 @@ impl Registry {
             return Put::Taken;
         }
         let is_news = !std::mem::replace(&mut family.is_mixed, true);
-        Put::Mixed(is_news.then(|| mixed(&point.name, &family.meaning)))
+        let before = name_before.as_deref().unwrap_or(&family.meaning);
+        Put::Mixed(is_news.then(|| mixed(&point.name, before, &name)))
     }
 
     /// Takes out what got no point for long.
@@ -297,18 +304,24 @@ mod tests {
     #[test]
     fn what_looks_the_same_once_it_fits_is_told() {
         let mut registry = Registry::new(1_000, 10);
-        let mut put = |name: &str, tags: &str| {
-            let row = format!(r#"{{"name":"{name}","kind":"gauge","value":1,"tags":[{tags}]}}"#);
+        let mut put = |name: &str, rest: &str| {
+            let row = format!(r#"{{"name":"{name}","kind":"gauge","value":1,{rest}}}"#);
             registry.put(&Point::read(row.as_bytes()).unwrap(), 0)
         };
-        assert_eq!(put("a.b", r#""x:1","y:1""#), Put::Taken);
-        assert_eq!(put("a.b", r#""y:1","x:1""#), Put::Taken, "another order is the same");
-        assert_eq!(put("a_b", r#""x:2""#), Put::Taken, "other labels are another series");
-        let names = "`a_b` and `a.b` are both `a_b` to Prometheus: their points of the same tags are mixed";
-        assert_eq!(put("a_b", r#""x:1","y:1""#), Put::Mixed(Some(names.into())));
-        assert_eq!(put("a.b", r#""x:1","y:1""#), Put::Mixed(None), "it is said once");
-        assert_eq!(put("c", r#""k.l:1""#), Put::Taken);
-        let tags = "tags of `c` that differ are the same labels to Prometheus: their points are mixed";
-        assert_eq!(put("c", r#""k_l:1""#), Put::Mixed(Some(tags.into())));
+        let mixed = |text: &str| Put::Mixed(Some(text.into()));
+        assert_eq!(put("a.b", r#""tags":["x:1","y:1"]"#), Put::Taken);
+        assert_eq!(put("a.b", r#""tags":["y:1","x:1"]"#), Put::Taken, "another order is the same");
+        assert_eq!(put("a_b", r#""tags":["x:2"]"#), Put::Taken, "other labels are another series");
+        let names = mixed("`a-b` and `a_b` are both `a_b` to Prometheus: their points of the same tags are mixed");
+        assert_eq!(put("a-b", r#""tags":["x:2"]"#), names);
+        assert_eq!(put("a.b", r#""tags":["x:2"]"#), Put::Mixed(None), "it is said once");
+        assert_eq!(put("c", r#""tags":["k.l:1"]"#), Put::Taken);
+        let labels = "tags or hosts of `c` that differ are the same labels to Prometheus: their points are mixed";
+        assert_eq!(put("c", r#""tags":["k_l:1"]"#), mixed(labels));
+        assert_eq!(put("d_seconds", r#""tags":[]"#), Put::Taken);
+        let units = "`d` and `d_seconds` are both `d_seconds` to Prometheus: their points of the same tags are mixed";
+        assert_eq!(put("d", r#""tags":[],"unit":"second""#), mixed(units));
+        assert_eq!(put("e", r#""tags":["host:x"],"host":"one""#), Put::Taken);
+        assert!(matches!(put("e", r#""tags":["host:x"],"host":"two""#), Put::Mixed(Some(_))));
     }
 }

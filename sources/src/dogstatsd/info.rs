@@ -30,9 +30,8 @@ impl Info {
     pub fn bind(address: &str, statsd_port: Option<u16>) -> Result<Info, Fault> {
         let socket = weir_spec::address::socket(address).map_err(Fault::environment)?;
         let listener = server::bind(socket).map_err(|error| {
-            let why = holder::reason(Place::Tcp(socket), &error);
-            Fault::environment(format!("cannot listen on `{address}` for `/info`: {why}"))
-                .help("stop who holds it, or write another address in `info:`, or `info: none`")
+            let shown = format!("`{address}` for `/info`");
+            holder::fault(Place::Tcp(socket), &shown, &error, "`info:`, or `info: none`")
         })?;
         Ok(Info { listener, statsd_port: statsd_port.unwrap_or(0) })
     }

@@ -7,7 +7,7 @@ mod reader;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{Shutdown, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
@@ -191,8 +191,15 @@ pub struct Listening {
     is_ending: bool,
     /// How often what is left was read since then.
     drained: usize,
-    /// Files of sockets that could not be bound again yet, and whether they are of streams.
-    unbound: Vec<(PathBuf, bool)>,
+    unbound: Vec<Unbound>,
+}
+
+/// A socket's file that could not be bound again yet.
+struct Unbound {
+    path: PathBuf,
+    is_stream: bool,
+    /// Whether a user was told.
+    is_told: bool,
 }
 
 /// Datagrams that were received and not yet given.
@@ -287,7 +294,7 @@ impl Listening {
         let at = woken.socket;
         let next = match (woken.what, self.sockets.get(&at)) {
             (What::Accepted(accepted), _) => Some(self.accepted(at, accepted, cx)),
-            (What::Stalled, _) => None,
+            (What::Stalled, _) => self.stalled(at, cx),
             (What::Rest, _) => {
                 self.give(take);
                 return Duration::ZERO;
@@ -435,6 +442,15 @@ impl Listening {
         connection.frames(scratch, setup.message_bytes_max, !*is_ending, cx, take)
     }
 
+    /// A connection that stood still inside a frame is to be closed.
+    fn stalled(&mut self, at: usize, cx: &mut SourceCx) -> Option<Next> {
+        if let Some(Socket::Connection(connection)) = self.sockets.get_mut(&at) {
+            connection.frames = Frames::default();
+            cx.reject("stalled", 1);
+        }
+        None
+    }
+
     /// Ends a connection; other sockets stay.
     fn close(&mut self, at: usize, cx: &mut SourceCx) {
         if !matches!(self.sockets.get(&at), Some(Socket::Connection(_))) {
@@ -463,10 +479,12 @@ impl Listening {
         for at in gone {
             match self.sockets.get_mut(&at) {
                 Some(Socket::Unixgram { file, .. }) => {
-                    self.unbound.extend(file.take().map(|file| (file.path.clone(), false)));
+                    let path = file.take().map(|file| file.path.clone());
+                    self.unbound.extend(path.map(|path| Unbound { path, is_stream: false, is_told: false }));
                 }
                 Some(Socket::Listener { file, .. }) => {
-                    self.unbound.extend(file.take().map(|file| (file.path.clone(), true)));
+                    let path = file.take().map(|file| file.path.clone());
+                    self.unbound.extend(path.map(|path| Unbound { path, is_stream: true, is_told: false }));
                 }
                 _ => {}
             }
@@ -477,7 +495,8 @@ impl Listening {
     /// Files of sockets that were deleted under us: clients that come now find new ones. Those that are
     /// connected keep the old ones, which are read as before.
     fn bind_again(&mut self, cx: &mut SourceCx) {
-        for (path, is_stream) in std::mem::take(&mut self.unbound) {
+        for unbound in std::mem::take(&mut self.unbound) {
+            let Unbound { path, is_stream, is_told } = unbound;
             let bound = match is_stream {
                 false => self.datagrams_again(&path),
                 true => bind_stream(&path)
@@ -488,9 +507,15 @@ impl Listening {
                     cx.note("rebound", 1);
                     self.add(socket);
                 }
-                Err(_) => {
+                Err(error) => {
                     cx.note("rebind_errors", 1);
-                    self.unbound.push((path, is_stream));
+                    if !is_told {
+                        let shown = path.display();
+                        cx.warn(format!(
+                            "`{shown}` is not ours any more, and clients that come now do not reach us: {error}"
+                        ));
+                    }
+                    self.unbound.push(Unbound { path, is_stream, is_told: true });
                 }
             }
         }
@@ -510,8 +535,16 @@ impl Listening {
         // Who waits holds the handovers.
         self.waiting.clear();
         for socket in self.sockets.values_mut() {
-            if let Socket::Unixgram { reader, .. } = socket {
-                reader.stop();
+            // Who sends from now on finds nobody, as behind the end; what is queued stays.
+            match socket {
+                Socket::Udp { socket, .. } => {
+                    let _ = socket.local_addr().and_then(|own| socket.connect(own));
+                }
+                Socket::Unixgram { reader, .. } => {
+                    let _ = reader.socket.shutdown(Shutdown::Read);
+                    reader.stop();
+                }
+                Socket::Listener { .. } | Socket::Connection(_) => {}
             }
         }
         let listeners: Vec<(usize, Arc<net::UnixListener>)> = self

@@ -120,7 +120,8 @@ impl Magic {
         }
         let Some(rest) = tag.strip_prefix(b"dd.internal.") else { return false };
         if rest.starts_with(b"entity_id:") {
-            self.pod = behind(22).filter(|pod| !pod.is_empty());
+            // Clients that do not know say so in a word.
+            self.pod = behind(22).filter(|_| !matches!(&rest[10..], b"" | b"none"));
             return true;
         }
         if let Some(word) = rest.strip_prefix(b"card:").filter(|_| !self.has_cardinality) {

@@ -180,10 +180,13 @@ fn peer(name: &libc::sockaddr_in6, length: u32) -> Option<SocketAddr> {
 }
 
 fn set(socket: RawFd, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    set_of(socket, libc::SOL_SOCKET, name, value)
+}
+
+fn set_of(socket: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option takes an `int`, which is what is given.
-    let done = unsafe {
-        libc::setsockopt(socket, libc::SOL_SOCKET, name, (&raw const value).cast(), size_of::<libc::c_int>() as u32)
-    };
+    let done =
+        unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), size_of::<libc::c_int>() as u32) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -233,8 +236,17 @@ pub fn dropped(socket: &impl AsRawFd) -> u32 {
     if done < 0 { 0 } else { words[MEMINFO_DROPS] }
 }
 
-/// A UDP socket that several may bind: the kernel divides the senders among them.
-pub fn udp_reusing_port(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+/// How a UDP address is shared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sharing {
+    /// Several sockets may bind it: the kernel divides the senders among them.
+    pub reuse_port: bool,
+    /// One of IPv6 leaves the same port of IPv4 to others.
+    pub only_v6: bool,
+}
+
+/// A bound UDP socket.
+pub fn udp(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::UdpSocket> {
     use std::os::fd::FromRawFd;
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: a call without pointers; what it gives is a new descriptor that nobody else has.
@@ -245,7 +257,12 @@ pub fn udp_reusing_port(address: SocketAddr) -> io::Result<std::net::UdpSocket> 
         }
         std::net::UdpSocket::from_raw_fd(fd)
     };
-    set(socket.as_raw_fd(), libc::SO_REUSEPORT, 1)?;
+    if sharing.reuse_port {
+        set(socket.as_raw_fd(), libc::SO_REUSEPORT, 1)?;
+    }
+    if sharing.only_v6 && address.is_ipv6() {
+        set_of(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
     let done = match address {
         SocketAddr::V4(v4) => {
             // SAFETY: a plain C structure, of which zeros are a valid value.
@@ -262,6 +279,7 @@ pub fn udp_reusing_port(address: SocketAddr) -> io::Result<std::net::UdpSocket> 
             name.sin6_family = libc::AF_INET6 as u16;
             name.sin6_port = v6.port().to_be();
             name.sin6_addr.s6_addr = v6.ip().octets();
+            name.sin6_scope_id = v6.scope_id();
             // SAFETY: as above.
             unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), size_of_val(&name) as u32) }
         }

@@ -48,7 +48,15 @@ impl Aggregation {
                 let bucket = spans.number(times[row], self.interval);
                 let found = match self.contexts.find(hash, bucket) {
                     Found::Context(id, kind) => Some((id, kind)),
-                    Found::Unknown => self.new_context(metrics, row, hash, host, (times[row], bucket), None),
+                    Found::Unknown => {
+                        // What is not taken in takes no name, and no room.
+                        if let Some(why) = refusal(metrics, row) {
+                            self.verdicts[row] = Verdict::Dropped(why);
+                            self.ids.push(0);
+                            continue;
+                        }
+                        self.new_context(metrics, row, hash, host, (times[row], bucket), None)
+                    }
                 };
                 let kind = metrics.context_kind(row);
                 let found = match found {
@@ -219,6 +227,28 @@ impl Aggregation {
     }
 }
 
+/// Why nothing of a row is taken in, whatever was before it.
+fn refusal(metrics: &Metrics, row: usize) -> Option<&'static str> {
+    let kind = metrics.kinds[row];
+    let is_stamped = metrics.stamp(row).is_some();
+    if is_stamped && !matches!(kind, metric_kind::COUNTER | metric_kind::GAUGE) {
+        return Some("timestamped");
+    }
+    if kind == metric_kind::SET {
+        return metrics.members(row).next().is_none().then_some("not_finite");
+    }
+    if !is_stamped && is_rate_refused(kind, metrics.rate(row)) {
+        return Some("sample_rate");
+    }
+    (!metrics.values(row).iter().any(|value| value.is_finite())).then_some("not_finite")
+}
+
+/// Whether a sample rate is no weight. A distribution takes what is out of range for one, as the Agent's sketch does.
+fn is_rate_refused(kind: u8, rate: f64) -> bool {
+    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA | metric_kind::DISTRIBUTION);
+    is_rated && !(rate.is_finite() && rate >= SAMPLE_RATE_MIN)
+}
+
 /// A row's values into a bucket.
 fn fold(
     bucket: &mut Bucket,
@@ -243,9 +273,7 @@ fn fold(
         return if any { Verdict::Taken } else { Verdict::Dropped("not_finite") };
     }
     let rate = metrics.rate(row);
-    // A distribution takes what is out of range for one, as the Agent's sketch does.
-    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA | metric_kind::DISTRIBUTION);
-    if is_rated && !(rate.is_finite() && rate >= SAMPLE_RATE_MIN) {
+    if is_rate_refused(kind, rate) {
         return Verdict::Dropped("sample_rate");
     }
     let values = metrics.values(row);

@@ -90,7 +90,10 @@ fn context_kind(kind: u8, is_stamped: bool) -> u8 {
 }
 
 /// What tells contexts of one name and tags apart: a distribution is a series beside the others, which
-/// would all be points of the same one.
+/// would all be points of the same one. Those with times of their own are merged with nothing.
 pub fn class(kind: u8) -> u8 {
-    kind & STAMPED | u8::from(kind & !STAMPED == metric_kind::DISTRIBUTION)
+    if kind & STAMPED != 0 {
+        return kind;
+    }
+    u8::from(kind == metric_kind::DISTRIBUTION)
 }

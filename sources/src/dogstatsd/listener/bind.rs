@@ -12,7 +12,7 @@ use weir_core::host::holder::{self, Place};
 use weir_spec::units;
 
 use crate::net::address::Address;
-use crate::net::datagrams;
+use crate::net::datagrams::{self, Sharing};
 
 /// As the Agent sets it: everybody may write, nobody else may read.
 const SOCKET_MODE: u32 = 0o722;
@@ -45,12 +45,18 @@ impl SocketFile {
     }
 
     fn is_ours(&self) -> bool {
-        let ours = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == (self.device, self.inode);
-        std::fs::symlink_metadata(&self.path).is_ok_and(ours)
+        self.found().is_ok_and(|is_ours| is_ours)
     }
 
+    /// Whether nothing is there any more, or something that is not ours.
     pub fn is_gone(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        self.found().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |is_ours| !is_ours)
+    }
+
+    /// Whether what is at the path is ours.
+    fn found(&self) -> io::Result<bool> {
+        let meta = std::fs::symlink_metadata(&self.path)?;
+        Ok((meta.dev(), meta.ino()) == (self.device, self.inode))
     }
 }
 
@@ -82,7 +88,7 @@ impl Listeners {
         let mut listeners = Listeners { bound: Vec::new(), setup, warnings: Vec::new() };
         for address in addresses {
             let bound = match address {
-                Address::Udp(socket) => listeners.udp(*socket)?,
+                Address::Udp(socket) => listeners.udp(*socket, addresses)?,
                 Address::Unixgram(path) => {
                     make_way(path, address)?;
                     let (socket, file) = bind_datagrams(path).map_err(|error| fault(address, &error))?;
@@ -100,16 +106,15 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn udp(&mut self, address: SocketAddr) -> Result<Bound, Fault> {
+    fn udp(&mut self, address: SocketAddr, all: &[Address]) -> Result<Bound, Fault> {
         let shown = Address::Udp(address);
+        // `[::]` is for IPv4 as well, unless somebody else has that.
+        let has_v4 = |other: &Address| matches!(other, Address::Udp(v4) if v4.is_ipv4() && v4.port() == address.port());
+        let sharing = Sharing { reuse_port: self.setup.sockets > 1, only_v6: all.iter().any(has_v4) };
         let mut sockets = Vec::new();
         let mut address = address;
         for _ in 0..self.setup.sockets {
-            let socket = match self.setup.sockets {
-                1 => std::net::UdpSocket::bind(address),
-                _ => datagrams::udp_reusing_port(address),
-            };
-            let socket = socket.map_err(|error| fault(&shown, &error))?;
+            let socket = datagrams::udp(address, sharing).map_err(|error| fault(&shown, &error))?;
             socket.set_nonblocking(true).map_err(|error| fault(&shown, &error))?;
             // The first one of port 0 finds the port for all.
             address = socket.local_addr().map_err(|error| fault(&shown, &error))?;
@@ -148,16 +153,7 @@ fn fault(address: &Address, error: &io::Error) -> Fault {
         Address::Udp(socket) => Place::Udp(*socket),
         Address::Unixgram(path) | Address::Unixstream(path) => Place::Unix(path),
     };
-    let why = holder::reason(place, error);
-    let fault = Fault::environment(format!("cannot listen on `{address}`: {why}"));
-    match (error.kind(), address) {
-        (io::ErrorKind::AddrInUse, _) => fault.help("stop who holds it, or write another address in `listen:`"),
-        (io::ErrorKind::NotFound, Address::Unixgram(path) | Address::Unixstream(path)) => {
-            let directory = path.parent().unwrap_or(path).display();
-            fault.help(format!("create it: `mkdir -p {directory}`"))
-        }
-        _ => fault,
-    }
+    holder::fault(place, &format!("`{address}`"), error, "`listen:`")
 }
 
 /// Takes away a socket's file that nobody listens on any more; what is no socket stays, and is in the way.
