@@ -5,7 +5,7 @@
 
 mod queues;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -21,6 +21,7 @@ use weir_core::sync::lock;
 use weir_http::server::{self, Answers, Asked, Said, Serving};
 use weir_http::{Method, StatusCode};
 use weir_spec::Plan;
+use weir_spec::plan::OnFull;
 
 use queues::Queues;
 
@@ -46,7 +47,13 @@ pub fn serve(address: SocketAddr, plan: &Plan, handle: &Handle) -> Result<Admin,
         Fault { node: "settings".into(), ..fault }
     };
     let listener = server::bind(address).map_err(fail)?;
-    let desk = Arc::new(Desk { handle: handle.clone(), graph: graph(plan), queues: Mutex::default() });
+    let holds_back = plan.nodes.iter().filter(|node| node.on_full == OnFull::Block).map(|node| node.name.clone());
+    let desk = Arc::new(Desk {
+        handle: handle.clone(),
+        graph: graph(plan),
+        holds_back: holds_back.collect(),
+        queues: Mutex::default(),
+    });
     let watching = tokio::spawn(watch(desk.clone()));
     Ok(Admin { _serving: server::serve(listener, desk).map_err(fail)?, watching })
 }
@@ -71,6 +78,8 @@ fn graph(plan: &Plan) -> Value {
 struct Desk {
     handle: Handle,
     graph: Value,
+    /// Nodes that hold back what comes before them when they are full.
+    holds_back: BTreeSet<String>,
     queues: Mutex<Queues>,
 }
 
@@ -100,8 +109,9 @@ impl Desk {
         let away = ledger.components.iter().filter(|c| !matches!(c.health, None | Some(Health::Fine)));
         let away: BTreeMap<&str, &str> =
             away.map(|c| (c.name.as_str(), c.trouble.as_deref().unwrap_or("it is down"))).collect();
-        // Listeners are bound before anything is answered.
-        answer(away.is_empty(), json!({ "ready": away.is_empty(), "away": away }))
+        // Listeners are bound before anything is answered. Who drops what is new goes on without its far end.
+        let is_ready = !away.keys().any(|name| self.holds_back.contains(*name));
+        answer(is_ready, json!({ "ready": is_ready, "away": away }))
     }
 }
 

@@ -347,6 +347,21 @@ fn what_is_refused_is_in_nobodys_way() {
     assert_eq!(dropped.map(|why| run.count("series", &format!("dropped/{why}"))), [2, 1, 1, 0, 0]);
 }
 
+/// Sums of numbers that are too large for one are no points, and are counted.
+#[test]
+fn what_overflows_is_counted() {
+    let lines = "a:1e308:1e308|c\nb:1e308:1e308|h\nc:1e308:1e308|d\nd:1e308|g";
+    let run = super::support::run(&format!(
+        "let d = dogstatsd({lines:?})\nlet series = d.metrics | aggregate(1s)\nseries | stdout(ndjson)"
+    ));
+    let rows = run.rows();
+    let mut names: Vec<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["b.95percentile", "b.count", "b.max", "b.median", "d"]);
+    assert!(rows.iter().all(|row| row["value"].is_number()), "{rows:?}");
+    assert_eq!(run.count("series", "noted/overflowed"), 3);
+}
+
 /// Rules of aggregation that need time, as test blocks of the language.
 #[test]
 fn time_passes_as_the_agent_lets_it() {

@@ -531,6 +531,22 @@ fn the_node_says_how_it_is() {
     live.stop();
 }
 
+/// A far end that is away makes nobody unready who goes on without it.
+#[test]
+fn who_goes_on_without_a_far_end_is_ready() {
+    let admin = free_port();
+    let stub = Stub::start(vec![Says(503, "")]);
+    let mut live = Live::start(&format!(
+        "settings(admin: \"127.0.0.1:{admin}\", drain: 1s)
+         internal(100ms) | http(\"http://127.0.0.1:{}/x\", linger: 10ms, on_full: drop_newest)",
+        stub.port
+    ));
+    live.wait("the sink's trouble", || get(admin, "/ready", "").is_some_and(|(_, body)| body.contains("503")));
+    let (status, body) = get(admin, "/ready", "").unwrap();
+    assert!(status == 200 && body.contains("\"ready\":true"), "{status} {body}");
+    live.stop();
+}
+
 #[test]
 fn the_admin_server_says_how_it_is() {
     let (port, admin) = (free_port(), free_port());

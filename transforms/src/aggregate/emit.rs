@@ -116,6 +116,8 @@ struct Rows {
     tags: TagSets,
     /// The tags of the rows that follow.
     set: i32,
+    /// Points whose values were finite, and their sum is not.
+    overflowed: u64,
 }
 
 impl Rows {
@@ -125,8 +127,16 @@ impl Rows {
         self.set = self.tags.end_set();
     }
 
-    /// One point; `suffix` goes behind the context's name.
+    /// One point; `suffix` goes behind the context's name. One that values were too large for is none.
     fn push(&mut self, context: &Context, suffix: &str, time: i64, value: Value) {
+        let is_finite = match &value {
+            Value::Number(_, value) => value.is_finite(),
+            Value::Sketch(sketch) => sketch.sum.is_finite(),
+        };
+        if !is_finite {
+            self.overflowed += 1;
+            return;
+        }
         let row = self.times.len();
         self.times.push(time);
         self.name.clear();
@@ -182,7 +192,10 @@ impl Points {
         let acks = std::mem::take(&mut closing.bucket.acks);
         match self.rows.len() {
             // What came was taken in, and is nothing that a point is made of.
-            0 => acks.delivered(),
+            0 => {
+                self.count_overflowed(out);
+                acks.delivered();
+            }
             _ => self.send(Promised::Start, acks, out),
         }
         true
@@ -259,12 +272,23 @@ impl Points {
             false => passed.acks.split(),
         };
         match self.rows.len() {
-            0 => acks.delivered(),
+            0 => {
+                self.count_overflowed(out);
+                acks.delivered();
+            }
             _ => self.send(Promised::Until(input), acks, out),
         }
     }
 
+    fn count_overflowed(&mut self, out: &mut Out) {
+        let overflowed = std::mem::take(&mut self.rows.overflowed);
+        if overflowed > 0 {
+            out.counts().add_noted("overflowed", overflowed);
+        }
+    }
+
     fn send(&mut self, promised: Promised, acks: Acks, out: &mut Out) {
+        self.count_overflowed(out);
         let mut rows = std::mem::take(&mut self.rows);
         let times: arrow_buffer::ScalarBuffer<i64> = rows.times.clone().into();
         let times = match promised {
