@@ -407,6 +407,16 @@ test "a name keeps its type" {
   expect series count == 2
 }
 
+test "a row that is refused changes no type" {
+  feed dsd.metrics with dogstatsd("x:1|c")
+  advance 60s
+  feed dsd.metrics with dogstatsd("x:nan|g\nx:30|c")
+  advance 20s
+  expect series dropped kind_conflict == 0
+  expect series dropped not_finite == 1
+  expect series any { name == "x", value == 3.0 }
+}
+
 test "a type may change with the interval, and then no zeros come of the old one" {
   feed dsd.metrics with dogstatsd("x:1|c|#a:1,b:2\nx:1|c|#b:2,a:1")
   advance 60s

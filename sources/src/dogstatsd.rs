@@ -50,6 +50,8 @@ const MESSAGE_BYTES_MAX: i64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long there may be no room for what the sockets hold when the graph is to end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long what is left then is read and counted.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often event time is said to move on when nothing comes.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -358,9 +360,11 @@ impl Run {
                 true => self.send(cx),
                 false => self.discard(cx),
             }
-            if !more {
+            // Where a door could not be closed, who never stops sending must not put off the end.
+            if !more || tokio::time::Instant::now() >= until + GRACE {
                 break;
             }
+            tokio::task::yield_now().await;
         }
         listeners.close_all(cx);
         listeners.look_after(cx);

@@ -73,6 +73,14 @@ fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
         }
     };
     let code = runtime.block_on(async {
+        // Before anything is bound, which is taken away at the end.
+        let ends = match Ends::new() {
+            Ok(ends) => ends,
+            Err(error) => {
+                anstream::eprintln!("error: cannot watch for signals: {error}");
+                return FAILED;
+            }
+        };
         let graph = match Graph::build(plan, setup) {
             Ok(graph) => graph,
             Err(faults) => {
@@ -88,7 +96,7 @@ fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
                 return FAILED;
             }
         };
-        finish(supervise(graph).await, ledger)
+        finish(supervise(graph, ends).await, ledger)
     });
     // A read of standard input that never returns must not hold the end up.
     runtime.shutdown_background();
@@ -96,9 +104,9 @@ fn execute(plan: &Plan, setup: &Setup, ledger: Option<&Path>) -> u8 {
 }
 
 /// Runs the graph with a progress line, says how its sinks fare, and passes signals on.
-async fn supervise(graph: Graph) -> Report {
+async fn supervise(graph: Graph, ends: Ends) -> Report {
     let handle = graph.handle();
-    let signals = tokio::spawn(signals(handle.clone()));
+    let signals = tokio::spawn(signals(ends, handle.clone()));
     let drawn = tokio::spawn(progress::draw(handle.clone()));
     let mut news = health::News::default();
     let report = tokio::select! {
@@ -116,8 +124,7 @@ async fn supervise(graph: Graph) -> Report {
 /// Signals that follow the first one so soon are the same wish: `timeout` sends two, a shell to a whole group.
 const SAME_WISH: Duration = Duration::from_millis(500);
 
-async fn signals(handle: Handle) {
-    let Ok(mut ends) = Ends::new() else { return };
+async fn signals(mut ends: Ends, handle: Handle) {
     ends.asked().await;
     handle.stop.stop();
     let until = tokio::time::Instant::now() + SAME_WISH;

@@ -403,6 +403,13 @@ impl Checker<'_> {
             None
         };
         match (ty, &value) {
+            // A param without a value is given one when run.
+            (_, Value::None) if none || self.params.values().any(|param| param.value.is_none()) => Some(value),
+            (_, Value::None) => {
+                let title = format!("`{name}` cannot be `none`");
+                self.report(Diagnostic::new(codes::OPTION_TYPE, span, title));
+                None
+            }
             (OptionType::Bool, Value::Bool(_))
             | (OptionType::Ip, Value::Ip(_))
             | (OptionType::Cidr, Value::Cidr(_))
@@ -430,13 +437,6 @@ impl Checker<'_> {
                 } else {
                     self.range(name, "above zero", span)
                 }
-            }
-            // A param without a value is given one when run.
-            (_, Value::None) if none || self.params.values().any(|param| param.value.is_none()) => Some(value),
-            (_, Value::None) => {
-                let title = format!("`{name}` cannot be `none`");
-                self.report(Diagnostic::new(codes::OPTION_TYPE, span, title));
-                None
             }
             _ => wrong_type(self),
         }

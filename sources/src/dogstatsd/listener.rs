@@ -7,7 +7,7 @@ mod reader;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
@@ -541,10 +541,11 @@ impl Listening {
                     let _ = socket.local_addr().and_then(|own| socket.connect(own));
                 }
                 Socket::Unixgram { reader, .. } => {
-                    let _ = reader.socket.shutdown(Shutdown::Read);
+                    datagrams::shut(&*reader.socket);
                     reader.stop();
                 }
-                Socket::Listener { .. } | Socket::Connection(_) => {}
+                Socket::Listener { socket, .. } => datagrams::shut(&**socket),
+                Socket::Connection(_) => {}
             }
         }
         let listeners: Vec<(usize, Arc<net::UnixListener>)> = self
@@ -560,6 +561,11 @@ impl Listening {
             while let Ok((stream, _)) = listener.accept() {
                 let stream = stream.set_nonblocking(true).and_then(|()| net::UnixStream::from_std(stream));
                 self.accepted(at, stream, cx);
+            }
+        }
+        for socket in self.sockets.values() {
+            if let Socket::Connection(connection) = socket {
+                datagrams::shut(&*connection.stream);
             }
         }
     }

@@ -211,6 +211,12 @@ pub fn pass_credentials(socket: &impl AsRawFd) -> io::Result<()> {
     set(socket.as_raw_fd(), libc::SO_TIMESTAMPNS, 1)
 }
 
+/// Lets nothing more come to a unix socket; what is queued stays. Whoever connects or sends finds nobody.
+pub fn shut(socket: &impl AsRawFd) {
+    // SAFETY: a call without pointers. A socket that cannot be shut is as it was.
+    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) };
+}
+
 /// What a socket has, without waiting and whatever the runtime has heard of it.
 pub fn receive_now(socket: &impl AsRawFd, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the buffer is as long as is said, and lives for the whole call.

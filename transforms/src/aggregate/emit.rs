@@ -194,6 +194,8 @@ impl Points {
             // What came was taken in, and is nothing that a point is made of.
             0 => {
                 self.count_overflowed(out);
+                // With the tags of points that are none.
+                self.rows = Rows::default();
                 acks.delivered();
             }
             _ => self.send(Promised::Start, acks, out),
@@ -274,6 +276,8 @@ impl Points {
         match self.rows.len() {
             0 => {
                 self.count_overflowed(out);
+                // With the tags of points that are none.
+                self.rows = Rows::default();
                 acks.delivered();
             }
             _ => self.send(Promised::Until(input), acks, out),

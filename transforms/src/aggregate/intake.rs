@@ -46,33 +46,55 @@ impl Aggregation {
             self.contexts.reach_for(hashes.iter().map(|(hash, _)| *hash));
             for (row, (hash, host)) in (start..).zip(hashes.iter().copied()) {
                 let bucket = spans.number(times[row], self.interval);
-                let found = match self.contexts.find(hash, bucket) {
-                    Found::Context(id, kind) => Some((id, kind)),
-                    Found::Unknown => {
-                        // What is not taken in takes no name, and no room.
-                        if let Some(why) = refusal(metrics, row) {
-                            self.verdicts[row] = Verdict::Dropped(why);
-                            self.ids.push(0);
-                            continue;
-                        }
-                        self.new_context(metrics, row, hash, host, (times[row], bucket), None)
+                match self.context_of(metrics, row, (hash, host), (times[row], bucket)) {
+                    Ok(id) => self.ids.push(id),
+                    Err(why) => {
+                        self.verdicts[row] = Verdict::Dropped(why);
+                        self.ids.push(0);
                     }
-                };
-                let kind = metrics.context_kind(row);
-                let found = match found {
-                    Some((old, other)) if other != kind && !self.is_in_use(old) => {
-                        self.new_context(metrics, row, hash, host, (times[row], bucket), Some(old))
-                    }
-                    found => found,
-                };
-                match found {
-                    None => self.verdicts[row] = Verdict::Dropped("contexts_full"),
-                    Some((_, other)) if other != kind => self.verdicts[row] = Verdict::Dropped("kind_conflict"),
-                    Some(_) => {}
                 }
-                self.ids.push(found.map_or(0, |(id, _)| id));
             }
         }
+    }
+
+    /// The context of one row; otherwise why it has none.
+    #[inline]
+    fn context_of(
+        &mut self,
+        metrics: &Metrics,
+        row: usize,
+        (hash, host): (Hash, Hash),
+        at: (i64, u32),
+    ) -> Result<Id, &'static str> {
+        let kind = metrics.context_kind(row);
+        let mut found = match self.contexts.find(hash, at.1) {
+            Found::Context(id, other) => Some((id, other)),
+            Found::Unknown => None,
+        };
+        if found.is_none_or(|found| self.gives_way(found, kind)) {
+            // What is not taken in takes no name, and no room.
+            if let Some(why) = refusal(metrics, row) {
+                return Err(why);
+            }
+            if found.is_none() {
+                // It may be known under another order of its tags.
+                found = self.new_context(metrics, row, hash, host, at, None);
+            }
+            if let Some((old, _)) = found.filter(|found| self.gives_way(*found, kind)) {
+                found = self.new_context(metrics, row, hash, host, at, Some(old));
+            }
+        }
+        match found {
+            Some((id, other)) if other == kind => Ok(id),
+            Some(_) => Err("kind_conflict"),
+            None => Err("contexts_full"),
+        }
+    }
+
+    /// Whether a context is of another kind, and may be replaced.
+    #[inline]
+    fn gives_way(&self, (id, other): (Id, u8), kind: u8) -> bool {
+        other != kind && !self.is_in_use(id)
     }
 
     /// Of every host that the rows name.
@@ -110,7 +132,7 @@ impl Aggregation {
             || self.closing.as_ref().is_some_and(|closing| closing.has(id))
             || self.passed.has(id)
             // Of this batch, which is in no bucket yet.
-            || self.ids.contains(&id)
+            || self.ids.iter().zip(&self.verdicts).any(|(of, verdict)| *of == id && *verdict == Verdict::Taken)
     }
 
     /// A hash that was not seen before, or of whose context, `old`, rows of another kind come now: its tags in
@@ -175,7 +197,7 @@ impl Aggregation {
             let is_gauge = matches!(metrics.kinds[row], metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
             if is_gauge
                 && self.verdicts[row] == Verdict::Taken
-                && let Some(value) = bucket.number(self.ids[row])
+                && let Some(value) = bucket.number(self.ids[row]).filter(|value| value.is_finite())
             {
                 self.contexts.set_gauge(self.ids[row], value);
             }
