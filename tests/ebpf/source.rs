@@ -21,9 +21,15 @@ fn start(options: &str) -> Live {
     live
 }
 
-/// Waits until a run tells of a connection that is made for this: then it is there.
+/// Waits until a run tells of a connection that is made for this: then it is there. None is made before the program
+/// is attached: one that opens just before and closes just after is counted as unknown.
 pub fn wait_until_counting(live: &mut Live, file: &str) {
     let rows = live.path(file);
+    let files = format!("/proc/{}/fd", live.pid());
+    live.wait("the program", || {
+        let files = std::fs::read_dir(&files).into_iter().flatten().flatten();
+        files.filter_map(|file| file.path().read_link().ok()).any(|to| to.as_os_str() == "anon_inode:bpf_link")
+    });
     live.wait("a row", || {
         assert!(TcpStream::connect("127.0.0.1:9").is_err());
         std::fs::read_to_string(&rows).is_ok_and(|rows| rows.contains("ECONNREFUSED"))
