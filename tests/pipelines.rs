@@ -351,6 +351,18 @@ fn what_is_deployed_can_be_planned() {
         let most: f64 = most.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
         assert!(planned * 1.2 <= most, "{planned} of {most}");
     }
+    // What the DaemonSet says of other ways out.
+    let said = line(&daemonset, "# is scraped or sent: memory=");
+    let (memory, limit) = said.split_once("MiB, and ").unwrap();
+    let limit: f64 = limit.split_once("Mi ").unwrap().0.parse().unwrap();
+    assert!((memory.parse::<f64>().unwrap() + 16.0) * 1.2 <= limit, "{said}");
+    for to in ["prometheus", "datadog"] {
+        let mut command = weir();
+        command.args(["plan", "pipelines/node.weir", "--param", "contexts=50000", "--param"]);
+        command.args([format!("memory={memory}MiB"), "--param".to_string(), format!("to={to}")]);
+        let (code, _, stderr) = text(&command.env("DD_API_KEY", "x").output().unwrap());
+        assert_eq!((code, stderr.as_str()), (0, ""), "{to}");
+    }
 }
 
 /// The same rights are given everywhere.

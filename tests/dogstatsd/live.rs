@@ -382,6 +382,11 @@ fn sums_are_exact_where_nothing_is_lost() {
     assert_eq!(value("users"), 777.0);
 }
 
+/// Permissions of a file; none while it is not there.
+fn mode(path: &Path) -> u32 {
+    path.metadata().map_or(0, |meta| std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777)
+}
+
 #[test]
 fn unix_senders_are_known_by_their_pid() {
     let mut live = Live::start(
@@ -391,8 +396,8 @@ fn unix_senders_are_known_by_their_pid() {
     let (gram, stream) = (live.path("gram"), live.path("stream"));
     live.wait_for_file(&gram);
     live.wait_for_file(&stream);
-    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777;
-    assert_eq!((mode(&gram), mode(&stream)), (0o722, 0o722));
+    // It is set just after the socket is there.
+    live.wait("the modes", || (mode(&gram), mode(&stream)) == (0o722, 0o722));
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(b"a:1|c", &gram).unwrap();
     let mut connection = connect(&stream);
@@ -425,6 +430,47 @@ fn a_socket_that_was_deleted_comes_back() {
     let run = live.stop();
     assert_eq!(run.count("dsd", "noted/rebound"), 1);
     assert_eq!(live.rows("metrics").len(), 2);
+}
+
+/// Somebody deletes the files again and again: what is kept for who is connected does not grow, and whatever could be
+/// sent is counted.
+#[test]
+fn sockets_that_are_deleted_again_and_again_do_not_add_up() {
+    let mut live = Live::start(
+        r#"let dsd = dogstatsd(listen: ["unixgram://{dir}/gram", "unixstream://{dir}/stream"])
+           dsd.metrics | file("{dir}/metrics")"#,
+    );
+    let (gram, stream) = (live.path("gram"), live.path("stream"));
+    let files = format!("/proc/{}/fd", live.pid());
+    let files = || std::fs::read_dir(&files).unwrap().count();
+    let (mut streams, mut grams, mut open, mut taken) = (Vec::new(), Vec::new(), 0, 0);
+    for round in 0..8 {
+        // Who finds a file that is deleted before it is ready finds nobody.
+        live.wait("the sockets", || (mode(&gram), mode(&stream)) == (0o722, 0o722));
+        streams.push(connect(&stream));
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.connect(&gram).unwrap();
+        grams.push(socket);
+        for client in &mut streams {
+            client.write_all(b"\x05\0\0\0s:1|c").unwrap();
+        }
+        taken += grams.iter().filter(|client| client.send(b"g:1|c").is_ok()).count();
+        if round == 2 {
+            // The newest may not be taken in yet.
+            open = files() + 1 - streams.len();
+        }
+        std::fs::remove_file(&gram).unwrap();
+        std::fs::remove_file(&stream).unwrap();
+    }
+    live.wait_for_file(&gram);
+    live.wait_for_file(&stream);
+    live.wait("the last to go", || files() <= open + streams.len());
+    let refused = grams.iter().filter(|client| client.send(b"late:1|c").is_err()).count();
+    assert_eq!(refused, 7, "the last one is kept");
+    taken += grams.len() - refused;
+    let run = live.stop();
+    assert_eq!(run.count("dsd", "noted/rebound"), 16);
+    assert_eq!(live.rows("metrics").len(), taken + (1..=8).sum::<usize>(), "{}", run.stderr);
 }
 
 /// Both families on one port, as a user writes who wants to be reached by everybody.

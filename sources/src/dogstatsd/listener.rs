@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net;
+use tokio::sync::Notify;
 use weir_core::{Fault, SourceCx};
 
 use super::decode::Payload;
@@ -49,6 +50,10 @@ const CALLS_MAX: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection may stand still inside a frame.
 const STALL_MAX: Duration = Duration::from_secs(30);
+/// Datagram sockets without a file that are kept for who is connected to them. With one more, who is connected to the
+/// oldest is refused: clients then connect anew, to the file that is there.
+const ORPHANS_MAX: usize = 1;
+
 impl Listeners {
     /// Begins to listen; needs the runtime.
     pub fn listen(self) -> Result<Listening, Fault> {
@@ -105,13 +110,15 @@ enum Socket {
         socket: Arc<net::UnixListener>,
         file: Option<SocketFile>,
         connections: usize,
+        /// Told when nobody is to be waited for any more.
+        replaced: Arc<Notify>,
     },
     Connection(Connection),
 }
 
 impl Socket {
     fn listener(socket: net::UnixListener, file: SocketFile) -> Socket {
-        Socket::Listener { socket: Arc::new(socket), file: Some(file), connections: 0 }
+        Socket::Listener { socket: Arc::new(socket), file: Some(file), connections: 0, replaced: Arc::default() }
     }
 
     fn is_gone(&self) -> bool {
@@ -131,6 +138,14 @@ impl Socket {
             Socket::Listener { .. } | Socket::Connection(_) => return 0,
         };
         now.wrapping_sub(std::mem::replace(before, now))
+    }
+}
+
+/// Counts what the kernel has dropped since it was last asked.
+fn count_dropped(socket: &mut Socket, cx: &mut SourceCx) {
+    let dropped = socket.newly_dropped();
+    if dropped > 0 {
+        cx.reject("kernel", dropped as usize);
     }
 }
 
@@ -197,7 +212,8 @@ pub struct Listening {
 /// A socket's file that could not be bound again yet.
 struct Unbound {
     path: PathBuf,
-    is_stream: bool,
+    /// The listener of streams whose file it was; nothing where it was one for datagrams.
+    listener: Option<usize>,
     /// Whether a user was told.
     is_told: bool,
 }
@@ -215,11 +231,13 @@ struct Rest {
 pub type Take<'a> = dyn FnMut(&Payload) -> bool + Send + 'a;
 
 impl Listening {
-    fn add(&mut self, socket: Socket) {
+    /// Takes a socket in; gives where it is.
+    fn add(&mut self, socket: Socket) -> usize {
         let at = self.next;
         self.next += 1;
         self.sockets.insert(at, socket);
         self.wait(at, Next::Readable);
+        at
     }
 
     /// Waits for a socket again.
@@ -252,12 +270,16 @@ impl Listening {
                     Woken { socket: at, what: What::Received(received) }
                 })
             }
-            Socket::Listener { socket, .. } => {
-                let socket = socket.clone();
+            Socket::Listener { socket, replaced, .. } => {
+                let (socket, replaced) = (socket.clone(), replaced.clone());
                 Box::pin(async move {
                     pause.await;
-                    let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    Woken { socket: at, what: What::Accepted(accepted) }
+                    tokio::select! {
+                        accepted = socket.accept() => {
+                            Woken { socket: at, what: What::Accepted(accepted.map(|(stream, _)| stream)) }
+                        }
+                        () = replaced.notified() => readable,
+                    }
                 })
             }
             Socket::Connection(Connection { stream, frames, .. }) => {
@@ -299,7 +321,10 @@ impl Listening {
                 self.give(take);
                 return Duration::ZERO;
             }
-            (What::Received(None), _) => return Duration::ZERO,
+            (What::Received(None), _) => {
+                self.forget(at, cx);
+                return Duration::ZERO;
+            }
             (What::Received(Some(received)), _) => {
                 // One that is full has more behind it.
                 let pause = if received.is_full() { Duration::ZERO } else { PACE };
@@ -469,43 +494,40 @@ impl Listening {
     pub fn look_after(&mut self, cx: &mut SourceCx) {
         self.warnings.drain(..).for_each(|warning| cx.warn(warning));
         for socket in self.sockets.values_mut() {
-            let dropped = socket.newly_dropped();
-            if dropped > 0 {
-                cx.reject("kernel", dropped as usize);
-            }
+            count_dropped(socket, cx);
         }
         self.origins.reap();
         let gone: Vec<usize> = self.sockets.iter().filter(|(_, socket)| socket.is_gone()).map(|(at, _)| *at).collect();
         for at in gone {
-            match self.sockets.get_mut(&at) {
-                Some(Socket::Unixgram { file, .. }) => {
-                    let path = file.take().map(|file| file.path.clone());
-                    self.unbound.extend(path.map(|path| Unbound { path, is_stream: false, is_told: false }));
-                }
-                Some(Socket::Listener { file, .. }) => {
-                    let path = file.take().map(|file| file.path.clone());
-                    self.unbound.extend(path.map(|path| Unbound { path, is_stream: true, is_told: false }));
-                }
-                _ => {}
-            }
+            let (file, listener) = match self.sockets.get_mut(&at) {
+                Some(Socket::Unixgram { file, .. }) => (file.take(), None),
+                Some(Socket::Listener { file, .. }) => (file.take(), Some(at)),
+                _ => continue,
+            };
+            let path = file.map(|file| file.path.clone());
+            self.unbound.extend(path.map(|path| Unbound { path, listener, is_told: false }));
         }
         self.bind_again(cx);
+        self.retire_orphans();
     }
 
     /// Files of sockets that were deleted under us: clients that come now find new ones. Those that are
     /// connected keep the old ones, which are read as before.
     fn bind_again(&mut self, cx: &mut SourceCx) {
         for unbound in std::mem::take(&mut self.unbound) {
-            let Unbound { path, is_stream, is_told } = unbound;
-            let bound = match is_stream {
-                false => self.datagrams_again(&path),
-                true => bind_stream(&path)
+            let Unbound { path, listener, is_told } = unbound;
+            let bound = match listener {
+                None => self.datagrams_again(&path),
+                Some(_) => bind_stream(&path)
                     .and_then(|(socket, file)| Ok(Socket::listener(net::UnixListener::from_std(socket)?, file))),
             };
             match bound {
                 Ok(socket) => {
                     cx.note("rebound", 1);
-                    self.add(socket);
+                    let new = self.add(socket);
+                    if let Some(old) = listener {
+                        self.replace_listener(old, new, cx);
+                    }
                 }
                 Err(error) => {
                     cx.note("rebind_errors", 1);
@@ -515,7 +537,7 @@ impl Listening {
                             "`{shown}` is not ours any more, and clients that come now do not reach us: {error}"
                         ));
                     }
-                    self.unbound.push(Unbound { path, is_stream, is_told: true });
+                    self.unbound.push(Unbound { path, listener, is_told: true });
                 }
             }
         }
@@ -526,6 +548,56 @@ impl Listening {
         datagrams::set_receive_buffer(&socket, self.setup.receive_buffer_bytes)?;
         let reader = Reader::start(socket, self.setup.message_bytes_max)?;
         Ok(Socket::Unixgram { reader, file: Some(file), dropped: 0 })
+    }
+
+    /// Nobody finds the old listener any more: who has found it is taken in, and counts at the new one.
+    fn replace_listener(&mut self, old: usize, new: usize, cx: &mut SourceCx) {
+        self.accept_waiting(old, cx);
+        let Some(Socket::Listener { connections: taken_over, replaced, .. }) = self.sockets.remove(&old) else {
+            return;
+        };
+        replaced.notify_one();
+        for socket in self.sockets.values_mut() {
+            match socket {
+                Socket::Connection(connection) if connection.listener == old => connection.listener = new,
+                _ => {}
+            }
+        }
+        if let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&new) {
+            *connections += taken_over;
+        }
+    }
+
+    /// Has the oldest sockets without a file read to their end, and nobody send to them any more.
+    fn retire_orphans(&mut self) {
+        let is_orphan =
+            |socket: &Socket| matches!(socket, Socket::Unixgram { reader, file: None, .. } if reader.is_running());
+        let mut orphans: Vec<usize> =
+            self.sockets.iter().filter(|(_, socket)| is_orphan(socket)).map(|(at, _)| *at).collect();
+        orphans.sort_unstable();
+        for at in &orphans[..orphans.len().saturating_sub(ORPHANS_MAX)] {
+            if let Some(Socket::Unixgram { reader, .. }) = self.sockets.get_mut(at) {
+                datagrams::shut(&*reader.socket);
+                reader.stop();
+            }
+        }
+    }
+
+    /// Lets go of a socket that is read to its end.
+    fn forget(&mut self, at: usize, cx: &mut SourceCx) {
+        if let Some(mut socket) = self.sockets.remove(&at) {
+            count_dropped(&mut socket, cx);
+        }
+    }
+
+    /// Takes in who waits to be.
+    fn accept_waiting(&mut self, at: usize, cx: &mut SourceCx) {
+        let Some(Socket::Listener { socket, .. }) = self.sockets.get(&at) else { return };
+        let Ok(listener) = socket.as_fd().try_clone_to_owned().map(StdUnixListener::from) else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| net::UnixStream::from_std(stream));
+            self.accepted(at, stream, cx);
+        }
     }
 
     /// Takes in the connections that wait to be, and has threads read what is left. From then on the kernel
@@ -548,21 +620,10 @@ impl Listening {
                 Socket::Connection(_) => {}
             }
         }
-        let listeners: Vec<(usize, Arc<net::UnixListener>)> = self
-            .sockets
-            .iter()
-            .filter_map(|(at, socket)| match socket {
-                Socket::Listener { socket, .. } => Some((*at, socket.clone())),
-                _ => None,
-            })
-            .collect();
-        for (at, listener) in listeners {
-            let Ok(listener) = listener.as_fd().try_clone_to_owned().map(StdUnixListener::from) else { continue };
-            while let Ok((stream, _)) = listener.accept() {
-                let stream = stream.set_nonblocking(true).and_then(|()| net::UnixStream::from_std(stream));
-                self.accepted(at, stream, cx);
-            }
-        }
+        let is_listener = |socket: &Socket| matches!(socket, Socket::Listener { .. });
+        let listeners: Vec<usize> =
+            self.sockets.iter().filter(|(_, socket)| is_listener(socket)).map(|(at, _)| *at).collect();
+        listeners.into_iter().for_each(|at| self.accept_waiting(at, cx));
         for socket in self.sockets.values() {
             if let Socket::Connection(connection) = socket {
                 datagrams::shut(&*connection.stream);

@@ -134,6 +134,10 @@ impl Reader {
         let _ = self.emptied.send(received);
     }
 
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// The thread is to read what is there, hand it over, and end.
     pub fn stop(&mut self) {
         self.running = None;
