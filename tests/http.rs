@@ -212,7 +212,9 @@ fn zigzag(n: u64) -> i64 {
 }
 
 const LINES: &str = "hits:30|c|@0.5|#env:prod,b:2\\ntemp:21.5|g|#host:web-1\\nwait:5|ms\\nsize:10:100:-3|d|@0.5\\n\
-    nohost:1|g|#host:\\n";
+    nohost:1|g|#host:\\n\
+    disk:1|g|#device:sda,env:a,dd.internal.resource:function:pay:1,dd.internal.resource:bad\\n\
+    part:10|d|@0.3\\n";
 
 #[test]
 fn datadog_gets_what_its_agent_would_send() {
@@ -235,7 +237,7 @@ fn datadog_gets_what_its_agent_would_send() {
         r#"datadog(api_key: secret("file:{key}"), url: "http://127.0.0.1:{port}", host: "here", compression: identity)"#
     );
     let run = super::support::run(&format!(
-        r#"let d = dogstatsd("{LINES}_e{{5,4}}:title|text|t:error|k:key|d:1700000000|#a:b\n_sc|db.up|2|m:slow|#a:b|h:db-1")
+        r#"let d = dogstatsd("{LINES}_e{{5,4}}:title|text|t:error|k:key|d:1700000000|#b:2,a:b,b:2\n_sc|db.up|2|m:slow|#b:2,a:b,b:2|h:db-1\n_sc|bare|0")
            d.metrics | aggregate(10s) | {sink}
            d.events | {sink}
            d.checks | {sink}"#
@@ -255,7 +257,7 @@ fn datadog_gets_what_its_agent_would_send() {
     let names: Vec<&str> = series.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["hits", "nohost", "temp", "wait.95percentile", "wait.avg", "wait.count", "wait.max", "wait.median"]
+        ["disk", "hits", "nohost", "temp", "wait.95percentile", "wait.avg", "wait.count", "wait.max", "wait.median"]
     );
     let hits = &series["hits"];
     assert_eq!(strings(hits, 3), ["b:2", "env:prod"]);
@@ -266,11 +268,23 @@ fn datadog_gets_what_its_agent_would_send() {
         (host(hits), host(&series["temp"]), host(&series["nohost"])),
         (vec!["here".into()], vec!["web-1".into()], vec![])
     );
+    // Every series has its interval, gauges too.
+    assert_eq!(number(&series["temp"], 8), 10);
+    // Tags that say what a series is of are no tags; one that is malformed is taken out.
+    let resources: Vec<_> =
+        inner(&series["disk"], 1).iter().map(|r| (strings(r, 1)[0].clone(), strings(r, 2)[0].clone())).collect();
+    let resources: Vec<(&str, &str)> = resources.iter().map(|(kind, name)| (kind.as_str(), name.as_str())).collect();
+    assert_eq!(resources, [("host", "here"), ("device", "sda"), ("function", "pay:1")]);
+    assert_eq!(strings(&series["disk"], 3), ["env:a"]);
     assert_eq!((number(&series["temp"], 5), strings(&series["wait.max"], 6)), (3, vec!["millisecond".to_string()]));
 
     let sketches = decode(&to("/api/beta/sketches"));
     assert_eq!(each(&sketches, 2).len(), 1, "the empty metadata");
-    let sketch = &inner(&sketches, 1)[0];
+    let of = |name: &str| inner(&sketches, 1).into_iter().find(|sketch| strings(sketch, 1) == [name]).unwrap();
+    // Its average lies among its values, though a third of one is in the sum.
+    let part = &inner(&of("part"), 7)[0];
+    assert_eq!((number(part, 2), double(part, 5), double(part, 6)), (3, 10.0, 10.0 / 0.3));
+    let sketch = &of("size");
     let bins = &inner(sketch, 7)[0];
     assert_eq!((strings(sketch, 1), strings(sketch, 2)), (vec!["size".to_string()], vec!["here".to_string()]));
     assert_eq!((number(bins, 2), double(bins, 3), double(bins, 4), double(bins, 6)), (6, -3.0, 100.0, 214.0));
@@ -283,11 +297,14 @@ fn datadog_gets_what_its_agent_would_send() {
         (vec!["title".into()], vec!["text".into()], 1_700_000_000)
     );
     assert_eq!((strings(event, 7), strings(event, 8)), (vec!["error".to_string()], vec!["key".to_string()]));
+    // In order, each once.
+    assert_eq!(strings(event, 6), ["a:b", "b:2"]);
     let checks: Value = serde_json::from_slice(&to("/api/v1/check_run")).unwrap();
     assert_eq!(
         (&checks[0]["check"], &checks[0]["status"], &checks[0]["host_name"]),
         (&"db.up".into(), &2.into(), &"db-1".into())
     );
+    assert_eq!((&checks[0]["tags"], &checks[1]["tags"]), (&serde_json::json!(["a:b", "b:2"]), &Value::Null));
 }
 
 /// Every row is delivered once, through whatever the far end plays; what it refuses is counted.

@@ -39,6 +39,9 @@ pub struct Sketch {
     pub sum: f64,
     pub min: f64,
     pub max: f64,
+    /// Of the values as often as they are counted, so it lies among them: what a fraction of a sample rate adds to the
+    /// sum is not in it.
+    pub avg: f64,
 }
 
 /// The bin of a value.
@@ -93,6 +96,7 @@ impl Sketch {
         self.max = if first { x } else { self.max.max(x) };
         self.count += weight;
         self.sum += x * weight as f64;
+        self.avg += (x - self.avg) * weight as f64 / self.count as f64;
         *self.bins.entry(key(x)).or_default() += weight;
         self.trim();
     }
@@ -106,6 +110,7 @@ impl Sketch {
         self.max = if first { other.max } else { self.max.max(other.max) };
         self.count += other.count;
         self.sum += other.sum;
+        self.avg += (other.avg - self.avg) * other.count as f64 / self.count as f64;
         for (key, n) in &other.bins {
             *self.bins.entry(*key).or_default() += n;
         }
@@ -202,7 +207,7 @@ fn column(sketches: &[&Sketch], nulls: Option<NullBuffer>) -> ArrayRef {
         numbers(|s| s.sum),
         numbers(|s| s.min),
         numbers(|s| s.max),
-        numbers(|s| s.sum / s.count as f64),
+        numbers(|s| s.avg),
         lists(|(key, _)| i64::from(key)),
         lists(|(_, n)| n as i64),
     ];
@@ -222,7 +227,14 @@ pub fn from_array(column: &StructArray, row: usize) -> Option<Sketch> {
     let count = column.column_by_name("count")?.as_any().downcast_ref::<Int64Array>()?.value(row);
     let bins = list("keys")?.into_iter().zip(list("counts")?);
     let bins = bins.map(|(key, n)| (key.clamp(-32767, 32767) as i16, n.max(0) as u64)).collect();
-    Some(Sketch { bins, count: count.max(0) as u64, sum: number("sum")?, min: number("min")?, max: number("max")? })
+    Some(Sketch {
+        bins,
+        count: count.max(0) as u64,
+        sum: number("sum")?,
+        min: number("min")?,
+        max: number("max")?,
+        avg: number("avg")?,
+    })
 }
 
 #[cfg(test)]
@@ -262,6 +274,17 @@ mod tests {
             let got = sketch.quantile(q).unwrap();
             prop_assert!((got - exact).abs() <= exact * 0.0079, "{} for {}", got, exact);
         }
+    }
+
+    #[test]
+    fn an_average_lies_among_the_values() {
+        let mut sketch = Sketch::default();
+        sketch.add_sampled(10.0, 1.0 / 0.3);
+        assert_eq!((sketch.count, sketch.avg), (3, 10.0));
+        let mut other = Sketch::default();
+        other.add(20.0);
+        sketch.merge(&other);
+        assert_eq!((sketch.count, sketch.avg), (4, 12.5));
     }
 
     #[test]

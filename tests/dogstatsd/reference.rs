@@ -98,9 +98,11 @@ impl Reference {
         }
         for number in numbers {
             match (kind, self.state(key.clone(), kind.chars().next()?, || first(kind))) {
-                (_, State::Counter(sum)) => *sum += number / rate,
+                (_, State::Counter(sum)) => *sum += number * (1.0 / rate),
                 (_, State::Gauge(last)) => *last = number,
-                (_, State::Histogram(samples, _) | State::Distribution(samples)) => samples.push((number, 1.0 / rate)),
+                (_, State::Histogram(samples, _) | State::Distribution(samples)) => {
+                    samples.push((number, if rate == 0.0 { 1.0 } else { 1.0 / rate }));
+                }
                 (_, State::Set(_)) => unreachable!(),
             }
         }
@@ -209,17 +211,18 @@ fn sketch(samples: &[(f64, f64)]) -> Value {
         if value < 0.0 { -size } else { size }
     };
     let mut bins: BTreeMap<i64, i64> = BTreeMap::new();
-    let (mut count, mut sum) = (0, 0.0);
+    let (mut count, mut sum, mut counted) = (0, 0.0, 0.0);
     for (value, weight) in samples {
         let weight = if *weight >= 1.0 { *weight } else { 1.0 };
         *bins.entry(key(*value)).or_default() += weight as i64;
         count += weight as i64;
         sum += value * weight;
+        counted += value * weight.trunc();
     }
     let values = || samples.iter().map(|(value, _)| *value);
     json!({
         "count": count, "sum": sum, "min": values().fold(f64::INFINITY, f64::min),
-        "max": values().fold(f64::NEG_INFINITY, f64::max), "avg": sum / count as f64,
+        "max": values().fold(f64::NEG_INFINITY, f64::max), "avg": counted / count as f64,
         "keys": bins.keys().collect::<Vec<_>>(), "counts": bins.values().collect::<Vec<_>>(),
     })
 }

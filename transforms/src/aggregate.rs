@@ -87,7 +87,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "not_finite", doc: "rows without a value that is finite" },
         ReasonSpec {
             name: "sample_rate",
-            doc: "rows whose sample rate is not above zero, or stands for more samples than 32 bits count; distributions count them once",
+            doc: "rows whose sample rate is not above zero, or stands for more samples than 32 bits count. As in the Agent, histograms and timings count a rate of zero once, and distributions whatever is not between 0 and 1; a distribution's sample stands for as many as 32 bits count at most",
         },
         ReasonSpec { name: "timestamped", doc: "rows with a timestamp that are neither counter nor gauge" },
         ReasonSpec { name: "no_context", doc: "rows without a name or kind" },

@@ -1,5 +1,7 @@
 //! Rows in the forms of Datadog's intake. Numbers of fields are those of `agent_payload.proto`.
 
+use std::collections::BTreeSet;
+
 use arrow_array::{Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt8Array};
 use bytes::{BufMut, BytesMut};
 use prost::encoding::{double, int32, int64, sint32, string, uint32};
@@ -15,6 +17,9 @@ const NANOS: i64 = 1_000_000_000;
 const COUNT: i32 = 1;
 const RATE: i32 = 2;
 const GAUGE: i32 = 3;
+/// Tags that the Agent makes resources of.
+const DEVICE: &str = "device:";
+const RESOURCE: &str = "dd.internal.resource:";
 
 /// A batch, column by column.
 pub struct Rows<'a> {
@@ -73,6 +78,19 @@ impl<'a> Rows<'a> {
         set.into_iter().flat_map(|(tags, set)| tags.tags(set))
     }
 
+    /// What the tags of a series say that it is of, beside its host: kind and name. Other kinds of rows keep these tags.
+    fn resources(&self, row: usize) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let device = self.tags(row).filter_map(|tag| tag.strip_prefix(DEVICE)).filter(|name| !name.is_empty()).last();
+        let others = self.tags(row).filter_map(|tag| tag.strip_prefix(RESOURCE)?.split_once(':'));
+        let others = others.filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
+        device.map(|name| ("device", name)).into_iter().chain(others)
+    }
+
+    /// In order, each once: those of events and checks come as they were sent.
+    fn sorted_tags(&self, row: usize) -> BTreeSet<&'a str> {
+        self.tags(row).collect()
+    }
+
     fn text(&self, name: &str, row: usize) -> &'a str {
         let texts = self.rows.column_by_name(name).and_then(|column| column.as_any().downcast_ref::<StringArray>());
         texts.filter(|texts| !texts.is_null(row)).map_or("", |texts| texts.value(row))
@@ -83,13 +101,11 @@ impl<'a> Rows<'a> {
         message(1, into, |out| {
             let host = self.host(row);
             if !host.is_empty() {
-                message(1, out, |out| {
-                    text(1, "host", out);
-                    text(2, host, out);
-                });
+                resource("host", host, out);
             }
+            self.resources(row).for_each(|(kind, name)| resource(kind, name, out));
             text(2, self.name(row), out);
-            self.tags(row).for_each(|tag| text(3, tag, out));
+            self.tags(row).filter(|tag| !is_resource(tag)).for_each(|tag| text(3, tag, out));
             message(4, out, |out| {
                 double::encode(1, &self.values.map_or(0.0, |values| values.value(row)), out);
                 int64::encode(2, &self.seconds(row), out);
@@ -104,7 +120,7 @@ impl<'a> Rows<'a> {
                 text(6, unit, out);
             }
             let interval = get(self.rows, series::INTERVAL).filter(|interval| !interval.is_null(row));
-            if let Some(interval) = interval.filter(|_| kind != GAUGE) {
+            if let Some(interval) = interval {
                 int64::encode(8, &interval.value(row).div_euclid(NANOS).max(1), out);
             }
         });
@@ -123,7 +139,7 @@ impl<'a> Rows<'a> {
                 int64::encode(2, &(sketch.count as i64), out);
                 double::encode(3, &sketch.min, out);
                 double::encode(4, &sketch.max, out);
-                double::encode(5, &(sketch.sum / sketch.count as f64), out);
+                double::encode(5, &sketch.avg, out);
                 double::encode(6, &sketch.sum, out);
                 let (keys, counts) = bins(&sketch);
                 sint32::encode_packed(7, &keys, out);
@@ -144,7 +160,7 @@ impl<'a> Rows<'a> {
             int64::encode(3, &self.happened(row), out);
             text(4, &(PRIORITY.text)(byte(event::PRIORITY_.name)), out);
             text(5, self.host(row), out);
-            self.tags(row).for_each(|tag| text(6, tag, out));
+            self.sorted_tags(row).into_iter().for_each(|tag| text(6, tag, out));
             text(7, &(ALERT_TYPE.text)(byte(event::ALERT_TYPE_.name)), out);
             text(8, self.text(event::AGGREGATION_KEY.name, row), out);
             let source = get(self.rows, event::SOURCE_TYPE).and_then(|sources| word(sources, row));
@@ -156,16 +172,31 @@ impl<'a> Rows<'a> {
     pub fn check(&self, row: usize, into: &mut BytesMut) {
         into.put_u8(if into.is_empty() { b'[' } else { b',' });
         let status = get(self.rows, check::STATUS_).map_or(0, |statuses| statuses.value(row));
+        let tags = self.sorted_tags(row);
         let object = serde_json::json!({
             "check": self.name(row),
             "host_name": self.host(row),
             "timestamp": self.happened(row),
             "status": status,
             "message": self.text(check::MESSAGE.name, row),
-            "tags": self.tags(row).collect::<Vec<_>>(),
+            // As the Agent writes that there are none.
+            "tags": (!tags.is_empty()).then_some(tags),
         });
         into.put_slice(object.to_string().as_bytes());
     }
+}
+
+/// Whether a tag of a series says what it is of. A malformed one says nothing, and is taken out too, as the Agent does.
+fn is_resource(tag: &str) -> bool {
+    tag.starts_with(DEVICE) || tag.starts_with(RESOURCE)
+}
+
+/// `MetricSeries.resources`.
+fn resource(kind: &str, name: &str, into: &mut impl BufMut) {
+    message(1, into, |out| {
+        text(1, kind, out);
+        text(2, name, out);
+    });
 }
 
 /// The Agent writes metadata behind the sketches, an empty one.

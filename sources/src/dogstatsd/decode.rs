@@ -37,9 +37,13 @@ pub struct Rules {
 
 impl Rules {
     pub fn new(options: &DogstatsdOptions) -> Rules {
+        // In order, each once, as the Agent has its own.
+        let mut tags = options.tags.clone();
+        tags.sort_unstable();
+        tags.dedup();
         Rules {
             dialect: if options.dialect == "etsy" { Dialect::Etsy } else { Dialect::Dogstatsd },
-            tags: options.tags.clone(),
+            tags,
             eol_required: options.eol_required,
             timestamps: options.timestamps,
         }
@@ -144,7 +148,7 @@ impl Decoder {
             }
             [b'_', b's', b'c', ..] => message::check(line).map(|check| self.checks.push(&check, &around)),
             // A metric may be called `_e`; what is none was meant as an event.
-            [b'_', b'e', ..] => message::metric(line, timestamps)
+            [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => message::metric(line, timestamps)
                 .map_err(|_| BAD_EVENT)
                 .and_then(|metric| self.metrics.push(&metric, &around)),
             _ => message::metric(line, timestamps).and_then(|metric| self.metrics.push(&metric, &around)),

@@ -182,15 +182,18 @@ fn of_origin<'a>(field: &'a [u8], origin: &mut Origin<'a>) {
         [b'e', b':', external @ ..] => origin.external = Some(external),
         [b'c', b'a', b'r', b'd', b':', word @ ..] => {
             origin.cardinality = cardinality(word);
-            origin.has_cardinality = true;
+            // An empty one is not said, and a tag may say it.
+            origin.has_cardinality = !word.is_empty();
         }
         _ => {}
     }
 }
 
 pub fn cardinality(word: &[u8]) -> Option<u8> {
-    let word = std::str::from_utf8(word).ok()?;
-    (CARDINALITY.parse)(&word.to_ascii_lowercase())
+    match std::str::from_utf8(word).ok()?.to_ascii_lowercase().as_str() {
+        "orch" => (CARDINALITY.parse)("orchestrator"),
+        word => (CARDINALITY.parse)(word),
+    }
 }
 
 /// Numbers with colons between them, appended; what is empty between two colons is left out.

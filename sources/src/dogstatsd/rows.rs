@@ -126,7 +126,7 @@ impl Magic {
         }
         if let Some(word) = rest.strip_prefix(b"card:").filter(|_| !self.has_cardinality) {
             self.cardinality = message::cardinality(word);
-            self.has_cardinality = true;
+            self.has_cardinality = !word.is_empty();
             return true;
         }
         rest.starts_with(b"jmx_check_name:")

@@ -265,10 +265,24 @@ fn refusal(metrics: &Metrics, row: usize) -> Option<&'static str> {
     (!metrics.values(row).iter().any(|value| value.is_finite())).then_some("not_finite")
 }
 
-/// Whether a sample rate is no weight. A distribution takes what is out of range for one, as the Agent's sketch does.
+/// Whether a sample rate is no weight.
 fn is_rate_refused(kind: u8, rate: f64) -> bool {
-    let is_rated = !matches!(kind, metric_kind::GAUGE | metric_kind::GAUGE_DELTA | metric_kind::DISTRIBUTION);
-    is_rated && !(rate.is_finite() && rate >= SAMPLE_RATE_MIN)
+    let is_weight = rate.is_finite() && rate >= SAMPLE_RATE_MIN;
+    match kind {
+        metric_kind::GAUGE | metric_kind::GAUGE_DELTA | metric_kind::DISTRIBUTION => false,
+        metric_kind::HISTOGRAM | metric_kind::TIMING => !is_weight && rate != 0.0,
+        _ => !is_weight,
+    }
+}
+
+/// What a sample counts for, where its rate is not refused: the Agent's histograms take a rate of zero for one, its
+/// sketches whatever is out of range.
+fn weight(kind: u8, rate: f64) -> f64 {
+    let is_one = match kind {
+        metric_kind::DISTRIBUTION => !(rate > 0.0 && rate <= 1.0),
+        _ => rate == 0.0,
+    };
+    if is_one { 1.0 } else { 1.0 / rate.max(SAMPLE_RATE_MIN) }
 }
 
 /// A row's values into a bucket.
@@ -308,13 +322,11 @@ fn fold(
         taken += 1;
         match kind {
             metric_kind::COUNTER if rate == 1.0 => bucket.count(id, time, value),
-            metric_kind::COUNTER => bucket.count(id, time, value / rate),
+            // In this order, so that the last digit is the Agent's.
+            metric_kind::COUNTER => bucket.count(id, time, value * (1.0 / rate)),
             metric_kind::GAUGE => bucket.set(id, time, value),
             metric_kind::GAUGE_DELTA => bucket.set(id, time, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
-            metric_kind::DISTRIBUTION if !(rate > 0.0 && rate <= 1.0) => {
-                bucket.sample(id, time, Sample { value, weight: 1.0 });
-            }
-            _ => bucket.sample(id, time, Sample { value, weight: 1.0 / rate.max(SAMPLE_RATE_MIN) }),
+            _ => bucket.sample(id, time, Sample { value, weight: weight(kind, rate) }),
         }
     }
     if taken == 0 {
