@@ -154,7 +154,13 @@ pub fn statsd(data: &[u8]) {
     use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
     let (sender, peer) = (Sender::default(), String::new);
     for dialect in [Dialect::Dogstatsd, Dialect::Etsy] {
-        let rules = Rules { dialect, tags: vec!["always:1".into()], eol_required: false, timestamps: true };
+        let rules = Rules {
+            dialect,
+            tags: vec!["always:1".into()],
+            eol_required: false,
+            timestamps: true,
+            mappings: Vec::new(),
+        };
         let read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
             let mut decoder = Decoder::new(rules.clone());
             for bytes in payloads {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use weir_core::Time;
 use weir_sinks::encode::json::NdJson;
 use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
+use weir_sources::dogstatsd::mapper::Mapping;
 use weir_sources::dogstatsd::rows::Sender;
 use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
 
@@ -24,6 +25,10 @@ pub fn lines(name: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+fn mapping(text: &str) -> Mapping {
+    Mapping::parse(text.trim()).unwrap_or_else(|wrong| panic!("{text}: {}", wrong.why))
+}
+
 fn rules(vector: &Value, dialect: Dialect) -> Rules {
     let config = &vector["config"];
     let tags = config["dogstatsd_tags"].as_array().into_iter().flatten();
@@ -32,6 +37,7 @@ fn rules(vector: &Value, dialect: Dialect) -> Rules {
         tags: tags.map(|tag| tag.as_str().unwrap().to_string()).collect(),
         eol_required: config["eol_required"].is_array(),
         timestamps: config["read_timestamps"] != false,
+        mappings: config["mapper"].as_str().into_iter().flat_map(|all| all.split(';')).map(mapping).collect(),
     }
 }
 
@@ -198,7 +204,8 @@ fn vectors_are_read_as_they_say() {
 /// What the vectors do not have: lines at the edges of the rules, as the Agent and Etsy's server read them.
 #[test]
 fn lines_at_the_edges_are_read_as_the_servers_read_them() {
-    let rules = |dialect| Rules { dialect, tags: Vec::new(), eol_required: false, timestamps: true };
+    let rules =
+        |dialect| Rules { dialect, tags: Vec::new(), eol_required: false, timestamps: true, mappings: Vec::new() };
     let agents = [
         "_e{5,4,3}:title|text",
         "_e{5,4,}:title|text",
@@ -284,7 +291,13 @@ fn lines_at_the_edges_are_read_as_the_servers_read_them() {
 /// A row has all of a name: one line must not become hundreds of megabytes of it.
 #[test]
 fn a_long_name_with_many_pairs_is_refused() {
-    let rules = || Rules { dialect: Dialect::Etsy, tags: Vec::new(), eol_required: false, timestamps: true };
+    let rules = || Rules {
+        dialect: Dialect::Etsy,
+        tags: Vec::new(),
+        eol_required: false,
+        timestamps: true,
+        mappings: Vec::new(),
+    };
     let line = |name: usize, pairs: usize| format!("{}:{}", "n".repeat(name), ["1|c"; 1].repeat(pairs).join(":"));
     assert_eq!(read(line(32_000, 8_000).as_bytes(), rules()), [json!({"error": "bad_line"})]);
     assert_eq!(read(line(100, 8_000).as_bytes(), rules()).len(), 8_000);
@@ -360,6 +373,37 @@ fn what_is_refused_is_in_nobodys_way() {
     assert_eq!(points, ["a rate 0.1", "b gauge 2.0", "c gauge 7.0", "c rate 0.1", "d rate 0.3"]);
     let dropped = ["not_finite", "sample_rate", "timestamped", "kind_conflict", "contexts_full"];
     assert_eq!(dropped.map(|why| run.count("series", &format!("dropped/{why}"))), [2, 1, 1, 0, 0]);
+}
+
+/// The four packets of the Agent's `TestMappingCases`, and plain StatsD, whose names hold everything.
+#[test]
+fn names_are_mapped_before_they_are_counted() {
+    let lines = "test.job.duration.my_job_type.my_job_name:666|g\ntest.job.size.my_job_type.my_job_name:666|g\n\
+        test.job.size.not_match:666|g\ntest.job.duration.my_job_type.my_job_name:666|g|#some:tag,more:tags";
+    let mappings = [
+        "test.job.duration.*.* -> test.job.duration {job_type:$1,job_name:$2}",
+        "test.job.size.*.* -> test.job.size {foo:$1,bar:$2}",
+    ];
+    let told = |dialect: &str, lines: &str| {
+        let run = super::support::run(&format!(
+            "let d = dogstatsd({lines:?}, dialect: {dialect}, mappings: {mappings:?})\nd.metrics | stdout(ndjson)"
+        ));
+        let row = |row: &Value| format!("{} {}", row["name"].as_str().unwrap(), row["tags"]);
+        run.rows().iter().map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told("dogstatsd", lines),
+        [
+            r#"test.job.duration ["job_type:my_job_type","job_name:my_job_name"]"#,
+            r#"test.job.size ["foo:my_job_type","bar:my_job_name"]"#,
+            "test.job.size.not_match []",
+            r#"test.job.duration ["some:tag","more:tags","job_type:my_job_type","job_name:my_job_name"]"#,
+        ]
+    );
+    assert_eq!(
+        told("etsy", "test.job.size.a.b:1|c:5|ms"),
+        [r#"test.job.size ["foo:a","bar:b"]"#, r#"test.job.size ["foo:a","bar:b"]"#]
+    );
 }
 
 /// Sums of numbers that are too large for one are no points, and are counted.

@@ -144,6 +144,16 @@ const MISTAKES: &[(&str, &str)] = &[
     ("computed_list_of_another_type", "let ports = [8125, 8126]\nlet d = dogstatsd(listen: ports)\nd.metrics | stdout"),
     ("computed_none", "internal(if(true, none, 1s)) | blackhole"),
     ("named_none", "let nowhere = none\ninternal(1s) | aggregate(1s) | prometheus(nowhere)"),
+    ("mapping_without_a_name", "let d = dogstatsd(\"a:1|c\", mappings: [\"jobs.*\"])\nd.metrics | stdout"),
+    ("mapping_of_no_names", "let d = dogstatsd(\"a:1|c\", mappings: [\"jobs.**.x -> jobs\"])\nd.metrics | stdout"),
+    (
+        "mapping_to_a_part_that_is_not_there",
+        "let d = dogstatsd(\"a:1|c\", mappings: [\"jobs.* -> jobs.$1_all {what:$2}\"])\nd.metrics | stdout",
+    ),
+    (
+        "mapping_by_an_expression_that_is_none",
+        "let d = dogstatsd(\"a:1|c\", mappings: [\"/jobs(/ -> jobs\"])\nd.metrics | stdout",
+    ),
     ("listens_on_a_name", "let d = dogstatsd(listen: [\"udp://statsd:8125\"])\nd.metrics | stdout"),
     ("source_of_several_outputs", "let d = dogstatsd(listen: [\"udp://127.0.0.1:8125\"])\nd | aggregate(10s) | stdout"),
     ("aggregate_of_flows", r#"pcap("a.pcap") | biflow | aggregate(10s) | stdout"#),

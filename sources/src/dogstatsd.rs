@@ -8,6 +8,7 @@ pub mod etsy;
 pub mod frames;
 pub mod info;
 pub mod listener;
+pub mod mapper;
 pub mod message;
 pub mod number;
 pub mod origin;
@@ -36,6 +37,7 @@ use crate::rejected;
 use decode::{Decoder, Dialect, Payload, Rules};
 use info::Info;
 use listener::{DATAGRAMS_MAX, Listeners, Listening, Setup, Woken, held_bytes};
+use mapper::Mapping;
 use rows::{Finished, Sender};
 
 /// Where the Agent listens, if nothing is said.
@@ -72,6 +74,8 @@ weir_spec::options! {
         dialect: String = (OptionType::Word(Dialect::WORDS), "dogstatsd"),
         /// Tags that every message gets, as `key:value`.
         tags: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
+        /// Metrics that get another name, with parts of their own as tags: `jobs.*.* -> jobs {queue:$1,what:$2}`, where `*` is anything between two dots. A regular expression stands between slashes. The first that matches a whole name counts.
+        mappings: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
         /// Asked of the kernel for each socket; `plan` and the log say what it grants.
         receive_buffer: option::Bytes = (OptionType::Size, "4MiB"),
         /// The longest datagram or frame that is read whole.
@@ -124,6 +128,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         if let Some(tag) = options.tags.iter().find(|tag| tag.is_empty() || tag.contains([',', '|', '\n'])) {
             return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help("a tag is written \"key:value\""));
         }
+        for mapping in &options.mappings {
+            Mapping::parse(mapping).map_err(|wrong| OptionError::new("mappings", wrong.why).help(wrong.help))?;
+        }
         if let Some(info) = &options.info {
             weir_spec::address::socket(info).map_err(|why| OptionError::new("info", why))?;
         }
@@ -153,6 +160,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     examples: &[
         "let statsd = dogstatsd(listen: [\"udp://127.0.0.1:8125\", \"unixgram:///var/run/datadog/dsd.socket\"])\nstatsd.metrics | aggregate(10s) | stdout",
         "let statsd = dogstatsd(\"page.views:1|c|#env:prod\")\nstatsd.metrics | stdout",
+        "let statsd = dogstatsd(\"jobs.mail.send:1|c\", mappings: [\"jobs.*.* -> jobs {queue:$1,what:$2}\"])\nstatsd.metrics | stdout",
     ],
     ..ComponentSpec::PLAIN
 };

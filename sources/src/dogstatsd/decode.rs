@@ -3,7 +3,8 @@
 use weir_core::Time;
 use weir_core::batch::BATCH_ROWS;
 
-use super::message::{self, BAD_EVENT, Refused, UNTERMINATED};
+use super::mapper::{Mapper, Mapping};
+use super::message::{self, BAD_EVENT, Metric, Refused, UNTERMINATED};
 use super::origin::Inodes;
 use super::rows::{Around, Checks, Events, Metrics, Sender};
 use super::scan::find;
@@ -33,6 +34,7 @@ pub struct Rules {
     pub eol_required: bool,
     /// Whether `T` is read.
     pub timestamps: bool,
+    pub mappings: Vec<Mapping>,
 }
 
 impl Rules {
@@ -46,6 +48,8 @@ impl Rules {
             tags,
             eol_required: options.eol_required,
             timestamps: options.timestamps,
+            // They were looked at before.
+            mappings: options.mappings.iter().filter_map(|mapping| Mapping::parse(mapping).ok()).collect(),
         }
     }
 }
@@ -64,6 +68,7 @@ pub struct Payload<'a> {
 pub struct Decoder {
     rules: Rules,
     inodes: Inodes,
+    mapper: Option<Mapper>,
     pub metrics: Metrics,
     pub events: Events,
     pub checks: Checks,
@@ -74,9 +79,18 @@ pub struct Decoder {
     pub truncated: usize,
 }
 
+/// A metric as it is to be called.
+fn mapped<'a>(mapper: &'a mut Option<Mapper>, metric: Metric<'a>) -> Metric<'a> {
+    match mapper {
+        Some(mapper) => mapper.map(metric),
+        None => metric,
+    }
+}
+
 impl Decoder {
-    pub fn new(rules: Rules) -> Decoder {
+    pub fn new(mut rules: Rules) -> Decoder {
         Decoder {
+            mapper: Mapper::new(std::mem::take(&mut rules.mappings)),
             rules,
             inodes: Inodes::default(),
             metrics: Metrics::default(),
@@ -138,20 +152,20 @@ impl Decoder {
         if self.rules.dialect == Dialect::Etsy {
             return self.etsy(line, is_utf8, payload, now);
         }
-        let around =
-            Around { time: now.0, sender: payload.sender, tags: &self.rules.tags, is_utf8, inodes: &self.inodes };
-        let timestamps = self.rules.timestamps;
+        let Decoder { rules, inodes, mapper, metrics, events, checks, .. } = self;
+        let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
+        let mut metric = || {
+            message::metric(line, rules.timestamps).and_then(|metric| metrics.push(&mapped(mapper, metric), &around))
+        };
         let read = match line {
             // Lengths are of bytes, and clients count characters: an event may be cut inside one.
             [b'_', b'e', b'{', ..] => {
-                message::event(line).map(|event| self.events.push(&event, &Around { is_utf8: false, ..around }))
+                message::event(line).map(|event| events.push(&event, &Around { is_utf8: false, ..around }))
             }
-            [b'_', b's', b'c', ..] => message::check(line).map(|check| self.checks.push(&check, &around)),
+            [b'_', b's', b'c', ..] => message::check(line).map(|check| checks.push(&check, &around)),
             // A metric may be called `_e`; what is none was meant as an event.
-            [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => message::metric(line, timestamps)
-                .map_err(|_| BAD_EVENT)
-                .and_then(|metric| self.metrics.push(&metric, &around)),
-            _ => message::metric(line, timestamps).and_then(|metric| self.metrics.push(&metric, &around)),
+            [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => metric().map_err(|_| BAD_EVENT),
+            _ => metric(),
         };
         if let Err(why) = read {
             self.refuse(line, why, payload);
@@ -163,16 +177,16 @@ impl Decoder {
             Ok(cut) => cut,
             Err(why) => return self.refuse(line, why, payload),
         };
-        let Decoder { rules, metrics, inodes, .. } = self;
+        let Decoder { rules, metrics, inodes, mapper, .. } = self;
         let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
         let mut refused = None;
         for pair in cut.pairs() {
             let read = pair.and_then(|pair| match pair {
                 etsy::Pair::Number(metric, number) => {
-                    metrics.push_number(&metric, number, &around);
+                    metrics.push_number(&mapped(mapper, metric), number, &around);
                     Ok(())
                 }
-                etsy::Pair::Set(metric) => metrics.push(&metric, &around),
+                etsy::Pair::Set(metric) => metrics.push(&mapped(mapper, metric), &around),
             });
             refused = refused.or(read.err());
         }

@@ -1,0 +1,241 @@
+//! Names that are to be others, with parts of them as tags, as the Agent's mapper profiles make them.
+
+use std::collections::HashMap;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::message::Metric;
+
+/// Names of which it is remembered what becomes of them, and how long such a name may be. The Agent remembers as many.
+const KNOWN_MAX: usize = 1000;
+const KNOWN_NAME_BYTES: usize = 256;
+/// What a compiled expression may take.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// `jobs.*.* -> jobs {queue:$1,what:$2}`: which names, what becomes of them, and the tags that are added.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    names: Regex,
+    name: String,
+    tags: Vec<String>,
+}
+
+/// Why a mapping is none, and what to do about it.
+pub struct Wrong {
+    pub why: String,
+    pub help: &'static str,
+}
+
+const FORM: &str = "write it as `jobs.*.* -> jobs {queue:$1,what:$2}`";
+
+fn wrong(why: String, help: &'static str) -> Wrong {
+    Wrong { why, help }
+}
+
+impl Mapping {
+    pub fn parse(text: &str) -> Result<Mapping, Wrong> {
+        let (names, rest) = text.rsplit_once("->").ok_or_else(|| wrong(format!("`{text}` says no new name"), FORM))?;
+        let (name, tags) = match rest.trim().split_once(" {") {
+            None => (rest.trim(), ""),
+            Some((name, tags)) => {
+                let tags = tags.strip_suffix('}');
+                (name.trim(), tags.ok_or_else(|| wrong(format!("the tags of `{text}` do not end"), FORM))?)
+            }
+        };
+        if name.is_empty() || name.contains([' ', ':', '|', '\n']) {
+            return Err(wrong(format!("`{name}` is no name of a metric"), FORM));
+        }
+        let tags: Vec<String> =
+            tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(String::from).collect();
+        if let Some(tag) = tags.iter().find(|tag| tag.contains(['|', '\n'])) {
+            return Err(wrong(format!("`{tag}` is no tag"), "a tag is written \"key:value\""));
+        }
+        let names = pattern(names.trim())?;
+        for text in std::iter::once(name).chain(tags.iter().map(String::as_str)) {
+            parts_exist(text, &names)?;
+        }
+        Ok(Mapping { names, name: name.to_string(), tags })
+    }
+
+    fn map(&self, name: &[u8]) -> Option<Mapped> {
+        let parts = self.names.captures(name)?;
+        let mut mapped = Mapped::default();
+        parts.expand(self.name.as_bytes(), &mut mapped.name);
+        for tag in &self.tags {
+            if !mapped.tags.is_empty() {
+                mapped.tags.push(b',');
+            }
+            parts.expand(tag.as_bytes(), &mut mapped.tags);
+        }
+        Some(mapped)
+    }
+}
+
+/// What names are meant: with `*` for what stands between two dots, or an expression between slashes. All of a name
+/// has to be so.
+fn pattern(names: &str) -> Result<Regex, Wrong> {
+    let expression = match names.strip_prefix('/').and_then(|names| names.strip_suffix('/')) {
+        Some(expression) => expression.to_string(),
+        None => {
+            let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.');
+            if names.is_empty() || !names.chars().all(is_known) || names.contains("**") {
+                let help = "a `*` is anything between two dots, and what else there is are letters, digits, `-`, `_` and `.`; a regular expression stands between slashes, as `/jobs\\.(.*)/`";
+                return Err(wrong(format!("`{names}` says no names"), help));
+            }
+            names.replace('.', "\\.").replace('*', "([^.]*)")
+        }
+    };
+    RegexBuilder::new(&format!("^{expression}$")).size_limit(PATTERN_BYTES_MAX).build().map_err(|why| {
+        // What stands before it shows the place in an expression that nobody wrote.
+        let why = why.to_string();
+        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        wrong(
+            format!("`{names}` is no regular expression: {why}"),
+            "between slashes, `\\.` is a dot, `.*` anything, and `(…)` a part",
+        )
+    })
+}
+
+/// Whether every `$1` and `${name}` of a text is a part of the names.
+fn parts_exist(text: &str, names: &Regex) -> Result<(), Wrong> {
+    let mut rest = text;
+    while let Some((_, behind)) = rest.split_once('$') {
+        if let Some(behind) = behind.strip_prefix('$') {
+            rest = behind;
+            continue;
+        }
+        let end = |is_part: fn(char) -> bool| behind.find(|c| !is_part(c)).unwrap_or(behind.len());
+        let part = match behind.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').map_or(braced, |(part, _)| part),
+            None => &behind[..end(|c| c.is_ascii_alphanumeric() || c == '_')],
+        };
+        let is_there = match part.parse::<usize>() {
+            Ok(number) => number < names.captures_len(),
+            Err(_) => names.capture_names().flatten().any(|name| name == part),
+        };
+        if !is_there {
+            let help =
+                "parts are counted from `$1`; where letters, digits or `_` follow, write `${1}`, and `$$` for a `$`";
+            return Err(wrong(format!("there is no part `${part}` of the name"), help));
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// What becomes of a name.
+#[derive(Default)]
+struct Mapped {
+    name: Vec<u8>,
+    /// Joined by commas.
+    tags: Vec<u8>,
+}
+
+/// Maps names; the first mapping that matches counts.
+pub struct Mapper {
+    mappings: Vec<Mapping>,
+    known: HashMap<Box<[u8]>, Option<Mapped>>,
+    /// Of a name that is too long to be remembered.
+    once: Option<Mapped>,
+    /// Of the row at hand, as if they had been sent.
+    tags: Vec<u8>,
+}
+
+impl Mapper {
+    /// None where there is nothing to map.
+    pub fn new(mappings: Vec<Mapping>) -> Option<Mapper> {
+        (!mappings.is_empty()).then(|| Mapper { mappings, known: HashMap::new(), once: None, tags: Vec::new() })
+    }
+
+    /// The metric as it is to be: those that nothing matches as they are.
+    pub fn map<'m>(&'m mut self, metric: Metric<'m>) -> Metric<'m> {
+        let Mapper { mappings, known, once, tags } = self;
+        let map = || mappings.iter().find_map(|mapping| mapping.map(metric.name));
+        let mapped = if metric.name.len() > KNOWN_NAME_BYTES {
+            *once = map();
+            once.as_ref()
+        } else {
+            if !known.contains_key(metric.name) {
+                // Who has more names than that has them all new again and again, and remembers in vain.
+                if known.len() >= KNOWN_MAX {
+                    known.clear();
+                }
+                known.insert(metric.name.into(), map());
+            }
+            known.get(metric.name).and_then(Option::as_ref)
+        };
+        let Some(mapped) = mapped else { return metric };
+        tags.clear();
+        tags.extend_from_slice(metric.tags.unwrap_or_default());
+        if !tags.is_empty() && !mapped.tags.is_empty() {
+            tags.push(b',');
+        }
+        tags.extend_from_slice(&mapped.tags);
+        Metric { name: &mapped.name, tags: (!tags.is_empty()).then_some(tags), ..metric }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(mappings: &[&str], name: &str) -> Option<(String, String)> {
+        let parse = |text: &&str| Mapping::parse(text).unwrap_or_else(|wrong| panic!("{}", wrong.why));
+        let mut mapper = Mapper::new(mappings.iter().map(parse).collect()).unwrap();
+        let metric = Metric { name: name.as_bytes(), tags: Some(b"env:a"), ..plain() };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let found = |metric: Metric| (text(metric.name), text(metric.tags.unwrap_or_default()));
+        let once = found(mapper.map(metric.clone()));
+        assert_eq!(once, found(mapper.map(metric)), "what is remembered");
+        (once != (name.to_string(), "env:a".to_string())).then_some(once)
+    }
+
+    fn to(name: &str, tags: &str) -> Option<(String, String)> {
+        Some((name.to_string(), tags.to_string()))
+    }
+
+    /// The cases of the Agent's `mapper_test.go`, as facts.
+    #[test]
+    fn names_become_what_the_agent_makes_of_them() {
+        let jobs = ["test.job.duration.*.* -> test.job.duration {job_type:$1, job_name:$2}", "test.task.*.x -> task"];
+        assert_eq!(mapped(&jobs, "test.job.duration.a.b_c"), to("test.job.duration", "env:a,job_type:a,job_name:b_c"));
+        assert_eq!(mapped(&jobs, "test.task.any.x"), to("task", "env:a"));
+        for other in
+            ["test.job.duration.a", "test.job.duration.a.b.c", "xtest.job.duration.a.b", "testXjob.duration.a.b"]
+        {
+            assert_eq!(mapped(&jobs, other), None, "{other}");
+        }
+        // A star may be a part of what is between two dots, and stand for nothing.
+        assert_eq!(mapped(&["a-*.b* -> ${1}_$2.n"], "a-x.b"), to("x_.n", "env:a"));
+        // The first that matches counts.
+        assert_eq!(mapped(&["a.* -> one", "a.b -> two"], "a.b"), to("one", "env:a"));
+        let any = [r"/consul\.http\.([a-zA-Z]+)\.(.*)/ -> consul.http {method:$1,path:$2,cost:5$$}"];
+        assert_eq!(mapped(&any, "consul.http.GET.v1.kv"), to("consul.http", "env:a,method:GET,path:v1.kv,cost:5$"));
+        assert_eq!(mapped(&any, "a.consul.http.GET.v1"), None);
+        assert_eq!(mapped(&["/job (?<what>[^ ]*)/ -> job {host:$what}"], "job x"), to("job", "env:a,host:x"));
+    }
+
+    #[test]
+    fn more_names_than_are_remembered_are_mapped_all_the_same() {
+        let mut mapper = Mapper::new(Mapping::parse("*.n -> n {was:$1}").into_iter().collect()).unwrap();
+        for round in 0..2 {
+            for number in 0..3 * KNOWN_MAX {
+                let long = "x".repeat(if number % 2 == 0 { 0 } else { KNOWN_NAME_BYTES });
+                let name = format!("{long}{number}.n");
+                let metric = Metric { name: name.as_bytes(), tags: None, ..plain() };
+                let found = mapper.map(metric);
+                assert_eq!(
+                    (found.name, found.tags),
+                    (&b"n"[..], Some(format!("was:{long}{number}").as_bytes())),
+                    "{round}"
+                );
+            }
+        }
+        assert!(mapper.known.len() <= KNOWN_MAX);
+    }
+
+    fn plain<'a>() -> Metric<'a> {
+        let origin = Default::default();
+        Metric { name: b"", kind: 0, values: b"1", sample_rate: 1.0, timestamp: None, tags: None, origin }
+    }
+}
