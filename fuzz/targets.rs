@@ -150,17 +150,14 @@ pub fn frames(data: &[u8]) {
 pub fn statsd(data: &[u8]) {
     use weir_core::Time;
     use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
+    use weir_sources::dogstatsd::mapper::Mapping;
     use weir_sources::dogstatsd::rows::Sender;
     use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
     let (sender, peer) = (Sender::default(), String::new);
     for dialect in [Dialect::Dogstatsd, Dialect::Etsy] {
-        let rules = Rules {
-            dialect,
-            tags: vec!["always:1".into()],
-            eol_required: false,
-            timestamps: true,
-            mappings: Vec::new(),
-        };
+        let mappings = ["*.*.c -> $1 {was:$2}", "/([a-c]+)(.*)/ -> ${1} {host:$2,$1}"];
+        let mappings = mappings.iter().filter_map(|mapping| Mapping::parse(mapping).ok()).collect();
+        let rules = Rules { dialect, tags: vec!["always:1".into()], eol_required: false, timestamps: true, mappings };
         let read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
             let mut decoder = Decoder::new(rules.clone());
             for bytes in payloads {

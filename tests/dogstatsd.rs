@@ -409,7 +409,7 @@ fn names_are_mapped_before_they_are_counted() {
 /// Sums of numbers that are too large for one are no points, and are counted.
 #[test]
 fn what_overflows_is_counted() {
-    let lines = "a:1e308:1e308|c\nb:1e308:1e308|h\nc:1e308:1e308|d\nd:1e308|g";
+    let lines = "a:1e308:1e308|c\nb:1e308:1e308|h\nc:1e308:1e308|d\nd:1e308|g\ne:1.7e308:-1.7e308|d";
     let run = super::support::run(&format!(
         "let d = dogstatsd({lines:?})\nlet series = d.metrics | aggregate(1s)\nseries | stdout(ndjson)"
     ));
@@ -418,7 +418,7 @@ fn what_overflows_is_counted() {
     names.sort_unstable();
     assert_eq!(names, ["b.95percentile", "b.count", "b.max", "b.median", "d"]);
     assert!(rows.iter().all(|row| row["value"].is_number()), "{rows:?}");
-    assert_eq!(run.count("series", "noted/overflowed"), 3);
+    assert_eq!(run.count("series", "noted/overflowed"), 4);
 }
 
 /// Rules of aggregation that need time, as test blocks of the language.

@@ -37,7 +37,7 @@ use crate::rejected;
 use decode::{Decoder, Dialect, Payload, Rules};
 use info::Info;
 use listener::{DATAGRAMS_MAX, Listeners, Listening, Setup, Woken, held_bytes};
-use mapper::Mapping;
+use mapper::{MAPPINGS_MAX, Mapping};
 use rows::{Finished, Sender};
 
 /// Where the Agent listens, if nothing is said.
@@ -74,7 +74,7 @@ weir_spec::options! {
         dialect: String = (OptionType::Word(Dialect::WORDS), "dogstatsd"),
         /// Tags that every message gets, as `key:value`.
         tags: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
-        /// Metrics that get another name, with parts of their own as tags: `jobs.*.* -> jobs {queue:$1,what:$2}`, where `*` is anything between two dots. A regular expression stands between slashes. The first that matches a whole name counts.
+        /// Metrics that get another name, with parts of their own as tags: `jobs.*.* -> jobs {queue:$1,what:$2}`, where `*` is anything between two dots. A regular expression stands between slashes. The first that matches a whole name counts; names above 256 bytes are left as they are.
         mappings: Vec<String> = (OptionType::List(&OptionType::Str), "[]"),
         /// Asked of the kernel for each socket; `plan` and the log say what it grants.
         receive_buffer: option::Bytes = (OptionType::Size, "4MiB"),
@@ -128,6 +128,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         if let Some(tag) = options.tags.iter().find(|tag| tag.is_empty() || tag.contains([',', '|', '\n'])) {
             return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help("a tag is written \"key:value\""));
         }
+        if options.mappings.len() > MAPPINGS_MAX {
+            return Err(OptionError::new("mappings", format!("more than {MAPPINGS_MAX} cannot be looked through")));
+        }
         for mapping in &options.mappings {
             Mapping::parse(mapping).map_err(|wrong| OptionError::new("mappings", wrong.why).help(wrong.help))?;
         }
@@ -153,7 +156,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let is_stream = |address: &&Value| address.as_str().is_some_and(|a| a.starts_with("unixstream:"));
         let connections = values.get("connections_max").as_i64().unwrap_or(0).max(0) as usize;
         let of_connections = message * connections * listen.iter().filter(is_stream).count();
-        let of_all = message * DATAGRAMS_MAX + of_threads + of_connections;
+        let of_mappings = mapper::held_bytes(values.get("mappings").items().len());
+        let of_all = message * DATAGRAMS_MAX + of_threads + of_connections + of_mappings;
         Memory::fixed(of_all as u64 + ((sockets.max(0) as u64) << 16))
     },
     needs,

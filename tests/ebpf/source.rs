@@ -25,10 +25,12 @@ fn start(options: &str) -> Live {
 /// is attached: one that opens just before and closes just after is counted as unknown.
 pub fn wait_until_counting(live: &mut Live, file: &str) {
     let rows = live.path(file);
-    let files = format!("/proc/{}/fd", live.pid());
+    let files = format!("/proc/{}/fdinfo", live.pid());
     live.wait("the program", || {
         let files = std::fs::read_dir(&files).into_iter().flatten().flatten();
-        files.filter_map(|file| file.path().read_link().ok()).any(|to| to.as_os_str() == "anon_inode:bpf_link")
+        let mut told = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        // Iterators are links before it, and see nothing by themselves.
+        told.any(|file| file.contains("link_type:") && !file.contains("link_type:\titer"))
     });
     live.wait("a row", || {
         assert!(TcpStream::connect("127.0.0.1:9").is_err());

@@ -2,6 +2,7 @@
 
 mod bind;
 mod connection;
+mod files;
 mod reader;
 
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +26,10 @@ use super::frames::{self, Frames};
 use super::origin::Origins;
 use super::rows::Sender;
 use crate::net::datagrams::{self, Datagram, Datagrams};
-use bind::{Bound, SocketFile, bind_datagrams, bind_stream};
+use bind::{Bound, SocketFile};
 pub use bind::{Listeners, Setup};
 use connection::Connection;
+use files::Unbound;
 pub use reader::held_bytes;
 use reader::{Reader, Received, Sent};
 
@@ -50,9 +52,6 @@ const CALLS_MAX: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection may stand still inside a frame.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// Datagram sockets without a file that are kept for who is connected to them. With one more, who is connected to the
-/// oldest is refused: clients then connect anew, to the file that is there.
-const ORPHANS_MAX: usize = 1;
 
 impl Listeners {
     /// Begins to listen; needs the runtime.
@@ -82,7 +81,7 @@ impl Listeners {
                 Bound::Unixgram(socket, file) => {
                     let unread = |error| Fault::environment(format!("cannot read `{}`: {error}", file.path.display()));
                     let reader = Reader::start(socket, listening.setup.message_bytes_max).map_err(unread)?;
-                    listening.add(Socket::Unixgram { reader, file: Some(file), dropped: 0 });
+                    listening.add(Socket::datagrams(reader, file));
                 }
                 Bound::Unixstream(socket, file) => {
                     let socket = net::UnixListener::from_std(socket).map_err(unregistered)?;
@@ -103,22 +102,36 @@ enum Socket {
     },
     Unixgram {
         reader: Reader,
+        path: PathBuf,
         file: Option<SocketFile>,
         dropped: u32,
     },
     Listener {
         socket: Arc<net::UnixListener>,
+        path: PathBuf,
         file: Option<SocketFile>,
         connections: usize,
         /// Told when nobody is to be waited for any more.
-        replaced: Arc<Notify>,
+        closing: Arc<Notify>,
+        is_closed: bool,
     },
     Connection(Connection),
 }
 
 impl Socket {
     fn listener(socket: net::UnixListener, file: SocketFile) -> Socket {
-        Socket::Listener { socket: Arc::new(socket), file: Some(file), connections: 0, replaced: Arc::default() }
+        Socket::Listener {
+            socket: Arc::new(socket),
+            path: file.path.clone(),
+            file: Some(file),
+            connections: 0,
+            closing: Arc::default(),
+            is_closed: false,
+        }
+    }
+
+    fn datagrams(reader: Reader, file: SocketFile) -> Socket {
+        Socket::Unixgram { reader, path: file.path.clone(), file: Some(file), dropped: 0 }
     }
 
     fn is_gone(&self) -> bool {
@@ -209,15 +222,6 @@ pub struct Listening {
     unbound: Vec<Unbound>,
 }
 
-/// A socket's file that could not be bound again yet.
-struct Unbound {
-    path: PathBuf,
-    /// The listener of streams whose file it was; nothing where it was one for datagrams.
-    listener: Option<usize>,
-    /// Whether a user was told.
-    is_told: bool,
-}
-
 /// Datagrams that were received and not yet given.
 struct Rest {
     socket: usize,
@@ -270,15 +274,17 @@ impl Listening {
                     Woken { socket: at, what: What::Received(received) }
                 })
             }
-            Socket::Listener { socket, replaced, .. } => {
-                let (socket, replaced) = (socket.clone(), replaced.clone());
+            Socket::Listener { socket, closing, .. } => {
+                let (socket, closing) = (socket.clone(), closing.clone());
                 Box::pin(async move {
                     pause.await;
                     tokio::select! {
+                        // First: a listener that is shut has `accept` try for ever.
+                        biased;
+                        () = closing.notified() => readable,
                         accepted = socket.accept() => {
                             Woken { socket: at, what: What::Accepted(accepted.map(|(stream, _)| stream)) }
                         }
-                        () = replaced.notified() => readable,
                     }
                 })
             }
@@ -434,7 +440,7 @@ impl Listening {
     /// The path of a socket's file.
     fn path(&self, at: usize) -> String {
         match self.sockets.get(&at) {
-            Some(Socket::Unixgram { file: Some(file), .. }) => file.path.display().to_string(),
+            Some(Socket::Unixgram { path, .. }) => path.display().to_string(),
             _ => String::new(),
         }
     }
@@ -497,90 +503,7 @@ impl Listening {
             count_dropped(socket, cx);
         }
         self.origins.reap();
-        let gone: Vec<usize> = self.sockets.iter().filter(|(_, socket)| socket.is_gone()).map(|(at, _)| *at).collect();
-        for at in gone {
-            let (file, listener) = match self.sockets.get_mut(&at) {
-                Some(Socket::Unixgram { file, .. }) => (file.take(), None),
-                Some(Socket::Listener { file, .. }) => (file.take(), Some(at)),
-                _ => continue,
-            };
-            let path = file.map(|file| file.path.clone());
-            self.unbound.extend(path.map(|path| Unbound { path, listener, is_told: false }));
-        }
-        self.bind_again(cx);
-        self.retire_orphans();
-    }
-
-    /// Files of sockets that were deleted under us: clients that come now find new ones. Those that are
-    /// connected keep the old ones, which are read as before.
-    fn bind_again(&mut self, cx: &mut SourceCx) {
-        for unbound in std::mem::take(&mut self.unbound) {
-            let Unbound { path, listener, is_told } = unbound;
-            let bound = match listener {
-                None => self.datagrams_again(&path),
-                Some(_) => bind_stream(&path)
-                    .and_then(|(socket, file)| Ok(Socket::listener(net::UnixListener::from_std(socket)?, file))),
-            };
-            match bound {
-                Ok(socket) => {
-                    cx.note("rebound", 1);
-                    let new = self.add(socket);
-                    if let Some(old) = listener {
-                        self.replace_listener(old, new, cx);
-                    }
-                }
-                Err(error) => {
-                    cx.note("rebind_errors", 1);
-                    if !is_told {
-                        let shown = path.display();
-                        cx.warn(format!(
-                            "`{shown}` is not ours any more, and clients that come now do not reach us: {error}"
-                        ));
-                    }
-                    self.unbound.push(Unbound { path, listener, is_told: true });
-                }
-            }
-        }
-    }
-
-    fn datagrams_again(&self, path: &Path) -> io::Result<Socket> {
-        let (socket, file) = bind_datagrams(path)?;
-        datagrams::set_receive_buffer(&socket, self.setup.receive_buffer_bytes)?;
-        let reader = Reader::start(socket, self.setup.message_bytes_max)?;
-        Ok(Socket::Unixgram { reader, file: Some(file), dropped: 0 })
-    }
-
-    /// Nobody finds the old listener any more: who has found it is taken in, and counts at the new one.
-    fn replace_listener(&mut self, old: usize, new: usize, cx: &mut SourceCx) {
-        self.accept_waiting(old, cx);
-        let Some(Socket::Listener { connections: taken_over, replaced, .. }) = self.sockets.remove(&old) else {
-            return;
-        };
-        replaced.notify_one();
-        for socket in self.sockets.values_mut() {
-            match socket {
-                Socket::Connection(connection) if connection.listener == old => connection.listener = new,
-                _ => {}
-            }
-        }
-        if let Some(Socket::Listener { connections, .. }) = self.sockets.get_mut(&new) {
-            *connections += taken_over;
-        }
-    }
-
-    /// Has the oldest sockets without a file read to their end, and nobody send to them any more.
-    fn retire_orphans(&mut self) {
-        let is_orphan =
-            |socket: &Socket| matches!(socket, Socket::Unixgram { reader, file: None, .. } if reader.is_running());
-        let mut orphans: Vec<usize> =
-            self.sockets.iter().filter(|(_, socket)| is_orphan(socket)).map(|(at, _)| *at).collect();
-        orphans.sort_unstable();
-        for at in &orphans[..orphans.len().saturating_sub(ORPHANS_MAX)] {
-            if let Some(Socket::Unixgram { reader, .. }) = self.sockets.get_mut(at) {
-                datagrams::shut(&*reader.socket);
-                reader.stop();
-            }
-        }
+        self.look_after_files(cx);
     }
 
     /// Lets go of a socket that is read to its end.
@@ -590,13 +513,20 @@ impl Listening {
         }
     }
 
-    /// Takes in who waits to be.
-    fn accept_waiting(&mut self, at: usize, cx: &mut SourceCx) {
-        let Some(Socket::Listener { socket, .. }) = self.sockets.get(&at) else { return };
-        let Ok(listener) = socket.as_fd().try_clone_to_owned().map(StdUnixListener::from) else { return };
-        while let Ok((stream, _)) = listener.accept() {
-            let stream = stream.set_nonblocking(true).and_then(|()| net::UnixStream::from_std(stream));
-            self.accepted(at, stream, cx);
+    /// Takes in who waits to be, of a listener that is shut; whether that is all.
+    fn accept_waiting(&mut self, at: usize, cx: &mut SourceCx) -> bool {
+        let Some(Socket::Listener { socket, .. }) = self.sockets.get(&at) else { return true };
+        let Ok(listener) = socket.as_fd().try_clone_to_owned().map(StdUnixListener::from) else { return false };
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    let stream = stream.set_nonblocking(true).and_then(|()| net::UnixStream::from_std(stream));
+                    self.accepted(at, stream, cx);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {
+                }
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
         }
     }
 
@@ -623,7 +553,9 @@ impl Listening {
         let is_listener = |socket: &Socket| matches!(socket, Socket::Listener { .. });
         let listeners: Vec<usize> =
             self.sockets.iter().filter(|(_, socket)| is_listener(socket)).map(|(at, _)| *at).collect();
-        listeners.into_iter().for_each(|at| self.accept_waiting(at, cx));
+        for at in listeners {
+            self.accept_waiting(at, cx);
+        }
         for socket in self.sockets.values() {
             if let Socket::Connection(connection) = socket {
                 datagrams::shut(&*connection.stream);

@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::{Regex, RegexBuilder};
 
 use super::message::Metric;
 
-/// Names of which it is remembered what becomes of them, and how long such a name may be. The Agent remembers as many.
-const KNOWN_MAX: usize = 1000;
-const KNOWN_NAME_BYTES: usize = 256;
+/// Names that are longer are not mapped: they would cost a search each time, and Datadog takes none above 200.
+const NAME_BYTES_MAX: usize = 256;
+/// Names of which it is remembered what becomes of them. Who has more has all of them looked for now and then.
+const KNOWN_MAX: usize = 10_000;
+/// What is remembered of one, near enough for a budget.
+const KNOWN_BYTES: usize = 4 * NAME_BYTES_MAX;
 /// What a compiled expression may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+pub const MAPPINGS_MAX: usize = 1000;
+
+/// Memory of so many mappings.
+pub fn held_bytes(mappings: usize) -> usize {
+    if mappings == 0 { 0 } else { mappings * PATTERN_BYTES_MAX + KNOWN_MAX * KNOWN_BYTES }
+}
 
 /// `jobs.*.* -> jobs {queue:$1,what:$2}`: which names, what becomes of them, and the tags that are added.
 #[derive(Clone, Debug)]
@@ -34,7 +43,7 @@ fn wrong(why: String, help: &'static str) -> Wrong {
 
 impl Mapping {
     pub fn parse(text: &str) -> Result<Mapping, Wrong> {
-        let (names, rest) = text.rsplit_once("->").ok_or_else(|| wrong(format!("`{text}` says no new name"), FORM))?;
+        let (names, rest) = halves(text).ok_or_else(|| wrong(format!("`{text}` says no new name"), FORM))?;
         let (name, tags) = match rest.trim().split_once(" {") {
             None => (rest.trim(), ""),
             Some((name, tags)) => {
@@ -50,25 +59,39 @@ impl Mapping {
         if let Some(tag) = tags.iter().find(|tag| tag.contains(['|', '\n'])) {
             return Err(wrong(format!("`{tag}` is no tag"), "a tag is written \"key:value\""));
         }
-        let names = pattern(names.trim())?;
+        let names = pattern(names)?;
         for text in std::iter::once(name).chain(tags.iter().map(String::as_str)) {
             parts_exist(text, &names)?;
         }
         Ok(Mapping { names, name: name.to_string(), tags })
     }
 
-    fn map(&self, name: &[u8]) -> Option<Mapped> {
+    /// Nothing where the name is another one, or would become none.
+    fn map(&self, name: &str) -> Option<Mapped> {
         let parts = self.names.captures(name)?;
         let mut mapped = Mapped::default();
-        parts.expand(self.name.as_bytes(), &mut mapped.name);
+        parts.expand(&self.name, &mut mapped.name);
         for tag in &self.tags {
+            let mut expanded = String::new();
+            parts.expand(tag, &mut expanded);
             if !mapped.tags.is_empty() {
-                mapped.tags.push(b',');
+                mapped.tags.push(',');
             }
-            parts.expand(tag.as_bytes(), &mut mapped.tags);
+            // A comma of the name would make two tags of it.
+            mapped.tags.push_str(&expanded.replace(',', "_"));
         }
-        Some(mapped)
+        (!mapped.name.is_empty()).then_some(mapped)
     }
+}
+
+/// What stands before the arrow, and behind it. An expression ends at its slash, and may have arrows.
+fn halves(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim();
+    if !text.starts_with('/') {
+        return text.split_once("->").map(|(names, rest)| (names.trim(), rest));
+    }
+    let ends = text.match_indices('/').skip(1).map(|(at, _)| text.split_at(at + 1));
+    ends.filter_map(|(names, rest)| Some((names, rest.trim_start().strip_prefix("->")?))).next()
 }
 
 /// What names are meant: with `*` for what stands between two dots, or an expression between slashes. All of a name
@@ -85,7 +108,7 @@ fn pattern(names: &str) -> Result<Regex, Wrong> {
             names.replace('.', "\\.").replace('*', "([^.]*)")
         }
     };
-    RegexBuilder::new(&format!("^{expression}$")).size_limit(PATTERN_BYTES_MAX).build().map_err(|why| {
+    RegexBuilder::new(&format!("^(?:{expression})$")).size_limit(PATTERN_BYTES_MAX).build().map_err(|why| {
         // What stands before it shows the place in an expression that nobody wrote.
         let why = why.to_string();
         let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -106,7 +129,8 @@ fn parts_exist(text: &str, names: &Regex) -> Result<(), Wrong> {
         }
         let end = |is_part: fn(char) -> bool| behind.find(|c| !is_part(c)).unwrap_or(behind.len());
         let part = match behind.strip_prefix('{') {
-            Some(braced) => braced.split_once('}').map_or(braced, |(part, _)| part),
+            // One that does not end is none.
+            Some(braced) => braced.split_once('}').map_or("{", |(part, _)| part),
             None => &behind[..end(|c| c.is_ascii_alphanumeric() || c == '_')],
         };
         let is_there = match part.parse::<usize>() {
@@ -126,17 +150,15 @@ fn parts_exist(text: &str, names: &Regex) -> Result<(), Wrong> {
 /// What becomes of a name.
 #[derive(Default)]
 struct Mapped {
-    name: Vec<u8>,
+    name: String,
     /// Joined by commas.
-    tags: Vec<u8>,
+    tags: String,
 }
 
 /// Maps names; the first mapping that matches counts.
 pub struct Mapper {
     mappings: Vec<Mapping>,
     known: HashMap<Box<[u8]>, Option<Mapped>>,
-    /// Of a name that is too long to be remembered.
-    once: Option<Mapped>,
     /// Of the row at hand, as if they had been sent.
     tags: Vec<u8>,
 }
@@ -144,34 +166,31 @@ pub struct Mapper {
 impl Mapper {
     /// None where there is nothing to map.
     pub fn new(mappings: Vec<Mapping>) -> Option<Mapper> {
-        (!mappings.is_empty()).then(|| Mapper { mappings, known: HashMap::new(), once: None, tags: Vec::new() })
+        (!mappings.is_empty()).then(|| Mapper { mappings, known: HashMap::new(), tags: Vec::new() })
     }
 
     /// The metric as it is to be: those that nothing matches as they are.
     pub fn map<'m>(&'m mut self, metric: Metric<'m>) -> Metric<'m> {
-        let Mapper { mappings, known, once, tags } = self;
-        let map = || mappings.iter().find_map(|mapping| mapping.map(metric.name));
-        let mapped = if metric.name.len() > KNOWN_NAME_BYTES {
-            *once = map();
-            once.as_ref()
-        } else {
-            if !known.contains_key(metric.name) {
-                // Who has more names than that has them all new again and again, and remembers in vain.
-                if known.len() >= KNOWN_MAX {
-                    known.clear();
-                }
-                known.insert(metric.name.into(), map());
+        let Mapper { mappings, known, tags } = self;
+        if metric.name.len() > NAME_BYTES_MAX {
+            return metric;
+        }
+        if !known.contains_key(metric.name) {
+            if known.len() >= KNOWN_MAX {
+                known.clear();
             }
-            known.get(metric.name).and_then(Option::as_ref)
-        };
-        let Some(mapped) = mapped else { return metric };
+            let name = std::str::from_utf8(metric.name).ok();
+            let mapped = name.and_then(|name| mappings.iter().find_map(|mapping| mapping.map(name)));
+            known.insert(metric.name.into(), mapped);
+        }
+        let Some(Some(mapped)) = known.get(metric.name) else { return metric };
         tags.clear();
         tags.extend_from_slice(metric.tags.unwrap_or_default());
         if !tags.is_empty() && !mapped.tags.is_empty() {
             tags.push(b',');
         }
-        tags.extend_from_slice(&mapped.tags);
-        Metric { name: &mapped.name, tags: (!tags.is_empty()).then_some(tags), ..metric }
+        tags.extend_from_slice(mapped.tags.as_bytes());
+        Metric { name: mapped.name.as_bytes(), tags: (!tags.is_empty()).then_some(tags), ..metric }
     }
 }
 
@@ -216,20 +235,29 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_no_name_or_two_tags_is_neither() {
+        assert_eq!(mapped(&["jobs.* -> $1"], "jobs."), None);
+        assert_eq!(mapped(&["jobs.* -> jobs {what:$1}"], "jobs.a,b"), to("jobs", "env:a,what:a_b"));
+        // All of a name, whatever the alternatives.
+        assert_eq!(
+            ["get", "get.x", "x.put"].map(|name| mapped(&["/get|put/ -> call"], name).is_some()),
+            [true, false, false]
+        );
+        assert_eq!(mapped(&["/a->(.)/ -> b {c:->$1}"], "a->x"), to("b", "env:a,c:->x"));
+        let long = format!("jobs.{}", "x".repeat(NAME_BYTES_MAX));
+        assert_eq!(mapped(&["jobs.* -> jobs"], &long), None);
+        let wrong = |text: &str| Mapping::parse(text).err().map(|wrong| wrong.why);
+        assert_eq!(wrong("jobs.* -> jobs {what:${1}").as_deref(), Some("there is no part `${` of the name"));
+        assert!(wrong("/a(?-u)(.)/ -> b.$1").is_some(), "what could be no text");
+    }
+
+    #[test]
     fn more_names_than_are_remembered_are_mapped_all_the_same() {
         let mut mapper = Mapper::new(Mapping::parse("*.n -> n {was:$1}").into_iter().collect()).unwrap();
-        for round in 0..2 {
-            for number in 0..3 * KNOWN_MAX {
-                let long = "x".repeat(if number % 2 == 0 { 0 } else { KNOWN_NAME_BYTES });
-                let name = format!("{long}{number}.n");
-                let metric = Metric { name: name.as_bytes(), tags: None, ..plain() };
-                let found = mapper.map(metric);
-                assert_eq!(
-                    (found.name, found.tags),
-                    (&b"n"[..], Some(format!("was:{long}{number}").as_bytes())),
-                    "{round}"
-                );
-            }
+        for number in (0..KNOWN_MAX + 10).chain(0..10) {
+            let name = format!("{number}.n");
+            let found = mapper.map(Metric { name: name.as_bytes(), tags: None, ..plain() });
+            assert_eq!((found.name, found.tags), (&b"n"[..], Some(format!("was:{number}").as_bytes())));
         }
         assert!(mapper.known.len() <= KNOWN_MAX);
     }

@@ -131,7 +131,7 @@ impl Rows {
     fn push(&mut self, context: &Context, suffix: &str, time: i64, value: Value) {
         let is_finite = match &value {
             Value::Number(_, value) => value.is_finite(),
-            Value::Sketch(sketch) => sketch.sum.is_finite(),
+            Value::Sketch(sketch) => sketch.sum.is_finite() && sketch.avg.is_finite(),
         };
         if !is_finite {
             self.overflowed += 1;

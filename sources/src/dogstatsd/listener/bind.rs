@@ -39,8 +39,8 @@ pub struct SocketFile {
 impl SocketFile {
     /// What stands at a path that we have just bound.
     fn of(path: &Path) -> io::Result<SocketFile> {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
         let meta = std::fs::symlink_metadata(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
         Ok(SocketFile { path: path.to_path_buf(), device: meta.dev(), inode: meta.ino() })
     }
 
