@@ -148,15 +148,20 @@ pub fn frames(data: &[u8]) {
 /// A datagram: every line is a message or a refused one, the columns hold together, and nothing depends
 /// on whether its lines came in one datagram or in many.
 pub fn statsd(data: &[u8]) {
+    use std::sync::LazyLock;
+
     use weir_core::Time;
     use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
     use weir_sources::dogstatsd::mapper::Mapping;
     use weir_sources::dogstatsd::rows::Sender;
     use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
+    static MAPPINGS: LazyLock<Vec<Mapping>> = LazyLock::new(|| {
+        let mappings = ["*.*.c -> $1 {was:$2}", "/([a-c]+)(.*)/ -> ${1} {host:$2,$1}"];
+        mappings.iter().filter_map(|mapping| Mapping::parse(mapping).ok()).collect()
+    });
     let (sender, peer) = (Sender::default(), String::new);
     for dialect in [Dialect::Dogstatsd, Dialect::Etsy] {
-        let mappings = ["*.*.c -> $1 {was:$2}", "/([a-c]+)(.*)/ -> ${1} {host:$2,$1}"];
-        let mappings = mappings.iter().filter_map(|mapping| Mapping::parse(mapping).ok()).collect();
+        let mappings = MAPPINGS.clone();
         let rules = Rules { dialect, tags: vec!["always:1".into()], eol_required: false, timestamps: true, mappings };
         let read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
             let mut decoder = Decoder::new(rules.clone());
