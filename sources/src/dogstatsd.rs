@@ -125,8 +125,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     typing: |values, _| {
         let options = DogstatsdOptions::read(values).map_err(|why| OptionError::new("listen", why))?;
         addresses(&options)?;
-        if let Some(tag) = options.tags.iter().find(|tag| tag.is_empty() || tag.contains([',', '|', '\n'])) {
-            return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help("a tag is written \"key:value\""));
+        if let Some(tag) = options.tags.iter().find(|tag| !message::is_tag(tag)) {
+            return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help(message::TAG_FORM));
         }
         if options.mappings.len() > MAPPINGS_MAX {
             return Err(OptionError::new("mappings", format!("more than {MAPPINGS_MAX} cannot be looked through")));

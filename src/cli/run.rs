@@ -1,10 +1,9 @@
 //! `weir run`: a pipeline, to the end of its inputs or until stopped.
 
 use std::path::{Path, PathBuf};
-
-use clap::Args;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use weir_core::graph::{Handle, Setup};
 use weir_core::{Clock, Fault, Graph, Report};

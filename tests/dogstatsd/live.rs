@@ -387,16 +387,20 @@ fn mode(path: &Path) -> u32 {
     path.metadata().map_or(0, |meta| std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777)
 }
 
-#[test]
-fn unix_senders_are_known_by_their_pid() {
-    let mut live = Live::start(
+/// A run that listens on a socket of each kind, and where they are.
+fn on_unix_sockets() -> (Live, PathBuf, PathBuf) {
+    let live = Live::start(
         r#"let dsd = dogstatsd(listen: ["unixgram://{dir}/gram", "unixstream://{dir}/stream"])
            dsd.metrics | file("{dir}/metrics")"#,
     );
     let (gram, stream) = (live.path("gram"), live.path("stream"));
-    live.wait_for_file(&gram);
-    live.wait_for_file(&stream);
-    // It is set just after the socket is there.
+    (live, gram, stream)
+}
+
+#[test]
+fn unix_senders_are_known_by_their_pid() {
+    let (mut live, gram, stream) = on_unix_sockets();
+    // They are set just after the sockets are there.
     live.wait("the modes", || (mode(&gram), mode(&stream)) == (0o722, 0o722));
     let socket = UnixDatagram::unbound().unwrap();
     socket.send_to(b"a:1|c", &gram).unwrap();
@@ -436,11 +440,7 @@ fn a_socket_that_was_deleted_comes_back() {
 /// sent is counted.
 #[test]
 fn sockets_that_are_deleted_again_and_again_do_not_add_up() {
-    let mut live = Live::start(
-        r#"let dsd = dogstatsd(listen: ["unixgram://{dir}/gram", "unixstream://{dir}/stream"])
-           dsd.metrics | file("{dir}/metrics")"#,
-    );
-    let (gram, stream) = (live.path("gram"), live.path("stream"));
+    let (mut live, gram, stream) = on_unix_sockets();
     let files = format!("/proc/{}/fd", live.pid());
     let files = || std::fs::read_dir(&files).unwrap().count();
     // What is empty is no line.

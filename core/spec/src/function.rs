@@ -566,9 +566,14 @@ fn literal(args: &[Expr], at: usize, what: &str) -> Result<String, CallError> {
 }
 
 fn bad_pattern(argument: usize, error: &regex::Error) -> CallError {
+    let message = format!("cannot read this pattern: {}", pattern_error(error));
+    CallError { argument: Some(argument), message, help: None }
+}
+
+/// Why a regular expression is none, without the lines that show it again.
+pub fn pattern_error(error: &regex::Error) -> String {
     let text = error.to_string();
-    let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
-    CallError { argument: Some(argument), message: format!("cannot read this pattern: {why}"), help: None }
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string()
 }
 
 /// Tags, the text of a key, and perhaps a value.

@@ -4,6 +4,7 @@ mod bind;
 mod connection;
 mod files;
 mod reader;
+mod socket;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,27 +12,26 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net;
-use tokio::sync::Notify;
 use weir_core::{Fault, SourceCx};
 
 use super::decode::Payload;
 use super::frames::{self, Frames};
 use super::origin::Origins;
 use super::rows::Sender;
-use crate::net::datagrams::{self, Datagram, Datagrams};
-use bind::{Bound, SocketFile};
+use crate::net::datagrams::{Datagram, Datagrams};
+use bind::Bound;
 pub use bind::{Listeners, Setup};
 use connection::Connection;
 use files::Unbound;
 pub use reader::held_bytes;
 use reader::{Reader, Received, Sent};
+use socket::Socket;
 
 /// Datagrams taken from a UDP socket with one call.
 pub const DATAGRAMS_MAX: usize = 64;
@@ -90,75 +90,6 @@ impl Listeners {
             }
         }
         Ok(listening)
-    }
-}
-
-enum Socket {
-    /// Unknown to the runtime as long as it is looked at now and then: it would be woken for each datagram.
-    Udp {
-        socket: Arc<UdpSocket>,
-        /// What the kernel had dropped when it was last asked.
-        dropped: u32,
-    },
-    Unixgram {
-        reader: Reader,
-        path: PathBuf,
-        file: Option<SocketFile>,
-        dropped: u32,
-    },
-    Listener {
-        socket: Arc<net::UnixListener>,
-        path: PathBuf,
-        file: Option<SocketFile>,
-        connections: usize,
-        /// Told when nobody is to be waited for any more.
-        closing: Arc<Notify>,
-        is_closed: bool,
-    },
-    Connection(Connection),
-}
-
-impl Socket {
-    fn listener(socket: net::UnixListener, file: SocketFile) -> Socket {
-        Socket::Listener {
-            socket: Arc::new(socket),
-            path: file.path.clone(),
-            file: Some(file),
-            connections: 0,
-            closing: Arc::default(),
-            is_closed: false,
-        }
-    }
-
-    fn datagrams(reader: Reader, file: SocketFile) -> Socket {
-        Socket::Unixgram { reader, path: file.path.clone(), file: Some(file), dropped: 0 }
-    }
-
-    fn is_gone(&self) -> bool {
-        match self {
-            Socket::Unixgram { file, .. } | Socket::Listener { file, .. } => {
-                file.as_ref().is_some_and(SocketFile::is_gone)
-            }
-            Socket::Udp { .. } | Socket::Connection(_) => false,
-        }
-    }
-
-    /// Packets that the kernel has dropped since it was last asked.
-    fn newly_dropped(&mut self) -> u32 {
-        let (now, before) = match self {
-            Socket::Udp { socket, dropped } => (datagrams::dropped(socket), dropped),
-            Socket::Unixgram { reader, dropped, .. } => (datagrams::dropped(&reader.socket), dropped),
-            Socket::Listener { .. } | Socket::Connection(_) => return 0,
-        };
-        now.wrapping_sub(std::mem::replace(before, now))
-    }
-}
-
-/// Counts what the kernel has dropped since it was last asked.
-fn count_dropped(socket: &mut Socket, cx: &mut SourceCx) {
-    let dropped = socket.newly_dropped();
-    if dropped > 0 {
-        cx.reject("kernel", dropped as usize);
     }
 }
 
@@ -235,13 +166,11 @@ struct Rest {
 pub type Take<'a> = dyn FnMut(&Payload) -> bool + Send + 'a;
 
 impl Listening {
-    /// Takes a socket in; gives where it is.
-    fn add(&mut self, socket: Socket) -> usize {
+    fn add(&mut self, socket: Socket) {
         let at = self.next;
         self.next += 1;
         self.sockets.insert(at, socket);
         self.wait(at, Next::Readable);
-        at
     }
 
     /// Waits for a socket again.
@@ -439,10 +368,8 @@ impl Listening {
 
     /// The path of a socket's file.
     fn path(&self, at: usize) -> String {
-        match self.sockets.get(&at) {
-            Some(Socket::Unixgram { path, .. }) => path.display().to_string(),
-            _ => String::new(),
-        }
+        let path = self.sockets.get(&at).and_then(Socket::path);
+        path.map(|path| path.display().to_string()).unwrap_or_default()
     }
 
     /// Takes a new connection in.
@@ -499,9 +426,7 @@ impl Listening {
     /// Counts what the kernel has dropped since it was last asked, and looks after the sockets' files.
     pub fn look_after(&mut self, cx: &mut SourceCx) {
         self.warnings.drain(..).for_each(|warning| cx.warn(warning));
-        for socket in self.sockets.values_mut() {
-            count_dropped(socket, cx);
-        }
+        self.sockets.values_mut().for_each(|socket| socket.count_dropped(cx));
         self.origins.reap();
         self.look_after_files(cx);
     }
@@ -509,7 +434,7 @@ impl Listening {
     /// Lets go of a socket that is read to its end.
     fn forget(&mut self, at: usize, cx: &mut SourceCx) {
         if let Some(mut socket) = self.sockets.remove(&at) {
-            count_dropped(&mut socket, cx);
+            socket.count_dropped(cx);
         }
     }
 
@@ -536,31 +461,16 @@ impl Listening {
         self.is_ending = true;
         // Who waits holds the handovers.
         self.waiting.clear();
-        for socket in self.sockets.values_mut() {
-            // Who sends from now on finds nobody, as behind the end; what is queued stays.
-            match socket {
-                Socket::Udp { socket, .. } => {
-                    let _ = socket.local_addr().and_then(|own| socket.connect(own));
-                }
-                Socket::Unixgram { reader, .. } => {
-                    datagrams::shut(&*reader.socket);
-                    reader.stop();
-                }
-                Socket::Listener { socket, .. } => datagrams::shut(&**socket),
-                Socket::Connection(_) => {}
-            }
-        }
-        let is_listener = |socket: &Socket| matches!(socket, Socket::Listener { .. });
-        let listeners: Vec<usize> =
-            self.sockets.iter().filter(|(_, socket)| is_listener(socket)).map(|(at, _)| *at).collect();
+        // Who sends from now on finds nobody, as behind the end.
+        self.sockets.values_mut().for_each(Socket::close);
+        let listeners = self.sockets.iter().filter(|(_, socket)| socket.is_listener());
+        let listeners: Vec<usize> = listeners.map(|(at, _)| *at).collect();
         for at in listeners {
             self.accept_waiting(at, cx);
         }
-        for socket in self.sockets.values() {
-            if let Socket::Connection(connection) = socket {
-                datagrams::shut(&*connection.stream);
-            }
-        }
+        // Those too that have just been taken in.
+        let connections = self.sockets.values_mut().filter(|socket| matches!(socket, Socket::Connection(_)));
+        connections.for_each(Socket::close);
     }
 
     /// Reads what is still there, without waiting, as far as there is room; whether there is more.

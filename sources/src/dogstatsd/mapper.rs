@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use regex::{Regex, RegexBuilder};
 
-use super::message::Metric;
+use weir_spec::function::pattern_error;
+
+use super::message::{self, Metric};
 
 /// Names that are longer are not mapped: they would cost a search each time, and Datadog takes none above 200.
 const NAME_BYTES_MAX: usize = 256;
@@ -56,8 +58,8 @@ impl Mapping {
         }
         let tags: Vec<String> =
             tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(String::from).collect();
-        if let Some(tag) = tags.iter().find(|tag| tag.contains(['|', '\n'])) {
-            return Err(wrong(format!("`{tag}` is no tag"), "a tag is written \"key:value\""));
+        if let Some(tag) = tags.iter().find(|tag| !message::is_tag(tag)) {
+            return Err(wrong(format!("`{tag}` is no tag"), message::TAG_FORM));
         }
         let names = pattern(names)?;
         for text in std::iter::once(name).chain(tags.iter().map(String::as_str)) {
@@ -90,8 +92,8 @@ fn halves(text: &str) -> Option<(&str, &str)> {
     if !text.starts_with('/') {
         return text.split_once("->").map(|(names, rest)| (names.trim(), rest));
     }
-    let ends = text.match_indices('/').skip(1).map(|(at, _)| text.split_at(at + 1));
-    ends.filter_map(|(names, rest)| Some((names, rest.trim_start().strip_prefix("->")?))).next()
+    let mut ends = text.match_indices('/').skip(1).map(|(at, _)| text.split_at(at + 1));
+    ends.find_map(|(names, rest)| Some((names, rest.trim_start().strip_prefix("->")?)))
 }
 
 /// What names are meant: with `*` for what stands between two dots, or an expression between slashes. All of a name
@@ -109,11 +111,8 @@ fn pattern(names: &str) -> Result<Regex, Wrong> {
         }
     };
     RegexBuilder::new(&format!("^(?:{expression})$")).size_limit(PATTERN_BYTES_MAX).build().map_err(|why| {
-        // What stands before it shows the place in an expression that nobody wrote.
-        let why = why.to_string();
-        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
         wrong(
-            format!("`{names}` is no regular expression: {why}"),
+            format!("`{names}` is no regular expression: {}", pattern_error(&why)),
             "between slashes, `\\.` is a dot, `.*` anything, and `(…)` a part",
         )
     })
@@ -127,11 +126,10 @@ fn parts_exist(text: &str, names: &Regex) -> Result<(), Wrong> {
             rest = behind;
             continue;
         }
-        let end = |is_part: fn(char) -> bool| behind.find(|c| !is_part(c)).unwrap_or(behind.len());
         let part = match behind.strip_prefix('{') {
             // One that does not end is none.
             Some(braced) => braced.split_once('}').map_or("{", |(part, _)| part),
-            None => &behind[..end(|c| c.is_ascii_alphanumeric() || c == '_')],
+            None => behind.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default(),
         };
         let is_there = match part.parse::<usize>() {
             Ok(number) => number < names.captures_len(),

@@ -189,6 +189,14 @@ fn of_origin<'a>(field: &'a [u8], origin: &mut Origin<'a>) {
     }
 }
 
+/// What a user is told who wrote a tag that is none.
+pub const TAG_FORM: &str = "a tag is written \"key:value\"";
+
+/// Whether a tag that a user wrote is one by itself.
+pub fn is_tag(text: &str) -> bool {
+    !text.is_empty() && !text.contains([',', '|', '\n'])
+}
+
 pub fn cardinality(word: &[u8]) -> Option<u8> {
     match std::str::from_utf8(word).ok()?.to_ascii_lowercase().as_str() {
         "orch" => (CARDINALITY.parse)("orchestrator"),

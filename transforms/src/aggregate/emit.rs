@@ -190,16 +190,7 @@ impl Points {
             closing.next += 1;
         }
         let acks = std::mem::take(&mut closing.bucket.acks);
-        match self.rows.len() {
-            // What came was taken in, and is nothing that a point is made of.
-            0 => {
-                self.count_overflowed(out);
-                // With the tags of points that are none.
-                self.rows = Rows::default();
-                acks.delivered();
-            }
-            _ => self.send(Promised::Start, acks, out),
-        }
+        self.send(Promised::Start, acks, out);
         true
     }
 
@@ -273,27 +264,18 @@ impl Points {
             true => std::mem::take(&mut passed.acks),
             false => passed.acks.split(),
         };
-        match self.rows.len() {
-            0 => {
-                self.count_overflowed(out);
-                // With the tags of points that are none.
-                self.rows = Rows::default();
-                acks.delivered();
-            }
-            _ => self.send(Promised::Until(input), acks, out),
-        }
-    }
-
-    fn count_overflowed(&mut self, out: &mut Out) {
-        let overflowed = std::mem::take(&mut self.rows.overflowed);
-        if overflowed > 0 {
-            out.counts().add_noted("overflowed", overflowed);
-        }
+        self.send(Promised::Until(input), acks, out);
     }
 
     fn send(&mut self, promised: Promised, acks: Acks, out: &mut Out) {
-        self.count_overflowed(out);
         let mut rows = std::mem::take(&mut self.rows);
+        if rows.overflowed > 0 {
+            out.counts().add_noted("overflowed", rows.overflowed);
+        }
+        if rows.len() == 0 {
+            // What came was taken in, and is nothing that a point is made of.
+            return acks.delivered();
+        }
         let times: arrow_buffer::ScalarBuffer<i64> = rows.times.clone().into();
         let times = match promised {
             Promised::Start => Times::InOrder(times),

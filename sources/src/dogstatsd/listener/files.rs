@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
 use weir_core::SourceCx;
 
+use super::Listening;
 use super::bind::{bind_datagrams, bind_stream};
 use super::reader::Reader;
-use super::{Listening, Socket};
+use super::socket::Socket;
 use crate::net::datagrams;
 
 /// Sockets without a file that are kept of each path. With one more, who sends to the oldest is refused: clients then
@@ -24,50 +25,6 @@ pub struct Unbound {
     is_told: bool,
 }
 
-impl Socket {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Socket::Unixgram { path, .. } | Socket::Listener { path, .. } => Some(path),
-            Socket::Udp { .. } | Socket::Connection(_) => None,
-        }
-    }
-
-    /// Whether its file is gone, and it is read all the same.
-    fn is_orphan(&self) -> bool {
-        match self {
-            Socket::Unixgram { file: None, reader, .. } => reader.is_running(),
-            Socket::Listener { file: None, is_closed, .. } => !is_closed,
-            _ => false,
-        }
-    }
-
-    /// Whether nobody reaches it any more, and what came before is still to be read.
-    fn is_closing(&self) -> bool {
-        match self {
-            Socket::Unixgram { reader, .. } => !reader.is_running(),
-            Socket::Listener { is_closed, .. } => *is_closed,
-            Socket::Udp { .. } | Socket::Connection(_) => false,
-        }
-    }
-
-    /// From now on nobody reaches it.
-    fn close(&mut self) {
-        match self {
-            Socket::Unixgram { reader, .. } => {
-                datagrams::shut(&*reader.socket);
-                reader.stop();
-            }
-            Socket::Listener { socket, closing, is_closed, .. } => {
-                // In this order: who waits for a socket that is shut tries for ever.
-                closing.notify_one();
-                datagrams::shut(&**socket);
-                *is_closed = true;
-            }
-            Socket::Udp { .. } | Socket::Connection(_) => {}
-        }
-    }
-}
-
 impl Listening {
     /// Binds anew what is gone, and lets go of what is too old.
     pub fn look_after_files(&mut self, cx: &mut SourceCx) {
@@ -76,7 +33,7 @@ impl Listening {
                 // What is there now is somebody else's.
                 *file = None;
                 let path = path.clone();
-                let is_stream = matches!(socket, Socket::Listener { .. });
+                let is_stream = socket.is_listener();
                 self.unbound.push(Unbound { path, is_stream, is_told: false });
             }
         }
@@ -126,7 +83,7 @@ impl Listening {
     fn retire_orphans(&mut self) {
         let mut orphans: Vec<(PathBuf, usize)> = Vec::new();
         for (at, socket) in self.sockets.iter().filter(|(_, socket)| socket.is_orphan()) {
-            let path = socket.path().unwrap_or(Path::new(""));
+            let Some(path) = socket.path() else { continue };
             if self.unbound.iter().all(|unbound| unbound.path != path) {
                 orphans.push((path.to_path_buf(), *at));
             }
