@@ -10,11 +10,15 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use weir_benches::{RUNS, cpu, report};
 use weir_core::batch::{BATCH_ROWS, Batch, Times};
 use weir_core::columns::arrow_schema;
+use weir_core::component::{Build, BuildCx, Places};
 use weir_core::edge::{Limits, edge};
 use weir_core::eval::Compiled;
 use weir_core::ledger::{Counts, EdgeCounts};
-use weir_core::{Acks, Time};
+use weir_core::{Acks, Clock, Out, Time};
+use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
+use weir_sources::dogstatsd::rows::{Finished, Sender};
 use weir_spec::expr::{Comparison, Expr, Node};
+use weir_spec::kinds::metric::METRIC;
 use weir_spec::plan::OnFull;
 use weir_spec::value::Cidr;
 use weir_spec::{Field, Schema, Type};
@@ -26,6 +30,7 @@ const LOOKUP_NANOS_MAX: f64 = 200.0;
 fn main() {
     hop();
     filter();
+    lines();
     check(200);
     check(1000);
     networks();
@@ -133,6 +138,90 @@ fn filter() {
         (5_000 * BATCH_ROWS) as f64 / (cpu() - before).as_secs_f64() / 1e6
     };
     report("`where` comparing two integer columns", "M rows/s", (0..RUNS).map(|_| run()).collect());
+}
+
+/// DogStatsD from datagrams to columns, and from columns into the aggregates of ten thousand contexts.
+fn lines() {
+    let datagrams = datagrams(200_000);
+    let (mut decoded, mut aggregated) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let (nanos, batches) = decode(&datagrams);
+        decoded.push(nanos);
+        aggregated.push(aggregate(batches));
+    }
+    report("a line of DogStatsD into columns", "ns", decoded);
+    report("a metric into its aggregate", "ns", aggregated);
+}
+
+/// Nanoseconds a line, and what came of them.
+fn decode(datagrams: &[Vec<u8>]) -> (f64, Vec<Finished>) {
+    let (sender, peer) = (Sender::default(), String::new);
+    let (dialect, none) = (Dialect::Dogstatsd, Vec::new());
+    let mut decoder =
+        Decoder::new(Rules { dialect, tags: none, eol_required: false, timestamps: true, mappings: vec![] });
+    let schema = METRIC.schema();
+    let mut batches = Vec::new();
+    let before = cpu();
+    for bytes in datagrams {
+        decoder.payload(&Payload { bytes, is_truncated: false, sender: &sender, peer: &peer }, Time(1));
+        if decoder.is_full() {
+            batches.push(decoder.metrics.finish(&schema));
+        }
+    }
+    ((cpu() - before).as_nanos() as f64 / decoder.lines as f64, batches)
+}
+
+/// Nanoseconds a row, once every context is known.
+fn aggregate(batches: Vec<Finished>) -> f64 {
+    let params = BTreeMap::new();
+    let setting = weir_dsl::Setting::alone("my.weir", &weir::components::SPECS, &params);
+    let checked = weir_dsl::check(b"let d = dogstatsd()\nd.metrics | aggregate(10s) | blackhole\n", &setting);
+    let plan = checked.plan.expect("a pipeline without mistakes");
+    let node = plan.nodes.iter().find(|node| node.spec.name == "aggregate").expect("the one that it has");
+    let counts = Arc::new(Counts::default());
+    let cx = BuildCx {
+        node,
+        inputs: vec![Arc::new(METRIC.schema())],
+        outputs: node.outputs.iter().map(|output| output.stream.schema.clone()).collect(),
+        state_bytes: 1 << 30,
+        workers: 1,
+        places: &Places { read: "".into(), write: "".into() },
+        clock: &Clock::Real,
+        bounded: false,
+        counts: &counts,
+    };
+    let Build::Transform(build) = weir_transforms::aggregate::ENTRY.build else { unreachable!("it is a transform") };
+    let mut aggregate = build(&cx).expect("all that it needs");
+    let mut out = Out::new(counts.clone(), vec![(String::new(), vec![]), ("late".into(), vec![])]);
+    let batch = |(rows, times)| Batch::new(rows, Times::InOrder(times), Acks::none());
+    let mut first: Vec<Batch> = batches.into_iter().map(batch).collect();
+    let rest = first.split_off(CONTEXTS / BATCH_ROWS + 1);
+    first.into_iter().for_each(|batch| aggregate.on_batch(batch, &mut out));
+    let rows: usize = rest.iter().map(Batch::len).sum();
+    let before = cpu();
+    rest.into_iter().for_each(|batch| aggregate.on_batch(batch, &mut out));
+    (cpu() - before).as_nanos() as f64 / rows as f64
+}
+
+const CONTEXTS: usize = 10_000;
+
+/// Datagrams of ten lines, as services send them: each context once, then in an order without a pattern.
+fn datagrams(lines: usize) -> Vec<Vec<u8>> {
+    let keys = ["status", "tenant", "route", "host", "version"];
+    let names = ["http.requests", "queue.size", "db.latency", "cache.hits", "grpc.bytes"];
+    let line = |at: usize| {
+        let n = if at < CONTEXTS { at } else { (at as u32).wrapping_mul(0x9e37_79b1) as usize % CONTEXTS };
+        let kind = ["c", "c", "c", "g", "d", "ms", "c|@0.5"][n % 7];
+        let value = if n % 7 < 3 { format!("{}", at % 100) } else { format!("{}.{:03}", at % 977, n % 1000) };
+        let mut text = format!("{}_{}:{value}|{kind}|#env:e{},service:s{}", names[n % 5], n % 250, n % 3, n % 25);
+        (0..n % 6).for_each(|tag| {
+            let key = keys[(tag + n) % 5];
+            text += &format!(",{key}:{key}-{}", n * (tag + 7) % 400);
+        });
+        text
+    };
+    let lines: Vec<String> = (0..lines).map(line).collect();
+    lines.chunks(10).map(|lines| lines.join("\n").into_bytes()).collect()
 }
 
 /// `weir check` of that many lines, without the process around it.

@@ -78,6 +78,12 @@ impl Validity {
         self.0.push(false);
     }
 
+    /// The same of some rows.
+    pub fn push_absents(&mut self, before: usize, rows: usize) {
+        self.0.resize(before, true);
+        self.0.resize(before + rows, false);
+    }
+
     pub fn finish(self) -> Option<NullBuffer> {
         valid(self.0.len(), |row| self.0[row])
     }
@@ -97,8 +103,11 @@ pub(crate) fn offsets(mut ends: Vec<i32>) -> OffsetBuffer<i32> {
 
 /// Several values a row, from where each row ends; a row without any is absent.
 pub fn lists(of: DataType, ends: Vec<i32>, values: ArrayRef) -> ArrayRef {
-    let nulls = valid(ends.len(), |row| ends[row] > if row == 0 { 0 } else { ends[row - 1] });
-    Arc::new(ListArray::new(Arc::new(Field::new("item", of, true)), offsets(ends), values, nulls))
+    let rows = ends.len();
+    let offsets = offsets(ends);
+    let (from, to) = (&offsets[..rows], &offsets[1..]);
+    let nulls = valid(rows, |row| to[row] > from[row]);
+    Arc::new(ListArray::new(Arc::new(Field::new("item", of, true)), offsets, values, nulls))
 }
 
 /// Words of which most rows have none: nothing is built until the first.
@@ -122,8 +131,10 @@ impl Words {
     }
 
     fn fill(&mut self, to: usize) {
-        (self.rows..to).for_each(|_| self.builder.push_absent());
-        self.rows = self.rows.max(to);
+        if self.rows < to {
+            self.builder.push_absents(to - self.rows);
+            self.rows = to;
+        }
     }
 
     pub fn finish(mut self, rows: usize) -> ArrayRef {

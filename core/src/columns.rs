@@ -158,6 +158,12 @@ impl Keys {
         self.keys.push(0);
     }
 
+    pub fn push_absents(&mut self, rows: usize) {
+        let before = self.keys.len();
+        self.validity.push_absents(before, rows);
+        self.keys.resize(before + rows, 0);
+    }
+
     pub fn finish(self, values: ArrayRef) -> ArrayRef {
         dictionary(PrimitiveArray::new(ScalarBuffer::from(self.keys), self.validity.finish()), values)
     }
@@ -212,6 +218,10 @@ impl WordBuilder {
 
     pub fn push_absent(&mut self) {
         self.keys.push_absent();
+    }
+
+    pub fn push_absents(&mut self, rows: usize) {
+        self.keys.push_absents(rows);
     }
 
     pub fn finish(self) -> ArrayRef {

@@ -16,16 +16,6 @@ use crate::columns::Keys;
 /// Stands behind every tag. No UTF-8 has this byte.
 pub const END: u8 = 0xff;
 
-/// Bytes that are done at once.
-const PIECE_BYTES: usize = 16;
-
-/// [`END`] in place of commas.
-fn separated(mut piece: [u8; PIECE_BYTES]) -> [u8; PIECE_BYTES] {
-    // Without a branch, it is a few instructions for all of them.
-    piece.iter_mut().for_each(|byte| *byte = if *byte == b',' { END } else { *byte });
-    piece
-}
-
 /// The tags of a set. What is no text is none.
 pub fn each(set: &[u8]) -> impl Iterator<Item = &str> {
     let tags = set.strip_suffix(&[END]).map(|tags| tags.split(|byte| *byte == END));
@@ -56,33 +46,6 @@ impl TagSets {
         self.bytes.push(END);
     }
 
-    /// Adds tags that are joined by commas; of no bytes, one without any.
-    pub fn joined(&mut self, tags: &[u8]) {
-        self.bytes.reserve(tags.len() + 1);
-        let end = self.bytes.len() + tags.len();
-        tags.as_chunks().0.iter().for_each(|piece| self.bytes.extend_from_slice(&separated(*piece)));
-        match tags.last_chunk() {
-            // Some of it for the second time: that is quicker than byte by byte.
-            Some(last) => {
-                self.bytes.truncate(end - PIECE_BYTES);
-                self.bytes.extend_from_slice(&separated(*last));
-            }
-            None => self.bytes.extend(tags.iter().map(|byte| if *byte == b',' { END } else { *byte })),
-        }
-        self.bytes.push(END);
-    }
-
-    /// Whether the set that was ended last began with these tags, joined by commas.
-    pub fn last_begins_with(&self, tags: &[u8]) -> bool {
-        let start = self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before] as usize);
-        let Some(held) = self.bytes.get(start..start + tags.len()) else { return false };
-        let (pieces, rest) = tags.as_chunks();
-        let (held, held_rest) = held.as_chunks::<PIECE_BYTES>();
-        let is_same = |(piece, held): (&[u8; PIECE_BYTES], &[u8; PIECE_BYTES])| separated(*piece) == *held;
-        let is_same_byte = |(byte, held): (&u8, &u8)| byte == held || (*byte == b',' && *held == END);
-        pieces.iter().zip(held).all(is_same) && rest.iter().zip(held_rest).all(is_same_byte)
-    }
-
     /// Ends the set that is being built; gives its number.
     pub fn end_set(&mut self) -> i32 {
         self.ends.push(self.bytes.len() as i32);
@@ -106,6 +69,50 @@ impl TagSets {
             Err(error) => unreachable!("tags: {error}"),
         };
         self.keys.finish(Arc::new(sets))
+    }
+}
+
+/// Builds a column of tag sets from tags that are joined by commas, as StatsD has them.
+#[derive(Default)]
+pub struct JoinedTagSets(TagSets);
+
+impl JoinedTagSets {
+    /// Room for as much as another has.
+    pub fn like(other: &JoinedTagSets) -> JoinedTagSets {
+        JoinedTagSets(TagSets::like(&other.0))
+    }
+
+    /// Adds tags, which are UTF-8, to the set that is being built; of no bytes, one without any.
+    #[inline]
+    pub fn add(&mut self, tags: &[u8]) {
+        self.0.bytes.extend_from_slice(tags);
+        self.0.bytes.push(b',');
+    }
+
+    /// The set that was ended last, as it was added, with a comma behind each part.
+    #[inline]
+    pub fn last(&self) -> &[u8] {
+        let TagSets { bytes, ends, .. } = &self.0;
+        let start = ends.len().checked_sub(2).map_or(0, |before| ends[before] as usize);
+        &bytes[start..]
+    }
+
+    /// Ends the set that is being built; gives its number.
+    #[inline]
+    pub fn end_set(&mut self) -> i32 {
+        self.0.end_set()
+    }
+
+    /// Gives the next row a set.
+    #[inline]
+    pub fn row(&mut self, set: i32) {
+        self.0.row(set);
+    }
+
+    pub fn finish(mut self) -> ArrayRef {
+        // All at once, without a branch, it is a few instructions for sixteen bytes.
+        self.0.bytes.iter_mut().for_each(|byte| *byte = if *byte == b',' { END } else { *byte });
+        self.0.finish()
     }
 }
 
@@ -147,18 +154,32 @@ mod tests {
         sets.tag(b"b:2");
         let two = sets.end_set();
         let none = sets.end_set();
-        sets.joined(b"a:1,b:2");
-        let joined = sets.end_set();
-        sets.joined(b",x");
-        let with_empty = sets.end_set();
         [two, none, two].into_iter().for_each(|set| sets.row(set));
         sets.row_absent();
-        [joined, with_empty].into_iter().for_each(|set| sets.row(set));
         let sets = sets.finish();
-        let view = TagView::new(sets.as_any().downcast_ref().unwrap()).unwrap();
-        let tags: Vec<Option<Vec<&str>>> = (0..6).map(|row| Some(view.tags(view.set(row)?).collect())).collect();
         let two = Some(vec!["a:1", "b:2"]);
-        assert_eq!(tags, [two.clone(), Some(vec![]), two.clone(), None, two, Some(vec!["", "x"])]);
-        assert_eq!(view.bytes(0), b"a:1\xffb:2\xff");
+        assert_eq!(tags(&sets), [two.clone(), Some(vec![]), two, None]);
+    }
+
+    #[test]
+    fn joined_tags_come_out_one_by_one() {
+        let mut sets = JoinedTagSets::default();
+        sets.add(b"a:1,b:2");
+        sets.add(b"c");
+        let three = sets.end_set();
+        assert_eq!(sets.last(), b"a:1,b:2,c,");
+        sets.add(b",x");
+        let with_empty = sets.end_set();
+        assert_eq!(sets.last(), b",x,");
+        [three, with_empty].into_iter().for_each(|set| sets.row(set));
+        let sets = sets.finish();
+        assert_eq!(tags(&sets), [Some(vec!["a:1", "b:2", "c"]), Some(vec!["", "x"])]);
+        let view = TagView::new(sets.as_any().downcast_ref().unwrap()).unwrap();
+        assert_eq!(view.bytes(0), b"a:1\xffb:2\xffc\xff");
+    }
+
+    fn tags(sets: &ArrayRef) -> Vec<Option<Vec<&str>>> {
+        let view = TagView::new(sets.as_any().downcast_ref().unwrap()).unwrap();
+        (0..sets.len()).map(|row| Some(view.tags(view.set(row)?).collect())).collect()
     }
 }

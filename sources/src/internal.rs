@@ -100,6 +100,7 @@ impl Source for Internal {
                     sample_rate: 1.0,
                     timestamp: None,
                     tags: (!number.tags.is_empty()).then_some(number.tags.as_bytes()),
+                    magic_from: Some(0),
                     origin: Origin::default(),
                 };
                 // A number that was just written is one.

@@ -36,7 +36,7 @@ use bucket::{Bucket, SLOT_BYTES};
 use context::{CONTEXT_BYTES, Contexts, Id};
 use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
-use intake::Verdict;
+use intake::Verdicts;
 use interval::{Span, number, start_of};
 use metrics::Metrics;
 use numerics::Aggregate;
@@ -140,7 +140,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         input: Time::START,
         counts: cx.counts.clone(),
         ids: Vec::new(),
-        verdicts: Vec::new(),
+        verdicts: Verdicts::default(),
     }))
 }
 
@@ -168,7 +168,7 @@ struct Aggregation {
     counts: Arc<Counts>,
     /// Of the batch at hand, and used again: contexts of its rows, what becomes of its rows.
     ids: Vec<Id>,
-    verdicts: Vec<Verdict>,
+    verdicts: Verdicts,
 }
 
 impl Transform for Aggregation {
@@ -177,8 +177,7 @@ impl Transform for Aggregation {
         let Some(metrics) = Metrics::new(&batch.rows) else {
             return out.discard(batch, "no_context");
         };
-        self.verdicts.clear();
-        self.verdicts.resize(batch.len(), Verdict::Taken);
+        self.verdicts.reset(batch.len());
         self.find_contexts(&metrics, &batch.time);
         self.take_in(&metrics, &batch.time);
         let (first, last) = span(&batch.time);
@@ -233,6 +232,12 @@ impl Transform for Aggregation {
 
 /// The first and the last time of some rows.
 fn span(times: &[i64]) -> (i64, i64) {
+    // What came with one look at a socket has one time, and that is told many rows at once.
+    if let [one, ..] = times
+        && times.iter().fold(0, |differs, time| differs | (time ^ one)) == 0
+    {
+        return (*one, *one);
+    }
     let first = times.iter().copied().min().unwrap_or(0);
     (first, times.iter().copied().max().unwrap_or(first))
 }
@@ -246,6 +251,12 @@ impl Aggregation {
     /// The rows whose interval is not over; the others leave as late. Whether one is late depends on the
     /// row alone, not on how rows come in batches.
     fn in_time(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
+        // Nearly always none is, and that is told without looking at each.
+        let first = span(&batch.time).0;
+        let seen = span(&batch.seen).1;
+        if seen < start_of(first, self.interval).saturating_add(self.interval) {
+            return Some(batch);
+        }
         let mut bucket = Span::default();
         let mut is_over =
             |row: usize| batch.seen[row] >= bucket.start(batch.time[row], self.interval).saturating_add(self.interval);

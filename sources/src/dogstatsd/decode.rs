@@ -131,7 +131,7 @@ impl Decoder {
                 }
                 None => (std::mem::take(&mut rest), true),
             };
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = if let [line @ .., b'\r'] = line { line } else { line };
             let is_cut = is_last && payload.is_truncated;
             if line.is_empty() && !is_cut {
                 continue;
@@ -148,24 +148,30 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn line(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
         if self.rules.dialect == Dialect::Etsy {
             return self.etsy(line, is_utf8, payload, now);
         }
         let Decoder { rules, inodes, mapper, metrics, events, checks, .. } = self;
         let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
-        let mut metric = || {
-            message::metric(line, rules.timestamps).and_then(|metric| metrics.push(&mapped(mapper, metric), &around))
-        };
         let read = match line {
             // Lengths are of bytes, and clients count characters: an event may be cut inside one.
             [b'_', b'e', b'{', ..] => {
                 message::event(line).map(|event| events.push(&event, &Around { is_utf8: false, ..around }))
             }
             [b'_', b's', b'c', ..] => message::check(line).map(|check| checks.push(&check, &around)),
-            // A metric may be called `_e`; what is none was meant as an event.
-            [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => metric().map_err(|_| BAD_EVENT),
-            _ => metric(),
+            _ => {
+                let read = message::metric(line, rules.timestamps).and_then(|metric| match mapper {
+                    Some(mapper) => metrics.push(&mapper.map(metric), &around),
+                    None => metrics.push(&metric, &around),
+                });
+                // A metric may be called `_e`; what is none was meant as an event.
+                match line {
+                    [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => read.map_err(|_| BAD_EVENT),
+                    _ => read,
+                }
+            }
         };
         if let Err(why) = read {
             self.refuse(line, why, payload);

@@ -188,7 +188,8 @@ impl Mapper {
             tags.push(b',');
         }
         tags.extend_from_slice(mapped.tags.as_bytes());
-        Metric { name: mapped.name.as_bytes(), tags: (!tags.is_empty()).then_some(tags), ..metric }
+        let tags = (!tags.is_empty()).then_some(&tags[..]);
+        Metric { name: mapped.name.as_bytes(), tags, magic_from: Some(0), ..metric }
     }
 }
 
@@ -262,6 +263,15 @@ mod tests {
 
     fn plain<'a>() -> Metric<'a> {
         let origin = Default::default();
-        Metric { name: b"", kind: 0, values: b"1", sample_rate: 1.0, timestamp: None, tags: None, origin }
+        Metric {
+            name: b"",
+            kind: 0,
+            values: b"1",
+            sample_rate: 1.0,
+            timestamp: None,
+            tags: None,
+            magic_from: None,
+            origin,
+        }
     }
 }

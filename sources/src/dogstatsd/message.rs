@@ -12,7 +12,7 @@ use weir_spec::kinds::enums::{ALERT_TYPE, CARDINALITY, PRIORITY, metric_kind};
 use weir_spec::types::Enumeration;
 
 use super::number::float;
-use super::scan::find;
+use super::scan::{self, find};
 
 /// Why a message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +70,8 @@ pub struct Metric<'a> {
     pub timestamp: Option<i64>,
     /// Joined by commas, as sent; absent without the field or with nothing in it.
     pub tags: Option<&'a [u8]>,
+    /// Before this one, no tag is meant for the receiver; absent if none is.
+    pub magic_from: Option<usize>,
     pub origin: Origin<'a>,
 }
 
@@ -109,41 +111,54 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 /// Reads a metric line without its end. Without `timestamps`, `T` is a field that is not known.
-#[inline]
+#[inline(always)]
 pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
-    let (head, rest) = cut(line);
-    let Some(rest) = rest else { return Err(NO_TYPE) };
+    let Some(bar) = find(b'|', line) else { return Err(NO_TYPE) };
     // In the whole line, which is long enough to be looked through quickly.
-    let Some(colon) = find(b':', line).filter(|at| *at < head.len()) else { return Err(NO_VALUE) };
-    let (name, values) = (&head[..colon], &head[colon + 1..]);
+    let Some(colon) = find(b':', line).filter(|at| *at < bar) else { return Err(NO_VALUE) };
+    let (name, values) = (&line[..colon], &line[colon + 1..bar]);
     if name.is_empty() {
         return Err(EMPTY_NAME);
     }
     if values.is_empty() {
         return Err(EMPTY_VALUE);
     }
-    let (kind, fields) = match rest {
-        [b'm', b's', fields @ ..] => (metric_kind::TIMING, fields),
-        [one, fields @ ..] => (kind(*one).ok_or(BAD_TYPE)?, fields),
+    let (kind, rest) = match &line[bar + 1..] {
+        [b'm', b's', rest @ ..] => (metric_kind::TIMING, rest),
+        [one, rest @ ..] => (kind(*one).ok_or(BAD_TYPE)?, rest),
         [] => return Err(BAD_TYPE),
     };
-    let mut metric =
-        Metric { name, kind, values, sample_rate: 1.0, timestamp: None, tags: None, origin: Origin::default() };
-    let mut fields = match fields {
-        [] => None,
-        [b'|', fields @ ..] => Some(fields),
-        _ => return Err(BAD_TYPE),
+    let mut metric = Metric {
+        name,
+        kind,
+        values,
+        sample_rate: 1.0,
+        timestamp: None,
+        tags: None,
+        magic_from: None,
+        origin: Origin::default(),
     };
-    while let Some(here) = fields {
-        let (field, next) = cut(here);
-        fields = next;
+    // Each field is behind a bar.
+    let mut rest = rest;
+    while let [bar, here @ ..] = rest {
+        if *bar != b'|' {
+            return Err(BAD_TYPE);
+        }
+        if let [b'#', here @ ..] = here {
+            let scan::Tags { end, magic } = scan::tags(here);
+            metric.tags = (end > 0).then_some(&here[..end]);
+            metric.magic_from = magic;
+            rest = &here[end..];
+            continue;
+        }
+        let (field, behind) = here.split_at(find(b'|', here).unwrap_or(here.len()));
+        rest = behind;
         match field {
-            [b'#', tags @ ..] => metric.tags = (!tags.is_empty()).then_some(tags),
             [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or_else(|| first(&metric, BAD_RATE))?,
             [b'T', time @ ..] if timestamps => {
                 metric.timestamp = Some(seconds(time).ok_or_else(|| first(&metric, BAD_TIMESTAMP))?);
             }
-            _ => of_origin(field, &mut metric.origin),
+            field => of_origin(field, &mut metric.origin),
         }
     }
     Ok(metric)

@@ -15,37 +15,33 @@ pub fn float(text: &[u8]) -> Option<f64> {
 }
 
 /// What clients send nearly always: few digits, perhaps a point. Exact, because both parts are.
+#[inline]
 fn short(text: &[u8]) -> Option<f64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    if digits.is_empty() || digits.len() > DIGITS_EXACT {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() > DIGITS_EXACT {
         return None;
     }
-    let (mut number, behind) = whole(0, digits);
-    let value = match behind {
-        [] => number as f64,
-        [b'.', part @ ..] if digits.len() > 1 => {
-            let rest;
-            (number, rest) = whole(number, part);
-            if !rest.is_empty() {
-                return None;
-            }
-            number as f64 / POWERS[part.len()]
-        }
-        _ => return None,
-    };
-    Some(if digits.len() < text.len() { -value } else { value })
-}
-
-/// A number continued by the digits that a text begins with; what stands behind them.
-fn whole(mut number: u64, text: &[u8]) -> (u64, &[u8]) {
-    for (at, byte) in text.iter().enumerate() {
+    let mut number = 0u64;
+    let mut point = None;
+    for (at, byte) in digits.iter().enumerate() {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return (number, &text[at..]);
+        if digit <= 9 {
+            number = number * 10 + u64::from(digit);
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(at);
+        } else {
+            return None;
         }
-        number = number * 10 + u64::from(digit);
     }
-    (number, &[])
+    let value = match point {
+        _ if digits.len() <= usize::from(point.is_some()) => return None,
+        None => number as f64,
+        Some(at) => number as f64 / POWERS[digits.len() - at - 1],
+    };
+    Some(if is_negative { -value } else { value })
 }
 
 fn long(text: &[u8]) -> Option<f64> {

@@ -25,8 +25,8 @@ struct Known {
     sender: Arc<Sender>,
     /// When it began, in nanoseconds since the epoch.
     began: Option<i64>,
-    /// Whether it has been asked in this round of reading.
-    is_asked: bool,
+    /// In which round of reading it was asked last.
+    asked: u64,
     used: Instant,
 }
 
@@ -48,7 +48,13 @@ impl Inodes {
 #[derive(Default)]
 pub struct Origins {
     known: HashMap<i32, Known>,
+    round: u64,
+    /// Who was asked last in this round: most of what is read at once is of one process.
+    last: Option<(i32, Living)>,
 }
+
+/// A process, and when it began.
+type Living = (Arc<Sender>, Option<i64>);
 
 impl Origins {
     /// The process with this pid that is alive now. One that began after a message was sent is not who
@@ -61,22 +67,32 @@ impl Origins {
         }
     }
 
-    fn living(&mut self, pid: i32) -> (Arc<Sender>, Option<i64>) {
-        if let Some(known) = self.known.get_mut(&pid) {
-            let lives = known.is_asked || known.process.as_ref().is_some_and(is_alive);
-            known.is_asked = true;
-            if lives {
-                known.used = Instant::now();
-                return (known.sender.clone(), known.began);
-            }
-            self.known.remove(&pid);
+    fn living(&mut self, pid: i32) -> Living {
+        if let Some((last, living)) = &self.last
+            && *last == pid
+        {
+            return living.clone();
         }
-        self.ask(pid)
+        let living = self.known(pid).unwrap_or_else(|| self.ask(pid));
+        self.last = Some((pid, living.clone()));
+        living
+    }
+
+    /// A process that is remembered and still lives.
+    fn known(&mut self, pid: i32) -> Option<Living> {
+        let known = self.known.get_mut(&pid)?;
+        if known.asked != self.round && !known.process.as_ref().is_some_and(is_alive) {
+            self.known.remove(&pid);
+            return None;
+        }
+        (known.asked, known.used) = (self.round, Instant::now());
+        Some((known.sender.clone(), known.began))
     }
 
     /// The next round of reading asks again.
     pub fn settle(&mut self) {
-        self.known.values_mut().for_each(|known| known.is_asked = false);
+        self.round += 1;
+        self.last = None;
     }
 
     /// Whether nobody is remembered.
@@ -89,7 +105,7 @@ impl Origins {
         self.known.retain(|_, known| known.process.as_ref().is_some_and(is_alive));
     }
 
-    fn ask(&mut self, pid: i32) -> (Arc<Sender>, Option<i64>) {
+    fn ask(&mut self, pid: i32) -> Living {
         let process = open_process(pid).ok();
         let began = began(pid);
         let unit = cgroup::of_process("/proc", pid).unwrap_or_default();
@@ -102,7 +118,7 @@ impl Origins {
             self.forget();
         }
         if process.is_some() {
-            let known = Known { process, sender: sender.clone(), began, is_asked: true, used: Instant::now() };
+            let known = Known { process, sender: sender.clone(), began, asked: self.round, used: Instant::now() };
             self.known.insert(pid, known);
         }
         (sender, began)

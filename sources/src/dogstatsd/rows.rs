@@ -10,14 +10,14 @@ use arrow_buffer::ScalarBuffer;
 use arrow_schema::{DataType, SchemaRef};
 use weir_core::build::{Numbers, Texts, Words, lists, valid};
 use weir_core::columns::{absent, arrow_schema, dictionary, record};
-use weir_core::tags::TagSets;
+use weir_core::tags::JoinedTagSets;
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::{check, event, metric};
 use weir_spec::{Field, Schema};
 
 use super::message::{self, Check, Event, Metric, Origin, Refused};
 use super::origin::Inodes;
-use super::scan::{find, starts};
+use super::scan::find;
 
 /// What is known of a sender beside what it says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +41,7 @@ fn utf8(text: &[u8], is_utf8: bool) -> Cow<'_, [u8]> {
 /// Tag sets. One that follows itself, as in a client's datagram, is held once.
 #[derive(Default)]
 struct Tags {
-    sets: TagSets,
+    sets: JoinedTagSets,
     /// The set that was built last, if nothing in it was meant for the receiver.
     last: Option<Last>,
 }
@@ -67,19 +67,34 @@ struct Magic {
 }
 
 impl Tags {
-    /// Adds a row's tags: those of its message, joined by commas, and those that every message gets.
-    /// `has_cardinality` is of a message that says one in a field of its own, whatever that says; then the tag of
-    /// that name is a tag like others.
-    fn push(&mut self, sent: &[u8], always: &[String], has_cardinality: bool) -> Option<Magic> {
+    /// Adds a row's tags: those of its message, joined by commas, and those that every message gets. Before
+    /// `magic_from` nothing is meant for the receiver, nor anything if it is absent. `has_cardinality` is of a message
+    /// that says one in a field of its own, whatever that says; then the tag of that name is a tag like others.
+    fn push(
+        &mut self,
+        sent: &[u8],
+        magic_from: Option<usize>,
+        always: &[String],
+        has_cardinality: bool,
+    ) -> Option<Magic> {
         let is_same = |last: &Last| {
-            last.sent_bytes == sent.len() && last.has_cardinality == has_cardinality && self.sets.last_begins_with(sent)
+            last.sent_bytes == sent.len()
+                && last.has_cardinality == has_cardinality
+                && self.sets.last().starts_with(sent)
         };
         if let Some(last) = self.last.filter(is_same) {
             self.sets.row(last.set);
             return None;
         }
-        let magic = self.set(sent, has_cardinality);
-        always.iter().for_each(|tag| self.sets.tag(tag.as_bytes()));
+        let magic = match magic_from {
+            Some(from) => self.set(sent, from, has_cardinality),
+            None if sent.is_empty() => None,
+            None => {
+                self.sets.add(sent);
+                None
+            }
+        };
+        always.iter().for_each(|tag| self.sets.add(tag.as_bytes()));
         let set = self.sets.end_set();
         self.sets.row(set);
         // What was meant for the receiver is in no set, and has to be found again.
@@ -88,23 +103,25 @@ impl Tags {
     }
 
     /// Adds the tags that are sent; says what was meant for the receiver, if anything was.
-    fn set(&mut self, sent: &[u8], has_cardinality: bool) -> Option<Magic> {
+    fn set(&mut self, sent: &[u8], magic_from: usize, has_cardinality: bool) -> Option<Magic> {
         let mut magic = Magic { has_cardinality, ..Magic::default() };
         // Where what follows the last of those begins; 0 as long as there was none.
         let mut rest = 0;
-        starts(b',', [b'h', b'd'], sent, |from| {
+        let mut from = magic_from;
+        while from < sent.len() {
             let tag = &sent[from..];
             let tag = &tag[..find(b',', tag).unwrap_or(tag.len())];
-            if !magic.take(tag, from) {
-                return;
+            let next = from + tag.len() + 1;
+            if magic.take(tag, from) {
+                if from > rest {
+                    self.sets.add(&sent[rest..from - 1]);
+                }
+                rest = next;
             }
-            if from > rest {
-                self.sets.joined(&sent[rest..from - 1]);
-            }
-            rest = from + tag.len() + 1;
-        });
+            from = next;
+        }
         if rest < sent.len() || (rest == sent.len() && rest > 0) {
-            self.sets.joined(&sent[rest..]);
+            self.sets.add(&sent[rest..]);
         }
         (rest > 0).then_some(magic)
     }
@@ -162,13 +179,14 @@ pub struct Around<'a> {
 }
 
 impl Common {
+    #[inline]
     fn push(
         &mut self,
         around: &Around,
         origin: &Origin,
         timestamp: Option<i64>,
         host: Option<&[u8]>,
-        tags: Option<&[u8]>,
+        (tags, magic_from): (Option<&[u8]>, Option<usize>),
     ) {
         let row = self.time.len();
         self.time.push(around.time);
@@ -176,8 +194,10 @@ impl Common {
             self.timestamp.set(row, seconds * 1_000_000_000);
         }
         let tags = utf8(tags.unwrap_or_default(), around.is_utf8);
+        // What was replaced may be longer.
+        let magic_from = if around.is_utf8 { magic_from } else { Some(0) };
         let mut pod = None;
-        if let Some(magic) = self.tags.push(&tags, around.tags, origin.has_cardinality) {
+        if let Some(magic) = self.tags.push(&tags, magic_from, around.tags, origin.has_cardinality) {
             let text = |range: Range<usize>| &tags[range];
             pod = magic.pod.map(|range| String::from_utf8_lossy(text(range)).into_owned());
             if let Some(range) = magic.host.filter(|_| host.is_none()) {
@@ -193,6 +213,7 @@ impl Common {
         self.origin(row, origin, around, pod);
     }
 
+    #[inline]
     fn origin(&mut self, row: usize, origin: &Origin, around: &Around, mut pod: Option<String>) {
         let sender = around.sender;
         if let Some(pid) = sender.pid {
@@ -302,6 +323,7 @@ impl Metrics {
     }
 
     /// Adds a metric, or nothing at all if one of its values is none.
+    #[inline]
     pub fn push(&mut self, metric: &Metric, around: &Around) -> Result<(), Refused> {
         match metric.kind {
             metric_kind::SET => {
@@ -322,12 +344,13 @@ impl Metrics {
     }
 
     /// All but its values.
+    #[inline]
     fn push_rest(&mut self, metric: &Metric, around: &Around) {
         self.names.push(&utf8(metric.name, around.is_utf8));
         self.kinds.push(metric.kind);
         self.value_ends.push(self.values.len() as i32);
         self.rates.push(metric.sample_rate);
-        self.common.push(around, &metric.origin, metric.timestamp, None, metric.tags);
+        self.common.push(around, &metric.origin, metric.timestamp, None, (metric.tags, metric.magic_from));
     }
 
     /// Room for as much again: growing step by step costs a copy each.
@@ -344,7 +367,7 @@ impl Metrics {
         more.common.time.reserve(rows);
         more.common.arrow = other.common.arrow.clone();
         more.common.host = Words::like(&other.common.host);
-        more.common.tags.sets = TagSets::like(&other.common.tags.sets);
+        more.common.tags.sets = JoinedTagSets::like(&other.common.tags.sets);
         more
     }
 
@@ -432,7 +455,7 @@ impl Events {
         if let Some(source) = event.source_type {
             self.source_types.set(row, &utf8(source, around.is_utf8));
         }
-        self.common.push(around, &event.origin, event.timestamp, event.host, event.tags);
+        self.common.push(around, &event.origin, event.timestamp, event.host, (event.tags, Some(0)));
     }
 
     pub fn finish(&mut self, schema: &Schema) -> Finished {
@@ -480,7 +503,7 @@ impl Checks {
             Some(message) => self.messages.push(&utf8(message, around.is_utf8)),
             None => self.messages.push_absent(),
         }
-        self.common.push(around, &check.origin, check.timestamp, check.host, check.tags);
+        self.common.push(around, &check.origin, check.timestamp, check.host, (check.tags, Some(0)));
     }
 
     pub fn finish(&mut self, schema: &Schema) -> Finished {

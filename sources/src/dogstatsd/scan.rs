@@ -9,8 +9,8 @@ const WIDTH: usize = 16;
 
 /// Which of sixteen bytes are the wanted one, a bit each.
 #[inline(always)]
-fn mask(bytes: &[u8; WIDTH], wanted: u8x16) -> u32 {
-    u8x16::new(*bytes).simd_eq(wanted).to_bitmask()
+fn mask(bytes: u8x16, wanted: u8x16) -> u32 {
+    bytes.simd_eq(wanted).to_bitmask()
 }
 
 /// Where a byte first stands.
@@ -19,7 +19,7 @@ pub fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     let wanted = u8x16::splat(byte);
     let (chunks, rest) = bytes.as_chunks::<WIDTH>();
     for (at, chunk) in chunks.iter().enumerate() {
-        let found = mask(chunk, wanted);
+        let found = mask(u8x16::new(*chunk), wanted);
         if found != 0 {
             return Some(at * WIDTH + found.trailing_zeros() as usize);
         }
@@ -30,49 +30,69 @@ pub fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     match bytes.last_chunk::<WIDTH>() {
         // Reaches back into what was looked at, where none is.
         Some(last) => {
-            let found = mask(last, wanted);
+            let found = mask(u8x16::new(*last), wanted);
             (found != 0).then(|| bytes.len() - WIDTH + found.trailing_zeros() as usize)
         }
         None => rest.iter().position(|b| *b == byte),
     }
 }
 
-/// Calls with where every part begins whose first byte is one of `first`; parts are what stands between the
-/// separators.
-#[inline(always)]
-pub fn starts(separator: u8, first: [u8; 2], bytes: &[u8], mut found: impl FnMut(usize)) {
-    let splat = [u8x16::splat(separator), u8x16::splat(first[0]), u8x16::splat(first[1])];
-    let (chunks, rest) = bytes.as_chunks::<WIDTH>();
-    // Whether the byte before is a separator, as is said to stand before the first.
-    let mut before = 1;
-    for (at, chunk) in chunks.iter().enumerate() {
-        let separators = mask(chunk, splat[0]);
-        let mut wanted = (separators << 1 | before) & (mask(chunk, splat[1]) | mask(chunk, splat[2]));
-        before = separators >> (WIDTH - 1);
-        while wanted != 0 {
-            found(at * WIDTH + wanted.trailing_zeros() as usize);
-            wanted &= wanted - 1;
-        }
-    }
-    if rest.is_empty() {
-        return;
-    }
-    let from = bytes.len() - rest.len();
-    let last = match bytes.last_chunk::<WIDTH>() {
-        // Reaches back into what was looked at, which is shifted out.
-        Some(last) => [splat[0], splat[1], splat[2]].map(|byte| mask(last, byte) >> (WIDTH - rest.len())),
-        None => [separator, first[0], first[1]].map(|byte| bits(rest, byte)),
-    };
-    let mut wanted = (last[0] << 1 | before) & (last[1] | last[2]);
-    while wanted != 0 {
-        found(from + wanted.trailing_zeros() as usize);
-        wanted &= wanted - 1;
-    }
+/// What tags end with, and what the first of them begin with that may be meant for the receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tags {
+    /// Where the first `|` stands, or where the text ends.
+    pub end: usize,
+    /// Where the first tag begins that starts with `h` or `d`, or with a letter that differs from them in the same
+    /// two bits; absent if none does.
+    pub magic: Option<usize>,
 }
 
-/// The same of fewer bytes.
-fn bits(bytes: &[u8], wanted: u8) -> u32 {
-    bytes.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(*byte == wanted))
+/// Looks for both in one pass.
+#[inline(always)]
+pub fn tags(bytes: &[u8]) -> Tags {
+    let (chunks, rest) = bytes.as_chunks::<WIDTH>();
+    let mut magic = None;
+    // Whether the byte before is a comma, as is said to stand before the first.
+    let mut before = 1;
+    for (at, chunk) in chunks.iter().enumerate() {
+        let (bars, starts, commas) = marks(*chunk, before);
+        if starts != 0 && magic.is_none() {
+            magic = Some(at * WIDTH + starts.trailing_zeros() as usize);
+        }
+        if bars != 0 {
+            let end = at * WIDTH + bars.trailing_zeros() as usize;
+            return Tags { end, magic: magic.filter(|at| *at < end) };
+        }
+        before = commas >> (WIDTH - 1);
+    }
+    let (bars, starts) = match bytes.last_chunk::<WIDTH>() {
+        // Reaches back into what was looked at, which is shifted out.
+        Some(last) => {
+            let (bars, starts, _) = marks(*last, 0);
+            (bars >> (WIDTH - rest.len()), starts >> (WIDTH - rest.len()))
+        }
+        None => {
+            let mut last = [0; WIDTH];
+            last[..rest.len()].copy_from_slice(rest);
+            let (bars, starts, _) = marks(last, before);
+            (bars, starts)
+        }
+    };
+    let from = bytes.len() - rest.len();
+    if starts != 0 && magic.is_none() {
+        magic = Some(from + starts.trailing_zeros() as usize);
+    }
+    let end = bytes.len().min(from + bars.trailing_zeros() as usize);
+    Tags { end, magic: magic.filter(|at| *at < end) }
+}
+
+/// Bars, the letters that begin what is magic, and commas.
+#[inline(always)]
+fn marks(chunk: [u8; WIDTH], before: u32) -> (u32, u32, u32) {
+    let bytes = u8x16::new(chunk);
+    let commas = mask(bytes, u8x16::splat(b','));
+    let letters = mask(bytes | u8x16::splat(b'd' ^ b'h'), u8x16::splat(b'd' | b'h'));
+    (mask(bytes, u8x16::splat(b'|')), (commas << 1 | before) & letters, commas)
 }
 
 #[cfg(test)]
@@ -91,20 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_the_starts_that_splitting_finds() {
+    fn tags_end_and_are_magic_where_splitting_finds_it() {
         let mut random = fastrand::Rng::with_seed(7);
         for length in 0..70 {
             for _ in 0..200 {
-                let bytes: Vec<u8> = (0..length).map(|_| random.u8(b'*'..b'1')).collect();
-                let mut found = Vec::new();
-                starts(b',', [b'-', b'0'], &bytes, |at| found.push(at));
-                let mut start = 0;
-                let mut expected = Vec::new();
-                for part in bytes.split(|b| *b == b',') {
-                    expected.extend(part.first().filter(|b| b"-0".contains(b)).map(|_| start));
-                    start += part.len() + 1;
-                }
-                assert_eq!(found, expected, "{bytes:?}");
+                let letter = |_| *random.choice(b"abcdhlxyzabcxyz,,,,|").unwrap_or(&b'a');
+                let bytes: Vec<u8> = (0..length).map(letter).collect();
+                let end = bytes.iter().position(|b| *b == b'|').unwrap_or(length);
+                let begins = |at: usize| at == 0 || bytes[at - 1] == b',';
+                let magic = (0..end).find(|at| begins(*at) && b"dhl".contains(&bytes[*at]));
+                assert_eq!(tags(&bytes), Tags { end, magic }, "{}", String::from_utf8_lossy(&bytes));
             }
         }
     }

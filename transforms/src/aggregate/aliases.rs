@@ -47,11 +47,11 @@ impl Aliases {
     }
 
     /// Has the place of each hash fetched into the cache.
-    pub fn reach_for(&self, hashes: impl Iterator<Item = Hash>) {
+    pub fn reach_for(&self, hashes: &[Hash]) {
         let last = self.places.len() - 1;
         // The next place as well, where it may be.
         let both = |home: usize| self.places[home].of ^ self.places[(home + 1) & last].of;
-        let places = hashes.fold(0, |all, hash| all ^ both(self.home(hash)));
+        let places = hashes.iter().fold(0, |all, hash| all ^ both(self.home(*hash)));
         // What is read for nothing would not be read at all.
         std::hint::black_box(places);
     }

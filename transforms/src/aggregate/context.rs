@@ -190,7 +190,7 @@ impl Contexts {
     }
 
     /// Has what is looked for next fetched from memory.
-    pub fn reach_for(&self, hashes: impl Iterator<Item = Hash>) {
+    pub fn reach_for(&self, hashes: &[Hash]) {
         self.aliases.reach_for(hashes);
     }
 

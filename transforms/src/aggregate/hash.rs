@@ -6,7 +6,7 @@
 use std::hash::BuildHasher;
 
 /// Both halves are of seeds of their own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Hash {
     pub high: u64,
     pub low: u64,
@@ -30,6 +30,7 @@ impl Default for Hashing {
 impl Hashing {
     /// Of some bytes, both halves in one pass: each takes in every byte, crosswise and under secrets of
     /// its own.
+    #[inline]
     pub fn bytes(&self, bytes: &[u8]) -> Hash {
         let length = (bytes.len() as u64).wrapping_mul(ODD);
         let (mut high, mut low) = (self.high[0] ^ length, self.low[0] ^ length.rotate_left(32));
@@ -52,6 +53,7 @@ impl Hashing {
     }
 
     /// Of all that makes a context.
+    #[inline]
     pub fn join(&self, kind: u8, name: Hash, host: Hash, tags: Hash) -> Hash {
         let with = |name: u64, host: u64, tags: u64| {
             mix(mix(name ^ self.lengths, tags.rotate_left(32) ^ ODD) ^ host, u64::from(kind) ^ self.lengths)

@@ -1,10 +1,8 @@
 //! What becomes of the rows of a batch: which context each is of, and its values into their bucket.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use arrow_array::{Array, BooleanArray, StringArray};
-use arrow_buffer::ScalarBuffer;
 use weir_core::Out;
 use weir_core::batch::{Batch, mask};
 use weir_core::eval::text::word;
@@ -25,49 +23,75 @@ const REACH_ROWS: usize = 256;
 /// A rate below stands for more samples than a `u32` counts, and is a mistake.
 const SAMPLE_RATE_MIN: f64 = 1.0 / u32::MAX as f64;
 
-/// What becomes of a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Taken,
-    Dropped(&'static str),
+/// Of rows that name no host, which is not the empty one.
+const NO_HOST: Hash = Hash { high: 0, low: 0 };
+
+/// What becomes of the rows of a batch.
+#[derive(Default)]
+pub struct Verdicts {
+    /// Why each row is dropped; nothing where all are taken.
+    dropped: Vec<Option<&'static str>>,
+    rows: usize,
+}
+
+impl Verdicts {
+    /// So many rows, which are taken.
+    pub fn reset(&mut self, rows: usize) {
+        self.dropped.clear();
+        self.rows = rows;
+    }
+
+    fn drop(&mut self, row: usize, why: &'static str) {
+        self.dropped.resize(self.rows, None);
+        self.dropped[row] = Some(why);
+    }
+
+    #[inline]
+    fn is_taken(&self, row: usize) -> bool {
+        self.dropped.get(row).is_none_or(Option::is_none)
+    }
 }
 
 impl Aggregation {
     /// The context of every row: for some rows at a time their hashes, then where these lead to.
-    pub fn find_contexts(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
-        let rows = metrics.names.len();
-        let named = self.host_hashes(metrics);
-        let mut hashes = Vec::with_capacity(REACH_ROWS);
+    pub fn find_contexts(&mut self, metrics: &Metrics, times: &[i64]) {
+        let hosts = self.host_hashes(metrics);
+        let mut hashes = [Hash::default(); REACH_ROWS];
         let mut spans = Span::default();
         self.ids.clear();
-        for start in (0..rows).step_by(REACH_ROWS) {
-            hashes.clear();
-            self.hash(metrics, start..rows.min(start + REACH_ROWS), &named, &mut hashes);
-            self.contexts.reach_for(hashes.iter().map(|(hash, _)| *hash));
-            for (row, (hash, host)) in (start..).zip(hashes.iter().copied()) {
-                let bucket = spans.number(times[row], self.interval);
-                match self.context_of(metrics, row, (hash, host), (times[row], bucket)) {
-                    Ok(id) => self.ids.push(id),
-                    Err(why) => {
-                        self.verdicts[row] = Verdict::Dropped(why);
-                        self.ids.push(0);
-                    }
-                }
+        for (chunk, times) in times.chunks(REACH_ROWS).enumerate() {
+            let start = chunk * REACH_ROWS;
+            let hashes = &mut hashes[..times.len()];
+            self.hash(metrics, start, &hosts, hashes);
+            self.contexts.reach_for(hashes);
+            for (row, (hash, time)) in (start..).zip(hashes.iter().zip(times)) {
+                let bucket = spans.number(*time, self.interval);
+                let kind = metrics.context_kind(row);
+                let id = match self.contexts.find(*hash, bucket) {
+                    // As nearly always.
+                    Found::Context(id, other) if other == kind => Ok(id),
+                    found => self.uncommon(metrics, row, *hash, found, (*time, bucket)),
+                };
+                self.ids.push(id.unwrap_or_else(|why| {
+                    self.verdicts.drop(row, why);
+                    0
+                }));
             }
         }
     }
 
-    /// The context of one row; otherwise why it has none.
-    #[inline]
-    fn context_of(
+    /// The context of one row whose hash is new, or leads to one of another kind; otherwise why it has none.
+    #[cold]
+    fn uncommon(
         &mut self,
         metrics: &Metrics,
         row: usize,
-        (hash, host): (Hash, Hash),
+        hash: Hash,
+        found: Found,
         at: (i64, u32),
     ) -> Result<Id, &'static str> {
         let kind = metrics.context_kind(row);
-        let mut found = match self.contexts.find(hash, at.1) {
+        let mut found = match found {
             Found::Context(id, other) => Some((id, other)),
             Found::Unknown => None,
         };
@@ -78,10 +102,10 @@ impl Aggregation {
             }
             if found.is_none() {
                 // It may be known under another order of its tags.
-                found = self.new_context(metrics, row, hash, host, at, None);
+                found = self.new_context(metrics, row, hash, at, None);
             }
             if let Some((old, _)) = found.filter(|found| self.gives_way(*found, kind)) {
-                found = self.new_context(metrics, row, hash, host, at, Some(old));
+                found = self.new_context(metrics, row, hash, at, Some(old));
             }
         }
         match found {
@@ -92,7 +116,6 @@ impl Aggregation {
     }
 
     /// Whether a context is of another kind, and may be replaced.
-    #[inline]
     fn gives_way(&self, (id, other): (Id, u8), kind: u8) -> bool {
         other != kind && !self.is_in_use(id)
     }
@@ -104,24 +127,22 @@ impl Aggregation {
         named.into_iter().flatten().map(hash).collect()
     }
 
-    /// The hash of each row, and that of its host.
-    fn hash(&self, metrics: &Metrics, rows: Range<usize>, named: &[Hash], into: &mut Vec<(Hash, Hash)>) {
+    /// The hashes of rows from one on.
+    fn hash(&self, metrics: &Metrics, start: usize, hosts: &[Hash], into: &mut [Hash]) {
         let hashing = &self.contexts.hashing;
-        let no_host = Hash { high: 0, low: 0 };
         let no_tags = hashing.bytes(&[]);
         // Rows of one client share a set.
         let mut last = (usize::MAX, no_tags);
-        for row in rows {
+        for (row, hash) in (start..).zip(into) {
             let name = hashing.bytes(metrics.names.value(row).as_bytes());
-            let host = metrics.hosts.filter(|hosts| !hosts.is_null(row));
-            let host = host.map_or(no_host, |hosts| named[hosts.keys().value(row) as usize]);
             let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
                 if last.0 != set {
                     last = (set, hashing.bytes(tags.bytes(set)));
                 }
                 last.1
             });
-            into.push((hashing.join(class(metrics.context_kind(row)), name, host, tags), host));
+            let host = metrics.host(row).map_or(NO_HOST, |host| hosts[host]);
+            *hash = hashing.join(class(metrics.context_kind(row)), name, host, tags);
         }
     }
 
@@ -132,7 +153,7 @@ impl Aggregation {
             || self.closing.as_ref().is_some_and(|closing| closing.has(id))
             || self.passed.has(id)
             // Of this batch, which is in no bucket yet.
-            || self.ids.iter().zip(&self.verdicts).any(|(of, verdict)| *of == id && *verdict == Verdict::Taken)
+            || self.ids.iter().enumerate().any(|(row, of)| *of == id && self.verdicts.is_taken(row))
     }
 
     /// A hash that was not seen before, or of whose context, `old`, rows of another kind come now: its tags in
@@ -142,7 +163,6 @@ impl Aggregation {
         metrics: &Metrics,
         row: usize,
         hash: Hash,
-        host: Hash,
         at: (i64, u32),
         old: Option<Id>,
     ) -> Option<(Id, u8)> {
@@ -156,28 +176,31 @@ impl Aggregation {
         let set: Vec<u8> = tags.iter().flat_map(|tag| tag.bytes().chain([END])).collect();
         let hashing = &self.contexts.hashing;
         let kind = metrics.context_kind(row);
-        let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), host, hashing.bytes(&set));
         let host = metrics.hosts.and_then(|hosts| word(hosts, row));
+        let of_host = host.map_or(NO_HOST, |host| hashing.bytes(host.as_bytes()));
+        let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), of_host, hashing.bytes(&set));
         let unit = metrics.units.and_then(|units| word(units, row)).or_else(|| units::of(name));
         self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags }, old)
     }
 
     /// Every row's values into its bucket.
-    pub fn take_in(&mut self, metrics: &Metrics, times: &ScalarBuffer<i64>) {
+    pub fn take_in(&mut self, metrics: &Metrics, times: &[i64]) {
         let numbers = self.contexts.numbers();
         let mut current: Option<(i64, Bucket)> = None;
         let mut spans = Span::default();
         // Of the samples in the current bucket.
         let mut bytes_max = 0;
-        for row in 0..times.len() {
-            if self.verdicts[row] != Verdict::Taken {
+        for (row, time) in times.iter().copied().enumerate() {
+            if !self.verdicts.is_taken(row) {
                 continue;
             }
             if let Some(stamp) = metrics.stamp(row) {
-                self.verdicts[row] = self.pass(metrics, row, stamp, times[row]);
+                if let Err(why) = self.pass(metrics, row, stamp, time) {
+                    self.verdicts.drop(row, why);
+                }
                 continue;
             }
-            let start = spans.start(times[row], self.interval);
+            let start = spans.start(time, self.interval);
             if current.as_ref().is_none_or(|(at, _)| *at != start) {
                 if let Some((at, bucket)) = current.take() {
                     self.buckets.insert(at, bucket);
@@ -192,14 +215,9 @@ impl Aggregation {
             if row % REACH_ROWS == 0 {
                 bucket.reach_for(self.ids[row..].iter().take(REACH_ROWS));
             }
-            self.verdicts[row] =
-                fold(bucket, metrics, row, (self.ids[row], times[row]), bytes_max, &self.contexts, &self.counts);
-            let is_gauge = matches!(metrics.kinds[row], metric_kind::GAUGE | metric_kind::GAUGE_DELTA);
-            if is_gauge
-                && self.verdicts[row] == Verdict::Taken
-                && let Some(value) = bucket.number(self.ids[row]).filter(|value| value.is_finite())
-            {
-                self.contexts.set_gauge(self.ids[row], value);
+            let mut fold = Fold { bucket, bytes_max, contexts: &mut self.contexts, counts: &self.counts };
+            if let Err(why) = fold.row(metrics, row, self.ids[row], time) {
+                self.verdicts.drop(row, why);
             }
         }
         if let Some((at, bucket)) = current {
@@ -209,37 +227,27 @@ impl Aggregation {
 
     /// A row with a timestamp of its own passes the buckets, as the Agent lets it: a count as what came in
     /// ten seconds, without its sample rate.
-    fn pass(&mut self, metrics: &Metrics, row: usize, timestamp: i64, arrived: i64) -> Verdict {
+    fn pass(&mut self, metrics: &Metrics, row: usize, timestamp: i64, arrived: i64) -> Result<(), &'static str> {
         let kind = metrics.kinds[row];
         if !matches!(kind, metric_kind::COUNTER | metric_kind::GAUGE) {
-            return Verdict::Dropped("timestamped");
+            return Err("timestamped");
         }
         let finite = metrics.values(row).iter().filter(|value| value.is_finite());
         let before = self.passed.len();
         finite.for_each(|value| self.passed.push(self.ids[row], timestamp, *value));
         self.contexts.see(self.ids[row], arrived);
-        match self.passed.len() > before {
-            true => Verdict::Taken,
-            false => Verdict::Dropped("not_finite"),
-        }
+        if self.passed.len() > before { Ok(()) } else { Err("not_finite") }
     }
 
-    /// Counts the rows that were refused, under their reasons. What is left was taken in.
+    /// Counts the rows that were dropped, under their reasons. What is left was taken in.
     pub fn drop_refused(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
-        let reasons = self.verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Dropped(why) => Some(*why),
-            Verdict::Taken => None,
-        });
-        let reasons: BTreeSet<&'static str> = reasons.collect();
-        if reasons.is_empty() {
-            return Some(batch);
-        }
-        let mut verdicts: Vec<Verdict> = self.verdicts.clone();
         let mut batch = batch;
+        let mut left: Vec<Option<&'static str>> = self.verdicts.dropped.clone();
+        let reasons: BTreeSet<&'static str> = left.iter().flatten().copied().collect();
         for why in reasons {
-            let keep: BooleanArray = mask(verdicts.len(), |row| verdicts[row] != Verdict::Dropped(why));
+            let keep: BooleanArray = mask(left.len(), |row| left[row] != Some(why));
             batch = out.keep(batch, &keep, why);
-            verdicts.retain(|verdict| *verdict != Verdict::Dropped(why));
+            left.retain(|dropped| *dropped != Some(why));
         }
         if batch.is_empty() {
             batch.acks.delivered();
@@ -285,55 +293,82 @@ fn weight(kind: u8, rate: f64) -> f64 {
     if is_one { 1.0 } else { 1.0 / rate.max(SAMPLE_RATE_MIN) }
 }
 
-/// A row's values into a bucket.
-fn fold(
-    bucket: &mut Bucket,
-    metrics: &Metrics,
-    row: usize,
-    (id, time): (Id, i64),
-    bytes_max: usize,
-    contexts: &Contexts,
-    counts: &Counts,
-) -> Verdict {
-    let kind = metrics.kinds[row];
-    if kind == metric_kind::SET {
-        // All of a row, or nothing.
-        if bucket.bytes() + metrics.members(row).count() * bucket::MEMBER_BYTES > bytes_max {
-            return Verdict::Dropped("samples_full");
-        }
-        let mut any = false;
-        for member in metrics.members(row) {
-            bucket.member(id, time, contexts.hashing.bytes(member.as_bytes()).high);
-            any = true;
-        }
-        return if any { Verdict::Taken } else { Verdict::Dropped("not_finite") };
-    }
-    let rate = metrics.rate(row);
-    if is_rate_refused(kind, rate) {
-        return Verdict::Dropped("sample_rate");
-    }
-    let values = metrics.values(row);
-    let is_sampled = matches!(kind, metric_kind::HISTOGRAM | metric_kind::TIMING | metric_kind::DISTRIBUTION);
-    if is_sampled && bucket.bytes() + values.len() * bucket::SAMPLE_BYTES > bytes_max {
-        return Verdict::Dropped("samples_full");
-    }
-    let mut taken = 0;
+/// Calls with every value that is finite; how many are.
+#[inline]
+fn each_finite(values: &[f64], mut take: impl FnMut(f64)) -> usize {
+    let mut count = 0;
     for value in values.iter().copied().filter(|value| value.is_finite()) {
-        taken += 1;
-        match kind {
-            metric_kind::COUNTER if rate == 1.0 => bucket.count(id, time, value),
+        count += 1;
+        take(value);
+    }
+    count
+}
+
+/// Where the values of rows go.
+struct Fold<'a> {
+    bucket: &'a mut Bucket,
+    /// Of the samples in it.
+    bytes_max: usize,
+    contexts: &'a mut Contexts,
+    counts: &'a Counts,
+}
+
+impl Fold<'_> {
+    /// Takes in all that is finite of a row; otherwise why nothing is.
+    #[inline]
+    fn row(&mut self, metrics: &Metrics, row: usize, id: Id, time: i64) -> Result<(), &'static str> {
+        let (kind, rate) = (metrics.kinds[row], metrics.rate(row));
+        if kind == metric_kind::SET {
+            return self.members(metrics, row, id, time);
+        }
+        if is_rate_refused(kind, rate) {
+            return Err("sample_rate");
+        }
+        let values = metrics.values(row);
+        let taken = match kind {
             // In this order, so that the last digit is the Agent's.
-            metric_kind::COUNTER => bucket.count(id, time, value * (1.0 / rate)),
-            metric_kind::GAUGE => bucket.set(id, time, value),
-            metric_kind::GAUGE_DELTA => bucket.set(id, time, bucket.number(id).unwrap_or(contexts.gauge(id)) + value),
-            _ => bucket.sample(id, time, Sample { value, weight: weight(kind, rate) }),
+            metric_kind::COUNTER => each_finite(values, |value| self.bucket.count(id, time, value * (1.0 / rate))),
+            metric_kind::GAUGE => each_finite(values, |value| self.set_gauge(id, time, value)),
+            metric_kind::GAUGE_DELTA => each_finite(values, |value| {
+                let before = self.bucket.number(id).unwrap_or(self.contexts.gauge(id));
+                self.set_gauge(id, time, before + value);
+            }),
+            _ if self.bucket.bytes() + values.len() * bucket::SAMPLE_BYTES > self.bytes_max => {
+                return Err("samples_full");
+            }
+            _ => {
+                let weight = weight(kind, rate);
+                each_finite(values, |value| self.bucket.sample(id, time, Sample { value, weight }))
+            }
+        };
+        if taken == 0 {
+            return Err("not_finite");
+        }
+        if taken < values.len() {
+            self.counts.add_noted("values_not_finite", (values.len() - taken) as u64);
+        }
+        Ok(())
+    }
+
+    fn set_gauge(&mut self, id: Id, time: i64, value: f64) {
+        self.bucket.set(id, time, value);
+        if value.is_finite() {
+            self.contexts.set_gauge(id, value);
         }
     }
-    if taken == 0 {
-        return Verdict::Dropped("not_finite");
+
+    /// All members of a row, or nothing.
+    fn members(&mut self, metrics: &Metrics, row: usize, id: Id, time: i64) -> Result<(), &'static str> {
+        let members = metrics.members(row).count();
+        if members == 0 {
+            return Err("not_finite");
+        }
+        if self.bucket.bytes() + members * bucket::MEMBER_BYTES > self.bytes_max {
+            return Err("samples_full");
+        }
+        for member in metrics.members(row) {
+            self.bucket.member(id, time, self.contexts.hashing.bytes(member.as_bytes()).high);
+        }
+        Ok(())
     }
-    if taken < values.len() {
-        counts.add_noted("values_not_finite", (values.len() - taken) as u64);
-    }
-    Verdict::Taken
 }

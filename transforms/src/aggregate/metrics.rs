@@ -39,22 +39,32 @@ impl<'a> Metrics<'a> {
     }
 
     /// The time of its own that a row has.
+    #[inline]
     pub fn stamp(&self, row: usize) -> Option<i64> {
         self.stamped.filter(|stamped| !stamped.is_null(row)).map(|stamped| stamped.value(row))
     }
 
     /// What a row's context is of.
+    #[inline]
     pub fn context_kind(&self, row: usize) -> u8 {
         context_kind(self.kinds[row], self.stamp(row).is_some())
     }
 
+    /// The host of a row, by its place in the dictionary.
+    #[inline]
+    pub fn host(&self, row: usize) -> Option<usize> {
+        self.hosts.filter(|hosts| !hosts.is_null(row)).map(|hosts| hosts.keys().value(row) as usize)
+    }
+
     /// The tags of a row, by the number of its set.
+    #[inline]
     pub fn set(&self, row: usize) -> Option<(&TagView<'a>, usize)> {
         let tags = self.tags.as_ref()?;
         Some((tags, tags.set(row)?))
     }
 
     /// The numbers of a row.
+    #[inline]
     pub fn values(&self, row: usize) -> &'a [f64] {
         let Some((lists, values)) = self.values.filter(|(lists, _)| !lists.is_null(row)) else { return &[] };
         let offsets = lists.value_offsets();
@@ -71,6 +81,7 @@ impl<'a> Metrics<'a> {
         range.filter_map(move |at| held.map(|(_, members)| members.value(at)))
     }
 
+    #[inline]
     pub fn rate(&self, row: usize) -> f64 {
         self.rates.filter(|rates| !rates.is_null(row)).map_or(1.0, |rates| rates.value(row))
     }
