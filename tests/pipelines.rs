@@ -22,6 +22,32 @@ fn the_quickstart_checks_in_silence() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
 }
 
+/// Who reads a kind finds its columns as the kind has them, whatever computed them.
+#[test]
+fn columns_that_are_replaced_are_still_the_kinds() {
+    let pipeline = r#"
+        let d = dogstatsd()
+        let renamed = d.metrics
+          | set name = if(starts_with(name, "runtime."), name, format("shop.{}", name))
+          | set kind = if(kind == "histogram", "distribution", kind), host = "web-1", unit = "second", sample_rate = 1
+          | aggregate(10s)
+        let all = renamed | set host = format("{}.example", host), interval = 60
+        all | stdout
+        test "names, types, hosts, units and rates" {
+          feed d.metrics with dogstatsd("lat:3:4|h|@0.5\nruntime.heap:7|g\njobs:2|c|@0.1")
+          advance 20s
+          expect all count == 4
+          expect all any { name == "shop.jobs", kind == "rate", value == 0.2, host == "web-1.example", interval == 60 }
+          expect all any { name == "runtime.heap", kind == "gauge", value == 7.0, unit == "second" }
+          expect all any { name == "shop.lat", kind == "sketch", host == "web-1.example" }
+        }"#;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("set.weir");
+    std::fs::write(&file, pipeline).unwrap();
+    let (code, stdout, stderr) = text(&weir().arg("test").arg(&file).output().unwrap());
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
 /// Settings may be what `let` has named, as anything else.
 #[test]
 fn settings_may_be_named() {

@@ -6,6 +6,7 @@
 mod arithmetic;
 mod call;
 mod compare;
+mod hold;
 mod numbers;
 mod tags;
 pub mod text;
@@ -23,7 +24,7 @@ use arrow_array::{
 use arrow_buffer::BooleanBuffer;
 use weir_spec::expr::{Expr, Node};
 use weir_spec::types::{Type, Unit};
-use weir_spec::{Schema, Value};
+use weir_spec::{Field, Schema, Value};
 
 use crate::columns::{self, data_type};
 use crate::ledger::Counts;
@@ -96,6 +97,18 @@ impl Compiled {
         let array = self.cell(&self.expr, rows).expand(rows.num_rows());
         // A column of words that is passed on as it is becomes plain strings, as computed ones are.
         convert_array(&array, &self.expr.ty, &self.expr.ty)
+    }
+
+    /// The expression's value for each row, held as a field says. Values that it cannot hold are absent, and noted as
+    /// `out_of_range`.
+    pub fn held(&self, rows: &RecordBatch, field: &Field) -> ArrayRef {
+        let computed = self.eval(rows);
+        let held = hold::hold(&computed, &self.expr.ty, field);
+        let lost = held.null_count().saturating_sub(computed.null_count());
+        if lost > 0 {
+            self.counts.add_noted("out_of_range", lost as u64);
+        }
+        held
     }
 
     /// For each row whether it is true; absent counts as not true.

@@ -125,9 +125,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     typing: |values, _| {
         let options = DogstatsdOptions::read(values).map_err(|why| OptionError::new("listen", why))?;
         addresses(&options)?;
-        if let Some(tag) = options.tags.iter().find(|tag| !message::is_tag(tag)) {
-            return Err(OptionError::new("tags", format!("`{tag}` is no tag")).help(message::TAG_FORM));
-        }
+        message::check_tags(&options.tags)?;
         if options.mappings.len() > MAPPINGS_MAX {
             return Err(OptionError::new("mappings", format!("more than {MAPPINGS_MAX} cannot be looked through")));
         }

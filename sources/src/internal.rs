@@ -12,11 +12,11 @@ use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx};
 use weir_spec::component::{Inputs, OutputSpec};
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::metric::METRIC;
-use weir_spec::option::{Dur, OptionType};
+use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
-use crate::dogstatsd::message::{Metric, Origin};
+use crate::dogstatsd::message::{self, Metric, Origin};
 use crate::dogstatsd::origin::Inodes;
 use crate::dogstatsd::rows::{Around, Metrics, Sender};
 
@@ -40,7 +40,11 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     outputs: &[OutputSpec { name: "", doc: "one row a number and interval; what was counted, since the last time" }],
     makes: true,
     delivers: Delivery::BestEffort,
-    typing: |_, _| Ok(vec![Stream { bounded: false, ..Stream::of_kind(&METRIC) }]),
+    typing: |values, _| {
+        let options = InternalOptions::read(values).map_err(|why| OptionError::new("interval", why))?;
+        message::check_tags(&options.tags)?;
+        Ok(vec![Stream { bounded: false, ..Stream::of_kind(&METRIC) }])
+    },
     examples: &["internal(10s) | aggregate(10s) | stdout"],
     ..ComponentSpec::PLAIN
 };

@@ -99,13 +99,21 @@ fn counter(component: &ComponentLedger, name: &str) -> i64 {
 
 /// Of each row whether it meets every condition.
 fn meets(rows: &[RowAt], conditions: &[(Expr, Span)], schema: &Schema) -> Vec<bool> {
+    let Some(first) = rows.first() else { return Vec::new() };
+    let schema = in_order_of(&first.batch, schema);
     let counts = Arc::new(Counts::default());
-    let conditions: Vec<Compiled> = conditions.iter().map(|(c, _)| Compiled::new(c, schema, &counts)).collect();
+    let conditions: Vec<Compiled> = conditions.iter().map(|(c, _)| Compiled::new(c, &schema, &counts)).collect();
     let meets = |row: &RowAt| {
         let one = row.batch.slice(row.at, 1);
         conditions.iter().all(|condition| condition.mask(&one).value(0))
     };
     rows.iter().map(meets).collect()
+}
+
+/// The columns as rows have them: `set` puts one behind the others where the one that it replaces was not made at all.
+fn in_order_of(rows: &RecordBatch, schema: &Schema) -> Schema {
+    let field = |name: &String| schema.field(name).cloned().unwrap_or_else(|| Field::new(name, Type::Unknown));
+    Schema { fields: rows.schema().fields().iter().map(|column| field(column.name())).collect() }
 }
 
 /// The rows that meet every condition, or those that do not.

@@ -232,7 +232,7 @@ impl Transform for Aggregation {
 
 /// The first and the last time of some rows.
 fn span(times: &[i64]) -> (i64, i64) {
-    // What came with one look at a socket has one time, and that is told many rows at once.
+    // What came with one look at a socket has one time: comparing is quicker than looking for the least.
     if let [one, ..] = times
         && times.iter().fold(0, |differs, time| differs | (time ^ one)) == 0
     {
@@ -251,7 +251,7 @@ impl Aggregation {
     /// The rows whose interval is not over; the others leave as late. Whether one is late depends on the
     /// row alone, not on how rows come in batches.
     fn in_time(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
-        // Nearly always none is, and that is told without looking at each.
+        // Nearly always no row is late, and that is told without looking at each.
         let first = span(&batch.time).0;
         let seen = span(&batch.seen).1;
         if seen < start_of(first, self.interval).saturating_add(self.interval) {

@@ -7,6 +7,7 @@ use weir_core::columns::{arrow_schema, record};
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
 use weir_spec::plan::Stage;
+use weir_spec::schema::RowKind;
 use weir_spec::{ComponentSpec, Expr, Field, Schema};
 
 pub const SET: Entry = Entry { spec: &SET_SPEC, build: Build::Transform(build) };
@@ -37,7 +38,9 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
     let fields = match &cx.node.stage {
         Stage::Set(fields) => set(fields, input, cx),
         Stage::Select(fields) => {
-            let one = |(name, expr): &(String, Expr)| (name.clone(), Compiled::new(expr, input, cx.counts));
+            let one = |(name, expr): &(String, Expr)| {
+                (Field::new(name.clone(), expr.ty.clone()), Compiled::new(expr, input, cx.counts))
+            };
             fields.iter().map(one).collect()
         }
         Stage::Drop(_) => Vec::new(),
@@ -49,18 +52,20 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
 }
 
 /// Each field may use the ones before it, so each is bound to the columns there are by then.
-fn set(fields: &[(String, Expr)], input: &Schema, cx: &BuildCx) -> Vec<(String, Compiled)> {
+fn set(fields: &[(String, Expr)], input: &Schema, cx: &BuildCx) -> Vec<(Field, Compiled)> {
+    let row = cx.node.outputs.first().map_or(RowKind::Record, |output| output.stream.row);
     let mut schema = input.clone();
     let mut bound = Vec::new();
     for (name, expr) in fields {
-        bound.push((name.clone(), Compiled::new(expr, &schema, cx.counts)));
-        schema.put(Field::new(name.clone(), expr.ty.clone()));
+        let field = row.field(name, &expr.ty);
+        bound.push((field.clone(), Compiled::new(expr, &schema, cx.counts)));
+        schema.put(field);
     }
     bound
 }
 
 struct Project {
-    fields: Vec<(String, Compiled)>,
+    fields: Vec<(Field, Compiled)>,
     /// Whether a field sees the ones before it (`set`) or only the input (`select`).
     chained: bool,
     input: Arc<Schema>,
@@ -79,31 +84,30 @@ impl Project {
         let mut schema = (*self.input).clone();
         let mut columns = rows.columns().to_vec();
         let mut values = Vec::new();
-        for (name, compiled) in &self.fields {
+        for (field, compiled) in &self.fields {
             let value = match self.chained {
-                true => compiled.eval(&record(&arrow_schema(&schema), columns.clone(), rows.num_rows())),
-                false => compiled.eval(&rows),
+                true => compiled.held(&record(&arrow_schema(&schema), columns.clone(), rows.num_rows()), field),
+                false => compiled.held(&rows, field),
             };
-            values.push((name, compiled, value));
+            values.push((field, value));
             if self.chained {
-                values.drain(..).for_each(|(n, c, v)| put(&mut schema, &mut columns, n, c, v));
+                values.drain(..).for_each(|(field, value)| put(&mut schema, &mut columns, field, value));
             }
         }
-        values.into_iter().for_each(|(n, c, v)| put(&mut schema, &mut columns, n, c, v));
+        values.into_iter().for_each(|(field, value)| put(&mut schema, &mut columns, field, value));
         let picked = self.output.names().filter_map(|name| schema.index(name).map(|at| columns[at].clone()));
         record(&self.schema, picked.collect(), rows.num_rows())
     }
 }
 
-fn put(schema: &mut Schema, columns: &mut Vec<ArrayRef>, name: &str, compiled: &Compiled, value: ArrayRef) {
-    let field = Field::new(name, compiled.ty().clone());
-    match schema.index(name) {
+fn put(schema: &mut Schema, columns: &mut Vec<ArrayRef>, field: &Field, value: ArrayRef) {
+    match schema.index(&field.name) {
         Some(at) => {
-            schema.fields[at] = field;
+            schema.fields[at] = field.clone();
             columns[at] = value;
         }
         None => {
-            schema.fields.push(field);
+            schema.fields.push(field.clone());
             columns.push(value);
         }
     }

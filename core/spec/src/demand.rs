@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::component::Columns;
 use crate::plan::{Node, Plan, Port, Stage};
-use crate::schema::{Field, Schema};
+use crate::schema::{RowKind, Schema};
 
 /// Narrows every stream of the plan to the columns that are read somewhere downstream.
 pub fn prune(plan: &mut Plan) {
@@ -133,7 +133,8 @@ fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
                 }
             }
             kept.reverse();
-            kept.iter().for_each(|(name, e)| schema.put(Field::new(name.clone(), e.ty.clone())));
+            let row = node.outputs.first().map_or(RowKind::Record, |output| output.stream.row);
+            kept.iter().for_each(|(name, e)| schema.put(row.field(name, &e.ty)));
             *fields = kept;
             set(node, Arc::new(schema));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kind::Kind;
+use crate::kind::{Column, Kind};
 use crate::plan::Windowing;
 use crate::types::{Type, Unit};
 
@@ -114,6 +114,23 @@ impl RowKind {
         match self {
             RowKind::Kind(kind) => kind.name,
             RowKind::Record => "record",
+        }
+    }
+
+    /// The kind's own column of that name.
+    pub fn declared(&self, name: &str) -> Option<&'static Column> {
+        match self {
+            RowKind::Kind(kind) => kind.columns.iter().find(|column| column.name == name),
+            RowKind::Record => None,
+        }
+    }
+
+    /// What a computed column becomes. One of the kind's own stays as the kind declares it, as who reads that kind
+    /// expects, if it takes such values.
+    pub fn field(&self, name: &str, computed: &Type) -> Field {
+        match self.declared(name).filter(|column| column.ty.takes(computed)) {
+            Some(column) => Field { name: name.into(), ty: column.ty.clone(), repr: column.repr },
+            None => Field::new(name, computed.clone()),
         }
     }
 }

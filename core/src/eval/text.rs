@@ -41,6 +41,7 @@ pub fn text(array: &ArrayRef, ty: &Type, i: usize) -> Option<String> {
         Type::Number { unit: Unit::Nanos, .. } => units::duration(cast::<Int64Array>(array).value(i)),
         Type::Number { float: true, .. } => cast::<Float64Array>(array).value(i).to_string(),
         Type::Number { .. } => int(array, i).to_string(),
+        Type::Sketch => "(sketch)".into(),
         _ => cast::<StringArray>(array).value(i).to_string(),
     })
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use weir_spec::component::{Inputs, Need};
+use weir_spec::component::{Columns, Inputs, Need};
 use weir_spec::expr::{Expr as Typed, Node as TypedNode};
-use weir_spec::function::Function;
+use weir_spec::function::{Function, article};
+use weir_spec::kind::Column;
 use weir_spec::option::with_defaults;
 use weir_spec::plan::{Port, Stage as Planned};
 use weir_spec::schema::{RowKind, Schema};
+use weir_spec::types::Type;
 use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values};
 
 use super::options::{Common, option_place};
@@ -15,6 +17,15 @@ use super::{Built, Checker, NewNode, Outputs, Scope};
 use crate::ast::{Call, ExprKind, Head, Name, NamedExpr, Pipe, Stage, StreamName};
 use crate::codes;
 use crate::nearest::list;
+
+/// Of the columns that are read, one that the rows' kind declares and that is of another type by now, with that type.
+fn replaced<'a>(stream: &'a Stream, read: &Columns) -> Option<(&'static Column, &'a Type)> {
+    let RowKind::Kind(kind) = stream.row else { return None };
+    kind.columns.iter().filter(|column| read.contains(column.name)).find_map(|column| {
+        let found = &stream.schema.field(column.name)?.ty;
+        (*found != column.ty && !found.is_unknown()).then_some((column, found))
+    })
+}
 
 /// What `with_tag` and `without_tag` make of the keys that are known of a column.
 fn retag(stream: &mut Stream, column: &str, value: &Typed) {
@@ -326,9 +337,10 @@ impl<'a> Checker<'a> {
                 let mut set = Vec::new();
                 for field in fields {
                     let Some(name) = &field.name else { continue };
-                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), None);
+                    let declared = after.row.declared(&name.text).map(|column| &column.ty);
+                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), declared);
                     let mut schema = (*after.schema).clone();
-                    schema.put(Field::new(name.text.clone(), typed.ty.clone()));
+                    schema.put(after.row.field(&name.text, &typed.ty));
                     after = after.with_schema(schema);
                     after.overwrite(&name.text);
                     retag(&mut after, &name.text, &typed);
@@ -477,6 +489,25 @@ impl<'a> Checker<'a> {
                 let d = Diagnostic::new(codes::WRONG_KIND, call.name.span, title);
                 let before = here.as_ref().map_or(call.span, |h| h.span);
                 self.report(d.label(before, format!("this gives `{stream}`")));
+                return self.broken(call.span, None);
+            }
+            // What is only passed on may be of any type.
+            let reads = match (&values, kinds.is_empty() || stream.poisoned) {
+                (Some(values), false) => (spec.reads)(values, &Columns::none()),
+                _ => Columns::none(),
+            };
+            if let Some((column, found)) = replaced(stream, &reads) {
+                let title = format!(
+                    "`{}` reads `{}` of a `{}` as {}, and here it is {}",
+                    spec.name,
+                    column.name,
+                    stream.row.name(),
+                    article(&column.ty),
+                    article(found)
+                );
+                let d = Diagnostic::new(codes::WRONG_KIND, call.name.span, title);
+                let help = format!("`set` has replaced `{}`: give what it computes another name", column.name);
+                self.report(d.help(help));
                 return self.broken(call.span, None);
             }
         }

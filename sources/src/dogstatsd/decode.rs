@@ -162,6 +162,7 @@ impl Decoder {
             }
             [b'_', b's', b'c', ..] => message::check(line).map(|check| checks.push(&check, &around)),
             _ => {
+                // Not by way of `mapped`, which would copy each metric for nothing.
                 let read = message::metric(line, rules.timestamps).and_then(|metric| match mapper {
                     Some(mapper) => metrics.push(&mapper.map(metric), &around),
                     None => metrics.push(&metric, &around),

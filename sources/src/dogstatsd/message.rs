@@ -9,10 +9,11 @@ use nom::combinator::{all_consuming, map_opt, rest, verify};
 use nom::sequence::{preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 use weir_spec::kinds::enums::{ALERT_TYPE, CARDINALITY, PRIORITY, metric_kind};
+use weir_spec::option::OptionError;
 use weir_spec::types::Enumeration;
 
 use super::number::float;
-use super::scan::{self, find};
+use super::scan::{Extent, extent, find};
 
 /// Why a message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +71,8 @@ pub struct Metric<'a> {
     pub timestamp: Option<i64>,
     /// Joined by commas, as sent; absent without the field or with nothing in it.
     pub tags: Option<&'a [u8]>,
-    /// Before this one, no tag is meant for the receiver; absent if none is.
+    /// Where in them the first tag begins that may be meant for the receiver, 0 where nobody has looked; absent if none
+    /// is.
     pub magic_from: Option<usize>,
     pub origin: Origin<'a>,
 }
@@ -111,6 +113,7 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 /// Reads a metric line without its end. Without `timestamps`, `T` is a field that is not known.
+// Called in one place, where what it gives is taken apart at once.
 #[inline(always)]
 pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
     let Some(bar) = find(b'|', line) else { return Err(NO_TYPE) };
@@ -123,7 +126,8 @@ pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
     if values.is_empty() {
         return Err(EMPTY_VALUE);
     }
-    let (kind, rest) = match &line[bar + 1..] {
+    // Each field is behind a bar.
+    let (kind, mut rest) = match &line[bar + 1..] {
         [b'm', b's', rest @ ..] => (metric_kind::TIMING, rest),
         [one, rest @ ..] => (kind(*one).ok_or(BAD_TYPE)?, rest),
         [] => return Err(BAD_TYPE),
@@ -138,14 +142,12 @@ pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
         magic_from: None,
         origin: Origin::default(),
     };
-    // Each field is behind a bar.
-    let mut rest = rest;
     while let [bar, here @ ..] = rest {
         if *bar != b'|' {
             return Err(BAD_TYPE);
         }
         if let [b'#', here @ ..] = here {
-            let scan::Tags { end, magic } = scan::tags(here);
+            let Extent { end, magic } = extent(here);
             metric.tags = (end > 0).then_some(&here[..end]);
             metric.magic_from = magic;
             rest = &here[end..];
@@ -210,6 +212,14 @@ pub const TAG_FORM: &str = "a tag is written \"key:value\"";
 /// Whether a tag that a user wrote is one by itself.
 pub fn is_tag(text: &str) -> bool {
     !text.is_empty() && !text.contains([',', '|', '\n'])
+}
+
+/// The tags that every row is to have, as an option says.
+pub fn check_tags(tags: &[String]) -> Result<(), OptionError> {
+    match tags.iter().find(|tag| !is_tag(tag)) {
+        Some(tag) => Err(OptionError::new("tags", format!("`{tag}` is no tag")).help(TAG_FORM)),
+        None => Ok(()),
+    }
 }
 
 pub fn cardinality(word: &[u8]) -> Option<u8> {

@@ -1,7 +1,7 @@
 //! Who a process is: its container and pod, as its cgroup says.
 //!
 //! A pid may be another process's a moment later. A process is known by a descriptor of it (`pidfd`),
-//! asked before each use: as long as it lives nobody else has its number. Who has died is not known
+//! asked once for what one call has read: as long as it lives nobody else has its number. Who has died is not known
 //! any more, so a message is never told to come from who took a number over.
 
 use std::cell::RefCell;
@@ -73,13 +73,13 @@ impl Origins {
         {
             return living.clone();
         }
-        let living = self.known(pid).unwrap_or_else(|| self.ask(pid));
+        let living = self.remembered(pid).unwrap_or_else(|| self.ask(pid));
         self.last = Some((pid, living.clone()));
         living
     }
 
     /// A process that is remembered and still lives.
-    fn known(&mut self, pid: i32) -> Option<Living> {
+    fn remembered(&mut self, pid: i32) -> Option<Living> {
         let known = self.known.get_mut(&pid)?;
         if known.asked != self.round && !known.process.as_ref().is_some_and(is_alive) {
             self.known.remove(&pid);

@@ -128,7 +128,8 @@ impl Tags {
 }
 
 impl Magic {
-    /// Whether a tag, which begins at `start`, was meant for the receiver; then it is taken in.
+    /// Whether a tag, which begins at `start`, was meant for the receiver; then it is taken in. All of these begin with
+    /// a letter that [`extent`](super::scan::extent) looks for.
     fn take(&mut self, tag: &[u8], start: usize) -> bool {
         let behind = |prefix: usize| Some(start + prefix..start + tag.len());
         if tag.starts_with(b"host:") {

@@ -37,19 +37,19 @@ pub fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// What tags end with, and what the first of them begin with that may be meant for the receiver.
+/// Where tags end, and where the first begins that may be meant for the receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tags {
+pub struct Extent {
     /// Where the first `|` stands, or where the text ends.
     pub end: usize,
-    /// Where the first tag begins that starts with `h` or `d`, or with a letter that differs from them in the same
-    /// two bits; absent if none does.
+    /// Where the first tag begins that starts with `h` or `d`, as all of those do, or with what differs from them in
+    /// the same two bits (`l` and the backtick, which only cost a look); absent if none does.
     pub magic: Option<usize>,
 }
 
 /// Looks for both in one pass.
 #[inline(always)]
-pub fn tags(bytes: &[u8]) -> Tags {
+pub fn extent(bytes: &[u8]) -> Extent {
     let (chunks, rest) = bytes.as_chunks::<WIDTH>();
     let mut magic = None;
     // Whether the byte before is a comma, as is said to stand before the first.
@@ -61,7 +61,7 @@ pub fn tags(bytes: &[u8]) -> Tags {
         }
         if bars != 0 {
             let end = at * WIDTH + bars.trailing_zeros() as usize;
-            return Tags { end, magic: magic.filter(|at| *at < end) };
+            return Extent { end, magic: magic.filter(|at| *at < end) };
         }
         before = commas >> (WIDTH - 1);
     }
@@ -83,7 +83,7 @@ pub fn tags(bytes: &[u8]) -> Tags {
         magic = Some(from + starts.trailing_zeros() as usize);
     }
     let end = bytes.len().min(from + bars.trailing_zeros() as usize);
-    Tags { end, magic: magic.filter(|at| *at < end) }
+    Extent { end, magic: magic.filter(|at| *at < end) }
 }
 
 /// Bars, the letters that begin what is magic, and commas.
@@ -120,7 +120,7 @@ mod tests {
                 let end = bytes.iter().position(|b| *b == b'|').unwrap_or(length);
                 let begins = |at: usize| at == 0 || bytes[at - 1] == b',';
                 let magic = (0..end).find(|at| begins(*at) && b"dhl".contains(&bytes[*at]));
-                assert_eq!(tags(&bytes), Tags { end, magic }, "{}", String::from_utf8_lossy(&bytes));
+                assert_eq!(extent(&bytes), Extent { end, magic }, "{}", String::from_utf8_lossy(&bytes));
             }
         }
     }

@@ -29,26 +29,26 @@ const NO_HOST: Hash = Hash { high: 0, low: 0 };
 /// What becomes of the rows of a batch.
 #[derive(Default)]
 pub struct Verdicts {
-    /// Why each row is dropped; nothing where all are taken.
-    dropped: Vec<Option<&'static str>>,
+    /// Why each row is refused; nothing where all are taken.
+    refused: Vec<Option<&'static str>>,
     rows: usize,
 }
 
 impl Verdicts {
     /// So many rows, which are taken.
     pub fn reset(&mut self, rows: usize) {
-        self.dropped.clear();
+        self.refused.clear();
         self.rows = rows;
     }
 
-    fn drop(&mut self, row: usize, why: &'static str) {
-        self.dropped.resize(self.rows, None);
-        self.dropped[row] = Some(why);
+    fn refuse(&mut self, row: usize, why: &'static str) {
+        self.refused.resize(self.rows, None);
+        self.refused[row] = Some(why);
     }
 
     #[inline]
     fn is_taken(&self, row: usize) -> bool {
-        self.dropped.get(row).is_none_or(Option::is_none)
+        self.refused.get(row).is_none_or(Option::is_none)
     }
 }
 
@@ -73,7 +73,7 @@ impl Aggregation {
                     found => self.uncommon(metrics, row, *hash, found, (*time, bucket)),
                 };
                 self.ids.push(id.unwrap_or_else(|why| {
-                    self.verdicts.drop(row, why);
+                    self.verdicts.refuse(row, why);
                     0
                 }));
             }
@@ -127,7 +127,7 @@ impl Aggregation {
         named.into_iter().flatten().map(hash).collect()
     }
 
-    /// The hashes of rows from one on.
+    /// The hashes of rows from `start` on, as many as there is room for.
     fn hash(&self, metrics: &Metrics, start: usize, hosts: &[Hash], into: &mut [Hash]) {
         let hashing = &self.contexts.hashing;
         let no_tags = hashing.bytes(&[]);
@@ -196,7 +196,7 @@ impl Aggregation {
             }
             if let Some(stamp) = metrics.stamp(row) {
                 if let Err(why) = self.pass(metrics, row, stamp, time) {
-                    self.verdicts.drop(row, why);
+                    self.verdicts.refuse(row, why);
                 }
                 continue;
             }
@@ -217,7 +217,7 @@ impl Aggregation {
             }
             let mut fold = Fold { bucket, bytes_max, contexts: &mut self.contexts, counts: &self.counts };
             if let Err(why) = fold.row(metrics, row, self.ids[row], time) {
-                self.verdicts.drop(row, why);
+                self.verdicts.refuse(row, why);
             }
         }
         if let Some((at, bucket)) = current {
@@ -239,15 +239,15 @@ impl Aggregation {
         if self.passed.len() > before { Ok(()) } else { Err("not_finite") }
     }
 
-    /// Counts the rows that were dropped, under their reasons. What is left was taken in.
+    /// Counts the rows that were refused, under their reasons. What is left was taken in.
     pub fn drop_refused(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
         let mut batch = batch;
-        let mut left: Vec<Option<&'static str>> = self.verdicts.dropped.clone();
+        let mut left: Vec<Option<&'static str>> = self.verdicts.refused.clone();
         let reasons: BTreeSet<&'static str> = left.iter().flatten().copied().collect();
         for why in reasons {
             let keep: BooleanArray = mask(left.len(), |row| left[row] != Some(why));
             batch = out.keep(batch, &keep, why);
-            left.retain(|dropped| *dropped != Some(why));
+            left.retain(|refused| *refused != Some(why));
         }
         if batch.is_empty() {
             batch.acks.delivered();
@@ -328,11 +328,19 @@ impl Fold<'_> {
         let taken = match kind {
             // In this order, so that the last digit is the Agent's.
             metric_kind::COUNTER => each_finite(values, |value| self.bucket.count(id, time, value * (1.0 / rate))),
-            metric_kind::GAUGE => each_finite(values, |value| self.set_gauge(id, time, value)),
-            metric_kind::GAUGE_DELTA => each_finite(values, |value| {
-                let before = self.bucket.number(id).unwrap_or(self.contexts.gauge(id));
-                self.set_gauge(id, time, before + value);
-            }),
+            metric_kind::GAUGE => {
+                let taken = each_finite(values, |value| self.bucket.set(id, time, value));
+                self.remember_gauge(id);
+                taken
+            }
+            metric_kind::GAUGE_DELTA => {
+                let taken = each_finite(values, |value| {
+                    let before = self.bucket.number(id).unwrap_or(self.contexts.gauge(id));
+                    self.bucket.set(id, time, before + value);
+                });
+                self.remember_gauge(id);
+                taken
+            }
             _ if self.bucket.bytes() + values.len() * bucket::SAMPLE_BYTES > self.bytes_max => {
                 return Err("samples_full");
             }
@@ -350,9 +358,9 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn set_gauge(&mut self, id: Id, time: i64, value: f64) {
-        self.bucket.set(id, time, value);
-        if value.is_finite() {
+    /// For those that say by how much they change in the next interval.
+    fn remember_gauge(&mut self, id: Id) {
+        if let Some(value) = self.bucket.number(id).filter(|value| value.is_finite()) {
             self.contexts.set_gauge(id, value);
         }
     }
