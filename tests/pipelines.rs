@@ -48,6 +48,32 @@ fn columns_that_are_replaced_are_still_the_kinds() {
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
+/// What `set` replaces may be used just before, be nothing, or be chosen among tags.
+#[test]
+fn what_is_replaced_may_be_used_before() {
+    let pipeline = r#"
+        let d = dogstatsd()
+        let a = d.metrics | set sent_as = host, host = "web-1"
+        let b = d.metrics | set twice = host, twice = "x" | select twice
+        let c = d.metrics | set tags = if(kind == "gauge", with_tag(tags, "what", "gauge"), tags), host = none
+        let e = pcap("a.pcap") | biflow | set initiated = none, protocol = format("{}!", protocol), src.tags = none
+        a | stdout
+        b | stdout
+        c | stdout
+        e | stdout
+        test "used before it is replaced" {
+          feed d.metrics with dogstatsd("a:1|g|#host:x,env:p")
+          expect a any { sent_as == "x", host == "web-1" }
+          expect b rows [{ twice: "x" }]
+          expect c rows [{ tags: ["env:p", "what:gauge"] }]
+        }"#;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("set.weir");
+    std::fs::write(&file, pipeline).unwrap();
+    let (code, stdout, stderr) = text(&weir().arg("test").arg(&file).output().unwrap());
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
 /// Settings may be what `let` has named, as anything else.
 #[test]
 fn settings_may_be_named() {

@@ -94,6 +94,14 @@ impl Columns {
         }
     }
 
+    /// Takes one out, where they are by name; whether it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        match self {
+            Columns::All => false,
+            Columns::Some(names) => names.remove(name),
+        }
+    }
+
     pub fn join(&mut self, other: Columns) {
         match (&mut *self, other) {
             (Columns::All, _) => {}

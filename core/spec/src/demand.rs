@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::Expr;
 use crate::component::Columns;
 use crate::plan::{Node, Plan, Port, Stage};
 use crate::schema::{RowKind, Schema};
@@ -53,13 +54,9 @@ fn reads(node: &Node, wanted: &[Columns], upstream: &Node, output: usize) -> Col
         }
         Stage::Set(fields) => {
             // From the last to the first: a field may use an earlier one, or the column it replaces.
-            for (name, expr) in fields.iter().rev() {
-                if all.contains(name) {
-                    all = without(all, name, upstream.schema(output));
-                    all.join(expr.columns());
-                }
-            }
-            all
+            let mut reads = named(all, upstream.schema(output), fields);
+            needed(&mut reads, fields);
+            reads
         }
         Stage::Select(fields) => {
             let mut reads = Columns::none();
@@ -80,13 +77,25 @@ fn reads(node: &Node, wanted: &[Columns], upstream: &Node, output: usize) -> Col
     }
 }
 
-fn without(columns: Columns, name: &str, schema: &Schema) -> Columns {
-    let mut names = match columns {
-        Columns::All => schema.names().map(str::to_string).collect(),
-        Columns::Some(names) => names,
+/// By name what is wanted behind a `set`.
+fn named(wanted: Columns, schema: &Schema, fields: &[(String, Expr)]) -> Columns {
+    match wanted {
+        Columns::All => Columns::of(schema.names().chain(fields.iter().map(|(name, _)| name.as_str()))),
+        some => some,
+    }
+}
+
+/// Which fields of a `set` are needed for what is wanted, from the last to the first; turns what is wanted into what
+/// they need.
+fn needed(wanted: &mut Columns, fields: &[(String, Expr)]) -> Vec<bool> {
+    let need = |(name, expr): &(String, Expr)| {
+        let is_needed = wanted.remove(name);
+        if is_needed {
+            wanted.join(expr.columns());
+        }
+        is_needed
     };
-    names.remove(name);
-    Columns::Some(names)
+    fields.iter().rev().map(need).collect()
 }
 
 /// The output of rows that came too late.
@@ -124,15 +133,10 @@ fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
         }
         Stage::Set(fields) => {
             let mut schema = (*passed).clone();
-            let mut needed = wanted.first().cloned().unwrap_or(Columns::All);
-            let mut kept: Vec<_> = Vec::new();
-            for (name, expr) in std::mem::take(fields).into_iter().rev() {
-                if needed.contains(&name) {
-                    needed.join(expr.columns());
-                    kept.push((name, expr));
-                }
-            }
-            kept.reverse();
+            let mut wanted = named(wanted.first().cloned().unwrap_or(Columns::All), &schema, fields);
+            let mut are_needed = needed(&mut wanted, fields);
+            let mut kept = std::mem::take(fields);
+            kept.retain(|_| are_needed.pop() == Some(true));
             let row = node.outputs.first().map_or(RowKind::Record, |output| output.stream.row);
             kept.iter().for_each(|(name, e)| schema.put(row.field(name, &e.ty)));
             *fields = kept;

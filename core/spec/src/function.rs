@@ -495,9 +495,26 @@ fn strings(args: &mut [Expr], n: usize, result: Type) -> Result<Type, CallError>
     Ok(result)
 }
 
+/// Texts beside an enumeration are of it, if all of them are its words.
+fn as_words(args: &mut [Expr]) {
+    let Some(words) = args.iter().find_map(|arg| if let Type::Enum(words) = arg.ty { Some(words) } else { None })
+    else {
+        return;
+    };
+    let is_word = |arg: &Expr| match arg.as_literal() {
+        Some(Value::Str(text)) => (words.parse)(text).is_some(),
+        Some(Value::None) => true,
+        _ => arg.ty == Type::Enum(words),
+    };
+    if args.iter().all(is_word) {
+        args.iter_mut().for_each(|arg| arg.ty = Type::Enum(words));
+    }
+}
+
 /// All arguments in one type: enumerations beside strings become strings, ints beside floats
 /// floats. `first` is the number of the first of them within the call.
 fn alike(args: &mut [Expr], first: usize) -> Result<Type, CallError> {
+    as_words(args);
     let known = |e: &&Expr| !e.ty.is_unknown() && e.as_literal() != Some(&Value::None);
     let Some(mut ty) = args.iter().find(known).map(|e| e.ty.clone()) else {
         return Ok(Type::Unknown);

@@ -113,11 +113,12 @@ impl Type {
         matches!(self, Type::Str | Type::Enum(_) | Type::Unknown)
     }
 
-    /// Whether a column of this type can hold values of another: strings the words of an enumeration, and it those of
-    /// them that are its own; fractions whole numbers.
+    /// Whether a column of this type can hold every value of another: one of strings those of an enumeration, one of
+    /// fractions whole numbers.
     pub fn takes(&self, other: &Type) -> bool {
         let is_known = !self.is_unknown() && !other.is_unknown();
-        is_known && (self == other || (self.is_text() && other.is_text()) || *self == other.to_float())
+        let is_word = matches!((self, other), (Type::Str, Type::Enum(_)));
+        is_known && (self == other || is_word || *self == other.to_float())
     }
 
     /// The same number as a fraction; durations stay whole.

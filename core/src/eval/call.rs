@@ -183,7 +183,9 @@ fn choose(condition: &BooleanArray, then: &ArrayRef, other: &ArrayRef) -> ArrayR
 /// Dictionaries as plain strings, where two columns have to meet.
 fn plain(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
-        arrow_schema::DataType::Dictionary(..) => Arc::new(text::strings(array, &Type::Str)),
+        arrow_schema::DataType::Dictionary(_, of) if **of == arrow_schema::DataType::Utf8 => {
+            Arc::new(text::strings(array, &Type::Str))
+        }
         _ => array.clone(),
     }
 }

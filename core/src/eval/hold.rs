@@ -3,37 +3,29 @@
 use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, UInt8Type, UInt16Type, UInt32Type};
-use arrow_array::{ArrayRef, Int64Array, UInt8Array};
+use arrow_array::{ArrayRef, Int64Array};
 use weir_spec::Field;
 use weir_spec::schema::Repr;
-use weir_spec::types::{Enumeration, Type};
+use weir_spec::types::Type;
 
 use super::text::strings;
 use crate::columns::{WordBuilder, data_type};
 
 /// A column of one type as a field holds it, which takes that type. What cannot be held is absent.
 pub fn hold(array: &ArrayRef, from: &Type, field: &Field) -> ArrayRef {
-    // The bytes of two enumerations say different words.
-    let is_reworded = matches!(field.ty, Type::Enum(_)) && *from != field.ty;
-    if array.data_type() == &data_type(field.repr) && !is_reworded {
+    if array.data_type() == &data_type(field.repr) {
         return array.clone();
     }
-    match (&field.ty, field.repr) {
-        (Type::Enum(words), _) => coded(array, from, words),
-        (_, Repr::Word) => worded(array, from),
-        (_, Repr::Text) => Arc::new(strings(array, from)),
-        (_, Repr::F64) => fractions(array),
-        (_, Repr::U8) => narrow::<UInt8Type>(array),
-        (_, Repr::U16) => narrow::<UInt16Type>(array),
-        (_, Repr::U32) => narrow::<UInt32Type>(array),
+    match field.repr {
+        Repr::Word => worded(array, from),
+        Repr::Text => Arc::new(strings(array, from)),
+        Repr::F64 => fractions(array),
+        Repr::U8 => narrow::<UInt8Type>(array),
+        Repr::U16 => narrow::<UInt16Type>(array),
+        Repr::U32 => narrow::<UInt32Type>(array),
         // Every other type is held in one way.
         _ => array.clone(),
     }
-}
-
-/// The bytes of an enumeration; what is none of its words is absent.
-fn coded(array: &ArrayRef, from: &Type, words: &Enumeration) -> ArrayRef {
-    Arc::new(strings(array, from).iter().map(|word| (words.parse)(word?)).collect::<UInt8Array>())
 }
 
 fn worded(array: &ArrayRef, from: &Type) -> ArrayRef {
@@ -58,7 +50,7 @@ fn narrow<T: ArrowPrimitiveType<Native: TryFrom<i64>>>(array: &ArrayRef) -> Arra
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Array, StringArray, UInt16Array};
+    use arrow_array::{StringArray, UInt16Array};
     use weir_spec::kinds::metric;
 
     use super::*;
@@ -73,8 +65,6 @@ mod tests {
 
         let words: ArrayRef = Arc::new(StringArray::from(vec![Some("gauge"), Some("gouge"), None]));
         let schema = metric::METRIC.schema();
-        let kinds = hold(&words, &Type::Str, schema.field("kind").unwrap());
-        assert_eq!((kinds.len(), kinds.null_count()), (3, 2));
         let hosts = hold(&words, &Type::Str, schema.field("host").unwrap());
         assert_eq!(hosts.data_type(), &data_type(Repr::Word));
         assert_eq!(strings(&hosts, &Type::Str).iter().collect::<Vec<_>>(), [Some("gauge"), Some("gouge"), None]);

@@ -18,10 +18,11 @@ use crate::ast::{Call, ExprKind, Head, Name, NamedExpr, Pipe, Stage, StreamName}
 use crate::codes;
 use crate::nearest::list;
 
-/// Of the columns that are read, one that the rows' kind declares and that is of another type by now, with that type.
+/// Of the columns that are read, one in which the rows' kind has a text and that is of another type by now, with that
+/// type. Names, types and hosts are what nobody can do without; others may be only passed on.
 fn replaced<'a>(stream: &'a Stream, read: &Columns) -> Option<(&'static Column, &'a Type)> {
     let RowKind::Kind(kind) = stream.row else { return None };
-    kind.columns.iter().filter(|column| read.contains(column.name)).find_map(|column| {
+    kind.columns.iter().filter(|column| column.ty.is_text() && read.contains(column.name)).find_map(|column| {
         let found = &stream.schema.field(column.name)?.ty;
         (*found != column.ty && !found.is_unknown()).then_some((column, found))
     })
@@ -338,7 +339,12 @@ impl<'a> Checker<'a> {
                 for field in fields {
                     let Some(name) = &field.name else { continue };
                     let declared = after.row.declared(&name.text).map(|column| &column.ty);
-                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), declared);
+                    // A word of an enumeration is told from a mistake; other columns may become a text.
+                    let hint = declared.filter(|ty| matches!(ty, Type::Enum(_)));
+                    let mut typed = self.expr(&field.expr, &mut Scope::rows(&after), hint);
+                    if let (Some(ty), Some(Value::None)) = (declared, typed.as_literal()) {
+                        typed.ty = ty.clone();
+                    }
                     let mut schema = (*after.schema).clone();
                     schema.put(after.row.field(&name.text, &typed.ty));
                     after = after.with_schema(schema);
@@ -491,18 +497,20 @@ impl<'a> Checker<'a> {
                 self.report(d.label(before, format!("this gives `{stream}`")));
                 return self.broken(call.span, None);
             }
-            // What is only passed on may be of any type.
             let reads = match (&values, kinds.is_empty() || stream.poisoned) {
                 (Some(values), false) => (spec.reads)(values, &Columns::none()),
                 _ => Columns::none(),
             };
             if let Some((column, found)) = replaced(stream, &reads) {
+                let wanted = match column.ty {
+                    Type::Enum(words) => format!("one of {}", list(words.labels.iter().copied())),
+                    _ => article(&column.ty),
+                };
                 let title = format!(
-                    "`{}` reads `{}` of a `{}` as {}, and here it is {}",
+                    "`{}` reads `{}` of a `{}` as {wanted}, and here it is {}",
                     spec.name,
                     column.name,
                     stream.row.name(),
-                    article(&column.ty),
                     article(found)
                 );
                 let d = Diagnostic::new(codes::WRONG_KIND, call.name.span, title);

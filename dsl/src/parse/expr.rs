@@ -1,9 +1,10 @@
 //! Expressions, by precedence climbing.
 
+use weir_spec::function;
 use weir_spec::{Diagnostic, Span, Value};
 
 use super::Parser;
-use crate::ast::{Expr, ExprKind, Name, Operator};
+use crate::ast::{Arg, Expr, ExprKind, Name, Operator};
 use crate::lex::Kind;
 use crate::{codes, literal};
 
@@ -407,7 +408,30 @@ impl Parser<'_> {
             whole = whole.to(self.span());
             self.bump();
         }
+        let function = name.rsplit_once('.').filter(|(_, function)| function::find(function).is_some());
+        if let Some((of, function)) = function.filter(|_| self.is("(") && self.span().start == whole.end) {
+            return self.method(of, function, whole);
+        }
         Expr { kind: ExprKind::Name(name), span: whole }
+    }
+
+    /// `name.starts_with("a")`, which is meant as `starts_with(name, "a")`.
+    fn method(&mut self, of: &str, function: &str, whole: Span) -> Expr {
+        let of_span = Span::new(whole.start, whole.start + of.len());
+        let name = Name { text: function.to_string(), span: Span::new(of_span.end + 1, whole.end) };
+        let behind = if self.text_at(self.at + 1) == ")" { "" } else { ", " };
+        let right = format!("{function}({of}{behind}");
+        let d = Diagnostic::new(
+            codes::FOREIGN_SPELLING,
+            whole.to(self.span()),
+            format!("`{function}` stands before what it is of"),
+        );
+        self.report(
+            d.help(format!("write `{function}({of}{})`", if behind.is_empty() { "" } else { ", …" })).replace(right),
+        );
+        let mut args = self.args();
+        args.insert(0, Arg { name: None, value: Expr { kind: ExprKind::Name(of.to_string()), span: of_span } });
+        Expr { kind: ExprKind::Call { name, args }, span: Span::new(whole.start, self.previous_end()) }
     }
 }
 
