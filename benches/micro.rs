@@ -156,9 +156,13 @@ fn lines() {
 /// Nanoseconds a line, and what came of them.
 fn decode(datagrams: &[Vec<u8>]) -> (f64, Vec<Finished>) {
     let (sender, peer) = (Sender::default(), String::new);
-    let (dialect, none) = (Dialect::Dogstatsd, Vec::new());
-    let mut decoder =
-        Decoder::new(Rules { dialect, tags: none, eol_required: false, timestamps: true, mappings: vec![] });
+    let mut decoder = Decoder::new(Rules {
+        dialect: Dialect::Dogstatsd,
+        tags: vec![],
+        eol_required: false,
+        timestamps: true,
+        mappings: vec![],
+    });
     let schema = METRIC.schema();
     let mut batches = Vec::new();
     let before = cpu();

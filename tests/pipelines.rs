@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use super::support::{finish, root, run, text, weir};
+use super::support::{finish, root, run, run_tests, text, weir};
 
 #[test]
 fn the_quickstart_prints_a_table() {
@@ -41,10 +41,7 @@ fn columns_that_are_replaced_are_still_the_kinds() {
           expect all any { name == "runtime.heap", kind == "gauge", value == 7.0, unit == "second" }
           expect all any { name == "shop.lat", kind == "sketch", host == "web-1.example" }
         }"#;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("set.weir");
-    std::fs::write(&file, pipeline).unwrap();
-    let (code, stdout, stderr) = text(&weir().arg("test").arg(&file).output().unwrap());
+    let (code, stdout, stderr) = run_tests(pipeline);
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
@@ -67,10 +64,7 @@ fn what_is_replaced_may_be_used_before() {
           expect b rows [{ twice: "x" }]
           expect c rows [{ tags: ["env:p", "what:gauge"] }]
         }"#;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("set.weir");
-    std::fs::write(&file, pipeline).unwrap();
-    let (code, stdout, stderr) = text(&weir().arg("test").arg(&file).output().unwrap());
+    let (code, stdout, stderr) = run_tests(pipeline);
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
 

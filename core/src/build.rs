@@ -74,8 +74,7 @@ impl Validity {
 
     /// The next row, behind so many others, has none.
     pub fn push_absent(&mut self, before: usize) {
-        self.0.resize(before, true);
-        self.0.push(false);
+        self.push_absents(before, 1);
     }
 
     /// The same of some rows.

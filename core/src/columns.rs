@@ -154,8 +154,7 @@ impl Keys {
     }
 
     pub fn push_absent(&mut self) {
-        self.validity.push_absent(self.keys.len());
-        self.keys.push(0);
+        self.push_absents(1);
     }
 
     pub fn push_absents(&mut self, rows: usize) {

@@ -103,7 +103,7 @@ impl Compiled {
     /// `out_of_range`.
     pub fn held(&self, rows: &RecordBatch, field: &Field) -> ArrayRef {
         let computed = self.eval(rows);
-        let held = hold::hold(&computed, &self.expr.ty, field);
+        let held = hold::hold(&computed, field);
         let lost = held.null_count().saturating_sub(computed.null_count());
         if lost > 0 {
             self.counts.add_noted("out_of_range", lost as u64);

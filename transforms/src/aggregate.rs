@@ -173,14 +173,13 @@ struct Aggregation {
 
 impl Transform for Aggregation {
     fn on_batch(&mut self, batch: Batch, out: &mut Out) {
-        let Some(batch) = self.in_time(batch, out) else { return };
+        let Some((batch, (first, last))) = self.in_time(batch, out) else { return };
         let Some(metrics) = Metrics::new(&batch.rows) else {
             return out.discard(batch, "no_context");
         };
         self.verdicts.reset(batch.len());
         self.find_contexts(&metrics, &batch.time);
         self.take_in(&metrics, &batch.time);
-        let (first, last) = span(&batch.time);
         let Some(batch) = self.drop_refused(batch, out) else { return };
         let (_, acks) = out.absorb(batch);
         self.hold(acks, first, last);
@@ -249,19 +248,19 @@ fn is_silent(seen: i64, zero_fill: i64, start: i64) -> bool {
 
 impl Aggregation {
     /// The rows whose interval is not over; the others leave as late. Whether one is late depends on the
-    /// row alone, not on how rows come in batches.
-    fn in_time(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
+    /// row alone, not on how rows come in batches. With the first and the last time of what is left.
+    fn in_time(&self, batch: Batch, out: &mut Out) -> Option<(Batch, (i64, i64))> {
         // Nearly always no row is late, and that is told without looking at each.
-        let first = span(&batch.time).0;
+        let times = span(&batch.time);
         let seen = span(&batch.seen).1;
-        if seen < start_of(first, self.interval).saturating_add(self.interval) {
-            return Some(batch);
+        if seen < start_of(times.0, self.interval).saturating_add(self.interval) {
+            return Some((batch, times));
         }
         let mut bucket = Span::default();
         let mut is_over =
             |row: usize| batch.seen[row] >= bucket.start(batch.time[row], self.interval).saturating_add(self.interval);
         if !(0..batch.len()).any(&mut is_over) {
-            return Some(batch);
+            return Some((batch, times));
         }
         let stamped = get(&batch.rows, kind::TIMESTAMP);
         let mut is_late = |row: usize| is_over(row) && stamped.is_none_or(|stamped| stamped.is_null(row));
@@ -270,7 +269,9 @@ impl Aggregation {
         if let Some(late) = parts.pop().flatten() {
             out.send(1, late);
         }
-        parts.pop().flatten()
+        let left = parts.pop().flatten()?;
+        let times = span(&left.time);
+        Some((left, times))
     }
 
     /// The acks of a batch go with every bucket that its rows may be in.

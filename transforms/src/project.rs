@@ -7,7 +7,6 @@ use weir_core::columns::{arrow_schema, record};
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
 use weir_spec::plan::Stage;
-use weir_spec::schema::RowKind;
 use weir_spec::{ComponentSpec, Expr, Field, Schema};
 
 pub const SET: Entry = Entry { spec: &SET_SPEC, build: Build::Transform(build) };
@@ -53,7 +52,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
 
 /// Each field may use the ones before it, so each is bound to the columns there are by then.
 fn set(fields: &[(String, Expr)], input: &Schema, cx: &BuildCx) -> Vec<(Field, Compiled)> {
-    let row = cx.node.outputs.first().map_or(RowKind::Record, |output| output.stream.row);
+    let row = cx.node.row();
     let mut schema = input.clone();
     let mut bound = Vec::new();
     for (name, expr) in fields {
@@ -102,13 +101,8 @@ impl Project {
 
 fn put(schema: &mut Schema, columns: &mut Vec<ArrayRef>, field: &Field, value: ArrayRef) {
     match schema.index(&field.name) {
-        Some(at) => {
-            schema.fields[at] = field.clone();
-            columns[at] = value;
-        }
-        None => {
-            schema.fields.push(field.clone());
-            columns.push(value);
-        }
+        Some(at) => columns[at] = value,
+        None => columns.push(value),
     }
+    schema.put(field.clone());
 }

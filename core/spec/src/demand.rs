@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Expr;
 use crate::component::Columns;
 use crate::plan::{Node, Plan, Port, Stage};
-use crate::schema::{RowKind, Schema};
+use crate::schema::Schema;
 
 /// Narrows every stream of the plan to the columns that are read somewhere downstream.
 pub fn prune(plan: &mut Plan) {
@@ -105,6 +105,7 @@ const LATE: &str = "late";
 fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
     let input = plan.nodes[at].inputs.first().copied();
     let upstream = input.map(|p: Port| plan.nodes[p.node].schema(p.output).clone());
+    let row = plan.nodes[at].row();
     let node = &mut plan.nodes[at];
     let keep = |schema: &Schema, wanted: &Columns| -> Arc<Schema> {
         let fields = schema.fields.iter().filter(|f| wanted.contains(&f.name)).cloned();
@@ -137,7 +138,6 @@ fn narrow(plan: &mut Plan, at: usize, wanted: &[Columns]) {
             let mut are_needed = needed(&mut wanted, fields);
             let mut kept = std::mem::take(fields);
             kept.retain(|_| are_needed.pop() == Some(true));
-            let row = node.outputs.first().map_or(RowKind::Record, |output| output.stream.row);
             kept.iter().for_each(|(name, e)| schema.put(row.field(name, &e.ty)));
             *fields = kept;
             set(node, Arc::new(schema));

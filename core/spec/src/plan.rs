@@ -7,7 +7,7 @@ use crate::component::{ComponentSpec, Need, Shape};
 use crate::diagnostic::Span;
 use crate::expr::Expr;
 use crate::memory::{self, Division, Memory};
-use crate::schema::{Schema, Stream};
+use crate::schema::{RowKind, Schema, Stream};
 use crate::testing::Row;
 use crate::value::Values;
 
@@ -182,6 +182,11 @@ impl Node {
             Stage::Options(values) => (self.spec.memory)(values),
             _ => (self.spec.memory)(&Values::default()),
         }
+    }
+
+    /// What the rows of its first output are.
+    pub fn row(&self) -> RowKind {
+        self.outputs.first().map_or(RowKind::Record, |output| output.stream.row)
     }
 
     pub fn schema(&self, output: usize) -> &Arc<Schema> {

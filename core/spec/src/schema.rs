@@ -125,12 +125,12 @@ impl RowKind {
         }
     }
 
-    /// What a computed column becomes. One of the kind's own stays as the kind declares it, as who reads that kind
-    /// expects, if it takes such values.
+    /// A computed column. One that the kind declares is held as the kind has it, as who reads that kind expects.
     pub fn field(&self, name: &str, computed: &Type) -> Field {
-        match self.declared(name).filter(|column| column.ty.takes(computed)) {
-            Some(column) => Field { name: name.into(), ty: column.ty.clone(), repr: column.repr },
-            None => Field::new(name, computed.clone()),
+        let field = Field::new(name, computed.clone());
+        match self.declared(name).filter(|column| column.ty == *computed) {
+            Some(column) => Field { repr: column.repr, ..field },
+            None => field,
         }
     }
 }

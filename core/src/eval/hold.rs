@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{ArrowPrimitiveType, Float64Type, UInt8Type, UInt16Type, UInt32Type};
+use arrow_array::types::{ArrowPrimitiveType, UInt8Type, UInt16Type, UInt32Type};
 use arrow_array::{ArrayRef, Int64Array};
 use weir_spec::Field;
 use weir_spec::schema::Repr;
@@ -11,15 +11,13 @@ use weir_spec::types::Type;
 use super::text::strings;
 use crate::columns::{WordBuilder, data_type};
 
-/// A column of one type as a field holds it, which takes that type. What cannot be held is absent.
-pub fn hold(array: &ArrayRef, from: &Type, field: &Field) -> ArrayRef {
+/// A computed column of a field's type as the field holds it. What cannot be held is absent.
+pub fn hold(array: &ArrayRef, field: &Field) -> ArrayRef {
     if array.data_type() == &data_type(field.repr) {
         return array.clone();
     }
     match field.repr {
-        Repr::Word => worded(array, from),
-        Repr::Text => Arc::new(strings(array, from)),
-        Repr::F64 => fractions(array),
+        Repr::Word => worded(array, &field.ty),
         Repr::U8 => narrow::<UInt8Type>(array),
         Repr::U16 => narrow::<UInt16Type>(array),
         Repr::U32 => narrow::<UInt32Type>(array),
@@ -28,17 +26,10 @@ pub fn hold(array: &ArrayRef, from: &Type, field: &Field) -> ArrayRef {
     }
 }
 
-fn worded(array: &ArrayRef, from: &Type) -> ArrayRef {
+fn worded(array: &ArrayRef, ty: &Type) -> ArrayRef {
     let mut words = WordBuilder::default();
-    strings(array, from).iter().for_each(|word| words.push(word));
+    strings(array, ty).iter().for_each(|word| words.push(word));
     words.finish()
-}
-
-fn fractions(array: &ArrayRef) -> ArrayRef {
-    match array.as_any().downcast_ref::<Int64Array>() {
-        Some(whole) => Arc::new(whole.unary::<_, Float64Type>(|number| number as f64)),
-        None => array.clone(),
-    }
 }
 
 fn narrow<T: ArrowPrimitiveType<Native: TryFrom<i64>>>(array: &ArrayRef) -> ArrayRef {
@@ -59,13 +50,13 @@ mod tests {
     fn what_a_column_cannot_hold_is_absent() {
         let field = |name: &str, ty: Type, repr: Repr| Field { name: name.into(), ty, repr };
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(443), Some(-1), None, Some(65_536)]));
-        let ports = hold(&numbers, &Type::INT, &field("port", Type::INT, Repr::U16));
+        let ports = hold(&numbers, &field("port", Type::INT, Repr::U16));
         let ports: &UInt16Array = super::super::cast(&ports);
         assert_eq!(ports.iter().collect::<Vec<_>>(), [Some(443), None, None, None]);
 
         let words: ArrayRef = Arc::new(StringArray::from(vec![Some("gauge"), Some("gouge"), None]));
         let schema = metric::METRIC.schema();
-        let hosts = hold(&words, &Type::Str, schema.field("host").unwrap());
+        let hosts = hold(&words, schema.field("host").unwrap());
         assert_eq!(hosts.data_type(), &data_type(Repr::Word));
         assert_eq!(strings(&hosts, &Type::Str).iter().collect::<Vec<_>>(), [Some("gauge"), Some("gouge"), None]);
     }

@@ -28,6 +28,24 @@ fn replaced<'a>(stream: &'a Stream, read: &Columns) -> Option<(&'static Column, 
     })
 }
 
+/// What is said of a component that reads such a column.
+fn reads_replaced(spec: &ComponentSpec, read: &Columns, stream: &Stream, at: Span) -> Option<Diagnostic> {
+    let (column, found) = replaced(stream, read)?;
+    let wanted = match column.ty {
+        Type::Enum(words) => format!("one of {}", list(words.labels.iter().copied())),
+        _ => article(&column.ty),
+    };
+    let title = format!(
+        "`{}` reads `{}` of a `{}` as {wanted}, and here it is {}",
+        spec.name,
+        column.name,
+        stream.row.name(),
+        article(found)
+    );
+    let help = format!("`set` has replaced `{}`: give what it computes another name", column.name);
+    Some(Diagnostic::new(codes::WRONG_KIND, at, title).help(help))
+}
+
 /// What `with_tag` and `without_tag` make of the keys that are known of a column.
 fn retag(stream: &mut Stream, column: &str, value: &Typed) {
     let Typed { node: TypedNode::Call(spec, args), .. } = value else { return };
@@ -341,10 +359,12 @@ impl<'a> Checker<'a> {
                     let declared = after.row.declared(&name.text).map(|column| &column.ty);
                     // A word of an enumeration is told from a mistake; other columns may become a text.
                     let hint = declared.filter(|ty| matches!(ty, Type::Enum(_)));
-                    let mut typed = self.expr(&field.expr, &mut Scope::rows(&after), hint);
-                    if let (Some(ty), Some(Value::None)) = (declared, typed.as_literal()) {
-                        typed.ty = ty.clone();
-                    }
+                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), hint);
+                    let is_none = typed.as_literal() == Some(&Value::None);
+                    let typed = match declared.filter(|ty| is_none || ty.takes(&typed.ty)) {
+                        Some(ty) => typed.cast(ty.clone()),
+                        None => typed,
+                    };
                     let mut schema = (*after.schema).clone();
                     schema.put(after.row.field(&name.text, &typed.ty));
                     after = after.with_schema(schema);
@@ -497,25 +517,10 @@ impl<'a> Checker<'a> {
                 self.report(d.label(before, format!("this gives `{stream}`")));
                 return self.broken(call.span, None);
             }
-            let reads = match (&values, kinds.is_empty() || stream.poisoned) {
-                (Some(values), false) => (spec.reads)(values, &Columns::none()),
-                _ => Columns::none(),
-            };
-            if let Some((column, found)) = replaced(stream, &reads) {
-                let wanted = match column.ty {
-                    Type::Enum(words) => format!("one of {}", list(words.labels.iter().copied())),
-                    _ => article(&column.ty),
-                };
-                let title = format!(
-                    "`{}` reads `{}` of a `{}` as {wanted}, and here it is {}",
-                    spec.name,
-                    column.name,
-                    stream.row.name(),
-                    article(found)
-                );
-                let d = Diagnostic::new(codes::WRONG_KIND, call.name.span, title);
-                let help = format!("`set` has replaced `{}`: give what it computes another name", column.name);
-                self.report(d.help(help));
+            let reads = values.as_ref().filter(|_| !kinds.is_empty() && !stream.poisoned);
+            let reads = reads.map(|values| (spec.reads)(values, &Columns::none()));
+            if let Some(d) = reads.and_then(|reads| reads_replaced(spec, &reads, stream, call.name.span)) {
+                self.report(d);
                 return self.broken(call.span, None);
             }
         }

@@ -36,8 +36,11 @@ fn short(text: &[u8]) -> Option<f64> {
             return None;
         }
     }
+    // A point alone is no number.
+    if digits.len() == usize::from(point.is_some()) {
+        return None;
+    }
     let value = match point {
-        _ if digits.len() <= usize::from(point.is_some()) => return None,
         None => number as f64,
         Some(at) => number as f64 / POWERS[digits.len() - at - 1],
     };

@@ -135,13 +135,6 @@ const ALIASES_EACH: usize = 2;
 pub const CONTEXT_BYTES: usize =
     size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + size_of::<(Hash, Id)>() * 8 / 7 + ALIASES_EACH * ALIAS_BYTES;
 
-/// What came of looking for a hash.
-pub enum Found {
-    Context(Id, u8),
-    /// The hash is new.
-    Unknown,
-}
-
 impl Contexts {
     pub fn new(max: usize) -> Contexts {
         Contexts {
@@ -194,17 +187,12 @@ impl Contexts {
         self.aliases.reach_for(hashes);
     }
 
-    /// The context that a hash was found to belong to.
+    /// The context that a hash was found to belong to, and what it is of.
     #[inline]
-    pub fn find(&mut self, hash: Hash, bucket: u32) -> Found {
-        match self.aliases.find(hash) {
-            Some(alias) => {
-                alias.used = bucket;
-                let (id, kind) = unpack(alias.of);
-                Found::Context(id, kind)
-            }
-            None => Found::Unknown,
-        }
+    pub fn find(&mut self, hash: Hash, bucket: u32) -> Option<(Id, u8)> {
+        let alias = self.aliases.find(hash)?;
+        alias.used = bucket;
+        Some(unpack(alias.of))
     }
 
     /// The context that a hash leads to from now on; absent if there is no room for another. `canonical` is the hash

@@ -11,7 +11,7 @@ use weir_core::tags::END;
 use weir_spec::kinds::enums::metric_kind;
 
 use super::bucket::{self, Bucket};
-use super::context::{Contexts, Found, Id, Parts};
+use super::context::{Contexts, Id, Parts};
 use super::hash::Hash;
 use super::interval::Span;
 use super::metrics::{Metrics, class};
@@ -69,7 +69,7 @@ impl Aggregation {
                 let kind = metrics.context_kind(row);
                 let id = match self.contexts.find(*hash, bucket) {
                     // As nearly always.
-                    Found::Context(id, other) if other == kind => Ok(id),
+                    Some((id, other)) if other == kind => Ok(id),
                     found => self.uncommon(metrics, row, *hash, found, (*time, bucket)),
                 };
                 self.ids.push(id.unwrap_or_else(|why| {
@@ -87,14 +87,10 @@ impl Aggregation {
         metrics: &Metrics,
         row: usize,
         hash: Hash,
-        found: Found,
+        mut found: Option<(Id, u8)>,
         at: (i64, u32),
     ) -> Result<Id, &'static str> {
         let kind = metrics.context_kind(row);
-        let mut found = match found {
-            Found::Context(id, other) => Some((id, other)),
-            Found::Unknown => None,
-        };
         if found.is_none_or(|found| self.gives_way(found, kind)) {
             // What is not taken in takes no name, and no room.
             if let Some(why) = refusal(metrics, row) {
@@ -241,6 +237,9 @@ impl Aggregation {
 
     /// Counts the rows that were refused, under their reasons. What is left was taken in.
     pub fn drop_refused(&self, batch: Batch, out: &mut Out) -> Option<Batch> {
+        if self.verdicts.refused.is_empty() {
+            return Some(batch);
+        }
         let mut batch = batch;
         let mut left: Vec<Option<&'static str>> = self.verdicts.refused.clone();
         let reasons: BTreeSet<&'static str> = left.iter().flatten().copied().collect();
