@@ -73,6 +73,12 @@ fn component(spec: &ComponentSpec) -> Page {
         let rows = spec.drops.iter().map(|d| vec![format!("`{}`", d.name), d.doc.to_string()]).collect();
         blocks.push(Block::Table(vec!["reason in the ledger", "counts"], rows));
     }
+    if !spec.notes.is_empty() {
+        blocks.push(Block::Heading("Notes".into()));
+        let notes = spec.notes.iter().copied().flatten();
+        let rows = notes.map(|note| vec![format!("`{}`", note.name), note.doc.to_string()]).collect();
+        blocks.push(Block::Table(vec!["beside rows, the ledger's `noted` has", "which counts"], rows));
+    }
     if spec.examples.len() > 1 {
         blocks.push(Block::Heading("Examples".into()));
         blocks.push(Block::Code(spec.examples[1..].join("\n\n")));

@@ -23,6 +23,33 @@ const MISTAKES: &[(&str, &str)] = &[
         "kind_replaced_by_some_text",
         "let d = dogstatsd() d.metrics | set kind = if(kind == \"histogram\", \"distributoin\", kind) | aggregate(10s) | stdout",
     ),
+    (
+        "kind_replaced_by_a_param",
+        "param k: string = \"gouge\" let d = dogstatsd() d.metrics | set kind = param.k | aggregate(10s) | stdout",
+    ),
+    ("initiated_replaced", "pcap(\"a.pcap\") | biflow | set initiated = 1 | each_end | stdout"),
+    ("packets_replaced", "pcap(\"a.pcap\") | biflow | set sent_packets = sent_packets * 1.5 | each_end | stdout"),
+    (
+        "interval_replaced",
+        "let d = dogstatsd() d.metrics | aggregate(10s) | set interval = 10 | prometheus(listen: \"127.0.0.1:9102\")",
+    ),
+    ("tags_replaced", "let d = dogstatsd() d.metrics | set tags = \"env:prod\" | where tags.env == \"prod\" | stdout"),
+    (
+        "kinds_merged",
+        "let d = dogstatsd() let m = d.metrics | select time, kind let s = d.metrics | aggregate(10s) | select time, kind\nmerge(m, s) | stdout",
+    ),
+    (
+        "merge_other_columns",
+        "let a = pcap(\"a.pcap\") | select time, x = ip_bytes let b = pcap(\"b.pcap\") | select time, y = ip_bytes\nmerge(a, b) | stdout",
+    ),
+    (
+        "merge_a_column_less",
+        "let a = pcap(\"a.pcap\") | select time, x = ip_bytes let b = pcap(\"b.pcap\") | select time\nmerge(a, b) | stdout",
+    ),
+    (
+        "merge_another_order",
+        "let a = pcap(\"a.pcap\") | select time, ip_bytes let b = pcap(\"b.pcap\") | select ip_bytes, time\nmerge(a, b) | stdout",
+    ),
     ("kind_replaced_by_no_word", "let d = dogstatsd() d.metrics | set kind = \"gouge\" | aggregate(10s) | stdout"),
     ("internal_tags", "internal(10s, tags: [\"a:1,b\"]) | stdout"),
     ("method", r#"pcap("a.pcap") | biflow | where src.process.starts_with("a") | stdout"#),

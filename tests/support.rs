@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use weir_core::ledger::reason;
 
 /// Whether a test that only root can run does run here. In CI it has to.
 pub fn is_root(test: &str, what_for: &str) -> bool {
@@ -66,9 +67,33 @@ pub fn finish(output: &Output, ledger: &Path) -> Run {
     let ledger: Option<Value> = std::fs::read(ledger).ok().map(|b| serde_json::from_slice(&b).unwrap());
     if let Some(ledger) = &ledger {
         assert_eq!(ledger["balanced"], true, "{ledger:#}");
+        ledger["components"].as_array().unwrap().iter().for_each(has_a_page);
     }
     Run { code, stdout, stderr, ledger }
 }
+
+/// What the ledger says of a component, the component's page in the reference explains, or that of the engine's own
+/// reasons.
+fn has_a_page(component: &Value) {
+    let spec = weir::components::SPECS.iter().find(|spec| component["component"] == spec.name);
+    let Some(spec) = spec else { return };
+    let notes: Vec<&str> = spec.notes.iter().copied().flatten().map(|note| note.name).collect();
+    let drops: Vec<&str> = spec.drops.iter().map(|drop| drop.name).collect();
+    let said = |what: &str| -> Vec<String> {
+        component[what].as_object().into_iter().flat_map(|counts| counts.keys()).cloned().collect()
+    };
+    for what in said("noted") {
+        assert!(notes.contains(&what.as_str()), "`{}` notes `{what}`, and its page does not say so", spec.name);
+    }
+    for why in said("dropped") {
+        let is_known = drops.contains(&why.as_str()) || ENGINE_REASONS.contains(&why.as_str());
+        assert!(is_known, "`{}` drops for `{why}`, and its page does not say so", spec.name);
+    }
+}
+
+/// Why the engine drops rows, whatever the component.
+const ENGINE_REASONS: &[&str] =
+    &[reason::FINISHED, reason::QUEUE_FULL, reason::UNDELIVERED, reason::REFUSED, reason::TOO_LARGE, reason::CLOSED];
 
 impl Run {
     pub fn rows(&self) -> Vec<Value> {

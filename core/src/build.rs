@@ -9,6 +9,15 @@ use weir_spec::schema::Repr;
 
 use crate::columns::{WordBuilder, absent};
 
+/// Room for as much as there was, and some more: batches are of about one size, and one that is a little longer than
+/// that before it must not be copied to a place that is twice as large.
+pub fn room<T>(before: usize) -> Vec<T> {
+    Vec::with_capacity(before + before / ROOM_PART + 1)
+}
+
+/// Of what there was, one part in this many.
+const ROOM_PART: usize = 8;
+
 /// A column of strings, one after the other. What is pushed is UTF-8.
 #[derive(Default)]
 pub struct Texts {
@@ -20,11 +29,7 @@ pub struct Texts {
 impl Texts {
     /// Room for as much as another has.
     pub fn like(other: &Texts) -> Texts {
-        Texts {
-            bytes: Vec::with_capacity(other.bytes.len()),
-            ends: Vec::with_capacity(other.ends.len() + 1),
-            validity: Validity::default(),
-        }
+        Texts { bytes: room(other.bytes.len()), ends: room(other.ends.len()), validity: Validity::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -153,6 +158,11 @@ pub struct Numbers {
 }
 
 impl Numbers {
+    /// Room for as much as another has.
+    pub fn like(other: &Numbers) -> Numbers {
+        Numbers { values: room(other.values.len()), valid: room(other.valid.len()) }
+    }
+
     /// Gives a row its number. Rows come in order; the last number of a row counts.
     pub fn set(&mut self, row: usize, value: i64) {
         self.fill(row);

@@ -16,7 +16,7 @@ use hashbrown::hash_table::Entry;
 use weir_spec::kind::{Key, repr};
 use weir_spec::schema::{Repr, Schema};
 
-use crate::build::{Texts, Validity};
+use crate::build::{Texts, Validity, room};
 
 /// How Arrow holds a column of that representation.
 pub fn data_type(repr: Repr) -> DataType {
@@ -145,7 +145,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// Room for as much as another has.
     pub fn like(other: &Keys) -> Keys {
-        Keys { keys: Vec::with_capacity(other.keys.len()), validity: Validity::default() }
+        Keys { keys: room(other.keys.len()), validity: Validity::default() }
     }
 
     pub fn push(&mut self, key: i32) {

@@ -10,7 +10,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, PrimitiveArray};
 use arrow_buffer::Buffer;
 
-use crate::build::offsets;
+use crate::build::{offsets, room};
 use crate::columns::Keys;
 
 /// Stands behind every tag. No UTF-8 has this byte.
@@ -33,11 +33,7 @@ pub struct TagSets {
 impl TagSets {
     /// Room for as much as another has.
     pub fn like(other: &TagSets) -> TagSets {
-        TagSets {
-            keys: Keys::like(&other.keys),
-            bytes: Vec::with_capacity(other.bytes.len()),
-            ends: Vec::with_capacity(other.ends.len() + 1),
-        }
+        TagSets { keys: Keys::like(&other.keys), bytes: room(other.bytes.len()), ends: room(other.ends.len()) }
     }
 
     /// Adds a tag, which is UTF-8, to the set that is being built.

@@ -15,6 +15,7 @@ mod pieces;
 mod stages;
 mod testing;
 mod unknown;
+mod unlike;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -274,7 +274,7 @@ test "t" { fail out for 30s }"#,
     },
     Explanation {
         code: "E0309",
-        text: "The component reads streams of another kind. The message shows what comes in.",
+        text: "The component reads streams of another kind; the message shows what comes in. Or one of the kind's columns is of another type by now, because `set` has replaced it: sinks such as `stdout` and `file` write that as it is, whoever takes the rows for what their kind says they are cannot.",
         wrong: r#"pcap("a.pcap") | biflow | biflow | stdout"#,
         right: r#"pcap("a.pcap") | biflow | stdout"#,
     },

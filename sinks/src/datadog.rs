@@ -14,7 +14,7 @@ use weir_core::component::{Batching, Delivery, Encoded, Encoder, FarEnd, Outcome
 use weir_core::{Build, BuildCx, Entry, Fault, secret};
 use weir_http::client::Client;
 use weir_http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use weir_spec::component::{Columns, Inputs, OutputSpec};
+use weir_spec::component::{Columns, Inputs, OutputSpec, SENT};
 use weir_spec::memory::Memory;
 use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::value::Secret;
@@ -61,6 +61,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     inputs: Inputs::One(&["series", "event", "check"]),
     outputs: &[OutputSpec { name: "rejected", doc: "rows that Datadog refuses" }],
     drops: DROPS,
+    notes: &[SENT],
     delivers: schema::Delivery::AtLeastOnce,
     typing: |values, inputs| {
         let options = DatadogOptions::read(values).map_err(|why| OptionError::new("site", why))?;

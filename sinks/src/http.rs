@@ -9,7 +9,7 @@ use weir_core::component::{Batching, Delivery, Encoded, Encoder, FarEnd, Outcome
 use weir_core::{Build, BuildCx, Entry, Fault, secret};
 use weir_http::client::{Answer, Client};
 use weir_http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use weir_spec::component::{Columns, OutputSpec, ReasonSpec};
+use weir_spec::component::{Columns, OutputSpec, ReasonSpec, SENT};
 use weir_spec::memory::Memory;
 use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::value::Secret;
@@ -123,6 +123,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     options: HttpOptions::SPECS,
     outputs: &[OutputSpec { name: "rejected", doc: "rows that the far end refuses" }],
     drops: DROPS,
+    notes: &[SENT],
     delivers: schema::Delivery::AtLeastOnce,
     typing: |values, inputs| {
         let options = HttpOptions::read(values).map_err(|why| OptionError::new("url", why))?;

@@ -54,6 +54,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         name: "refused",
         doc: "points of a name that is exposed with another type, or beyond `series_max`",
     }],
+    notes: &[&[ReasonSpec {
+        name: "mixed",
+        doc: "points of a series that is one with another to Prometheus, as `a.b` is with `a_b`, each time they take turns",
+    }]],
     delivers: schema::Delivery::BestEffort,
     typing: |values, inputs| {
         let listen = values.get("listen").as_str().unwrap_or_default();

@@ -93,6 +93,18 @@ weir_spec::options! {
 
 pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Source(build) };
 
+/// What is counted while listening.
+const LISTENING: &[ReasonSpec] = &[
+    ReasonSpec { name: "datagrams", doc: "datagrams that were read" },
+    ReasonSpec { name: "frames", doc: "frames of streams that were read" },
+    ReasonSpec { name: "lines", doc: "lines in them; each is a row, or counted below" },
+    ReasonSpec { name: "receive_errors", doc: "reads that failed for another reason than that nothing was there" },
+    ReasonSpec { name: "accept_errors", doc: "connections that came and could not be taken" },
+    ReasonSpec { name: "connections_refused", doc: "connections that came when there were `connections_max`" },
+    ReasonSpec { name: "rebound", doc: "sockets that were made anew because their file was gone" },
+    ReasonSpec { name: "rebind_errors", doc: "tries of that which failed" },
+];
+
 pub static SPEC: ComponentSpec = ComponentSpec {
     name: "dogstatsd",
     summary: "metrics, events and service checks of StatsD clients, over UDP and unix sockets",
@@ -120,6 +132,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "unread_checks", doc: "service checks that nobody reads" },
         ReasonSpec { name: "unread_rejected", doc: "bad lines that nobody reads" },
     ],
+    notes: &[LISTENING, message::REFUSED],
     makes: true,
     delivers: Delivery::BestEffort,
     typing: |values, _| {

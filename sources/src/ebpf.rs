@@ -80,6 +80,21 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "unknown", doc: "sockets that closed before anything was known of them" },
         ReasonSpec { name: "damaged", doc: "records of a recording that are none" },
     ],
+    notes: &[&[
+        ReasonSpec { name: "clock_steps", doc: "how often the machine's clock was set, forward or back" },
+        ReasonSpec {
+            name: "translations_dropped",
+            doc: "translated addresses that did not fit, of which rows have only one side",
+        },
+        ReasonSpec {
+            name: "unattributed_tcp_sockets",
+            doc: "TCP sockets that did not fit; what they carried is in rows without ends",
+        },
+        ReasonSpec {
+            name: "unattributed_udp_packets",
+            doc: "UDP packets of sockets that did not fit; they are in rows without ends",
+        },
+    ]],
     makes: true,
     delivers: Delivery::BestEffort,
     typing: |values, _| {

@@ -91,7 +91,7 @@ fn containers_are_known_by_their_cgroups_in_every_layout() {
             // A process that begins in it, and stays until it is asked to go. What it says later is of a cgroup that
             // was there when the tree was last read, however long a busy host takes for that.
             let script = format!(
-                "echo $$ > {}/cgroup.procs; exec 3<>/dev/tcp/127.0.0.1/{port}; echo {layout} >&3; sleep 0.7; echo again >&3; read line",
+                "echo $$ > {}/cgroup.procs; exec 3<>/dev/tcp/127.0.0.1/{port}; echo {layout} >&3; sleep 0.7; echo again >&3; sleep 0.7; echo again >&3; read line",
                 folder.display()
             );
             let mut bash = Command::new("bash");
@@ -99,7 +99,7 @@ fn containers_are_known_by_their_cgroups_in_every_layout() {
             let mut server = listener.accept().unwrap().0;
             let mut line = vec![0; layout.len() + 1];
             server.read_exact(&mut line).unwrap();
-            server.read_exact(&mut [0; 6]).unwrap();
+            server.read_exact(&mut [0; 12]).unwrap();
             std::thread::sleep(Duration::from_millis(300));
             child.stdin.take().unwrap().write_all(b"go\n").unwrap();
             assert!(child.wait().unwrap().success());

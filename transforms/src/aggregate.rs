@@ -93,6 +93,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "no_context", doc: "rows without a name or kind" },
         ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" },
     ],
+    notes: &[&[
+        ReasonSpec { name: "values_not_finite", doc: "values that are not finite, in rows that have others" },
+        ReasonSpec { name: "overflowed", doc: "sums that are too large for a number, of which no point is made" },
+    ]],
     makes: true,
     typing: |values, inputs| {
         let options = AggregateOptions::read(values).map_err(|why| OptionError::new("interval", why))?;

@@ -18,7 +18,7 @@ use weir_core::batch::{BATCH_ROWS, Batch, Times};
 use weir_core::columns::{addresses, arrow_schema, get};
 use weir_core::ledger::Counts;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
-use weir_spec::component::{Columns, Inputs, OutputSpec};
+use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
 use weir_spec::kinds::enums::icmp_counterpart;
 use weir_spec::kinds::enums::protocol::{ICMP, ICMP6};
 use weir_spec::kinds::flow::FLOW;
@@ -63,6 +63,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     options: BiflowOptions::SPECS,
     inputs: Inputs::One(&["packet"]),
     outputs: &[OutputSpec { name: "", doc: "one row a conversation, or a part of a long one" }],
+    notes: &[&[ReasonSpec {
+        name: "evicted",
+        doc: "flows that were given out before their time, the oldest first, because there were `flows_max`",
+    }]],
     makes: true,
     typing: |_, inputs| {
         // Packets carry no tags; what is known of an endpoint comes from a later stage.

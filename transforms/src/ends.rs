@@ -1,13 +1,9 @@
 //! The two ends of a conversation: what a column is called at the other one.
 
-use std::sync::Arc;
-
-use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
-use weir_core::columns::{WordBuilder, absent, data_type};
-use weir_core::eval::text::word;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use weir_core::columns::{absent, data_type};
 use weir_spec::kinds::flow as kind;
-use weir_spec::schema::{Repr, TagKeys};
+use weir_spec::schema::TagKeys;
 use weir_spec::{Field, Stream};
 
 /// What a column is called at the other end; nothing for what only one end has.
@@ -32,31 +28,12 @@ pub fn told_by_dst(name: &str) -> Option<String> {
     pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)))
 }
 
-/// The column of that name, held as `field` says; without any value if there is none. `set` may have made one end's
-/// column another text than the other's.
+/// The column of that name; without any value if there is none, or one of another type: of what `set` has added, `src.x`
+/// may be a number and `dst.x` a text.
 pub fn column(rows: &RecordBatch, name: Option<&str>, field: &Field) -> ArrayRef {
     let column = name.and_then(|name| rows.column_by_name(name));
-    column.and_then(|column| held_as(column, field.repr)).unwrap_or_else(|| absent(field.repr, rows.num_rows()))
-}
-
-fn held_as(column: &ArrayRef, repr: Repr) -> Option<ArrayRef> {
-    if *column.data_type() == data_type(repr) {
-        return Some(column.clone());
-    }
-    let texts: Vec<Option<&str>> = if let Some(words) = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
-        (0..words.len()).map(|row| word(words, row)).collect()
-    } else {
-        column.as_any().downcast_ref::<StringArray>()?.iter().collect()
-    };
-    match repr {
-        Repr::Text => Some(Arc::new(StringArray::from(texts))),
-        Repr::Word => {
-            let mut words = WordBuilder::default();
-            texts.into_iter().for_each(|text| words.push(text));
-            Some(words.finish())
-        }
-        _ => None,
-    }
+    let column = column.filter(|column| *column.data_type() == data_type(field.repr));
+    column.cloned().unwrap_or_else(|| absent(field.repr, rows.num_rows()))
 }
 
 /// The stream when either end may stand in the other's place.

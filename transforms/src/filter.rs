@@ -3,7 +3,7 @@
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
 use weir_spec::ComponentSpec;
-use weir_spec::component::ReasonSpec;
+use weir_spec::component::{COMPUTED, ReasonSpec};
 use weir_spec::plan::Stage;
 
 pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
@@ -12,6 +12,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     name: "where",
     summary: "keeps the rows for which a condition is true",
     drops: &[ReasonSpec { name: "where", doc: "rows for which the condition is false or absent" }],
+    notes: &[COMPUTED],
     examples: &["pcap(\"shop.pcap.gz\") | where dst.port == 443 | stdout"],
     ..ComponentSpec::PLAIN
 };

@@ -50,6 +50,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         OutputSpec { name: "late", doc: "halves that came after their interval and the lateness were over" },
     ],
     drops: &[ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" }],
+    notes: &[&[ReasonSpec {
+        name: "unpaired",
+        doc: "rows that go on as they came, because what waits for its other half fills the memory",
+    }]],
     makes: true,
     typing: |_, inputs| Ok(inputs.iter().flat_map(|input| [ends::mixed(input), input.clone()]).collect()),
     reads: |values, wanted| match wanted {

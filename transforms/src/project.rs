@@ -1,11 +1,11 @@
 //! `set`, `select` and `drop`: other columns for the same rows.
 
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use weir_core::columns::{arrow_schema, record};
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
+use weir_spec::component::{COMPUTED, HELD};
 use weir_spec::plan::Stage;
 use weir_spec::{ComponentSpec, Expr, Field, Schema};
 
@@ -16,12 +16,14 @@ pub const DROP: Entry = Entry { spec: &DROP_SPEC, build: Build::Transform(build)
 pub static SET_SPEC: ComponentSpec = ComponentSpec {
     name: "set",
     summary: "adds columns or replaces their values",
+    notes: &[COMPUTED, HELD],
     examples: &["pcap(\"shop.pcap.gz\") | biflow | set total = sent_bytes + received_bytes | stdout"],
     ..ComponentSpec::PLAIN
 };
 pub static SELECT_SPEC: ComponentSpec = ComponentSpec {
     name: "select",
     summary: "keeps or computes just these columns",
+    notes: &[COMPUTED, HELD],
     examples: &["pcap(\"shop.pcap.gz\") | select src.ip, size = ip_bytes | stdout"],
     ..ComponentSpec::PLAIN
 };
@@ -33,76 +35,82 @@ pub static DROP_SPEC: ComponentSpec = ComponentSpec {
 };
 
 fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
-    let input = &cx.inputs[0];
-    let fields = match &cx.node.stage {
-        Stage::Set(fields) => set(fields, input, cx),
-        Stage::Select(fields) => {
-            let one = |(name, expr): &(String, Expr)| {
-                (Field::new(name.clone(), expr.ty.clone()), Compiled::new(expr, input, cx.counts))
-            };
-            fields.iter().map(one).collect()
-        }
+    let mut columns = (*cx.inputs[0]).clone();
+    let computed = match &cx.node.stage {
+        Stage::Set(fields) => set(fields, &mut columns, cx),
+        Stage::Select(fields) => select(fields, &mut columns, cx),
         Stage::Drop(_) => Vec::new(),
         _ => return Err(Fault::bug("a stage that computes no columns")),
     };
     let output = cx.outputs.first().cloned().unwrap_or_default();
-    let chained = matches!(cx.node.stage, Stage::Set(_));
-    Ok(Box::new(Project { fields, chained, input: input.clone(), schema: arrow_schema(&output), output }))
+    // The last of a name: what `select` computes stands behind the input's.
+    let at = |name: &str| columns.fields.iter().rposition(|field| field.name == name);
+    let given = output.names().filter_map(at).collect();
+    Ok(Box::new(Project { computed, given, schema: arrow_schema(&output) }))
 }
 
 /// Each field may use the ones before it, so each is bound to the columns there are by then.
-fn set(fields: &[(String, Expr)], input: &Schema, cx: &BuildCx) -> Vec<(Field, Compiled)> {
+fn set(fields: &[(String, Expr)], columns: &mut Schema, cx: &BuildCx) -> Vec<Computed> {
     let row = cx.node.row();
-    let mut schema = input.clone();
-    let mut bound = Vec::new();
+    let mut computed = Vec::new();
     for (name, expr) in fields {
         let field = row.field(name, &expr.ty);
-        bound.push((field.clone(), Compiled::new(expr, &schema, cx.counts)));
-        schema.put(field);
+        let value = Compiled::new(expr, columns, cx.counts);
+        let sees = arrow_schema(columns);
+        columns.put(field.clone());
+        computed.push(Computed { at: columns.index(name).unwrap_or_default(), field, value, sees });
     }
-    bound
+    computed
+}
+
+/// Each field sees the input alone, and stands behind it.
+fn select(fields: &[(String, Expr)], columns: &mut Schema, cx: &BuildCx) -> Vec<Computed> {
+    let input = columns.clone();
+    let sees = arrow_schema(&input);
+    let mut computed = Vec::new();
+    for (name, expr) in fields {
+        let field = Field::new(name.clone(), expr.ty.clone());
+        let value = Compiled::new(expr, &input, cx.counts);
+        computed.push(Computed { at: columns.fields.len(), field: field.clone(), value, sees: sees.clone() });
+        columns.fields.push(field);
+    }
+    computed
+}
+
+struct Computed {
+    field: Field,
+    value: Compiled,
+    /// The first of the columns there are by then, which are those it may use.
+    sees: SchemaRef,
+    /// Where it goes: the place of the one that it replaces, or behind the last.
+    at: usize,
 }
 
 struct Project {
-    fields: Vec<(Field, Compiled)>,
-    /// Whether a field sees the ones before it (`set`) or only the input (`select`).
-    chained: bool,
-    input: Arc<Schema>,
-    output: Arc<Schema>,
-    schema: arrow_schema::SchemaRef,
+    computed: Vec<Computed>,
+    /// Which of the columns leave, in this order.
+    given: Vec<usize>,
+    schema: SchemaRef,
 }
 
 impl Transform for Project {
     fn on_batch(&mut self, batch: Batch, out: &mut Out) {
-        out.send(0, batch.map(|rows| self.project(rows)));
+        out.send(0, batch.map(|rows| self.project(&rows)));
     }
 }
 
 impl Project {
-    fn project(&self, rows: RecordBatch) -> RecordBatch {
-        let mut schema = (*self.input).clone();
+    fn project(&self, rows: &RecordBatch) -> RecordBatch {
         let mut columns = rows.columns().to_vec();
-        let mut values = Vec::new();
-        for (field, compiled) in &self.fields {
-            let value = match self.chained {
-                true => compiled.held(&record(&arrow_schema(&schema), columns.clone(), rows.num_rows()), field),
-                false => compiled.held(&rows, field),
-            };
-            values.push((field, value));
-            if self.chained {
-                values.drain(..).for_each(|(field, value)| put(&mut schema, &mut columns, field, value));
+        for Computed { field, value, sees, at } in &self.computed {
+            let seen = record(sees, columns[..sees.fields().len()].to_vec(), rows.num_rows());
+            let value = value.held(&seen, field);
+            match columns.get_mut(*at) {
+                Some(replaced) => *replaced = value,
+                None => columns.push(value),
             }
         }
-        values.into_iter().for_each(|(field, value)| put(&mut schema, &mut columns, field, value));
-        let picked = self.output.names().filter_map(|name| schema.index(name).map(|at| columns[at].clone()));
-        record(&self.schema, picked.collect(), rows.num_rows())
+        let given = self.given.iter().map(|at| columns[*at].clone()).collect();
+        record(&self.schema, given, rows.num_rows())
     }
-}
-
-fn put(schema: &mut Schema, columns: &mut Vec<ArrayRef>, field: &Field, value: ArrayRef) {
-    match schema.index(&field.name) {
-        Some(at) => columns[at] = value,
-        None => columns.push(value),
-    }
-    schema.put(field.clone());
 }

@@ -26,7 +26,7 @@ use weir_core::bell::Bell;
 use weir_core::columns::{arrow_schema, record};
 use weir_core::ledger::Counts;
 use weir_core::{Build, BuildCx, Clock, Entry, Fault, Out, Time, Transform};
-use weir_spec::component::{Columns, Inputs, Need, OutputSpec};
+use weir_spec::component::{Columns, Inputs, Need, OutputSpec, ReasonSpec};
 use weir_spec::kinds::flow as kind;
 use weir_spec::memory::Memory;
 use weir_spec::option::{Dur, OptionError, OptionType, PartSpec};
@@ -95,6 +95,14 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     options: ResolveOptions::SPECS,
     inputs: Inputs::One(&["flow"]),
     outputs: &[OutputSpec { name: "", doc: "the same rows with `src.tags` and `dst.tags`" }],
+    notes: &[
+        &[ReasonSpec {
+            name: "unanswered",
+            doc: "rows that went on without an answer, after `wait` or for want of room",
+        }],
+        procfs::NOTES,
+        table::NOTES,
+    ],
     typing: |values, inputs| {
         let options = ResolveOptions::read(values).map_err(|why| OptionError::new("from", why))?;
         if Some(&options.end) == options.other.as_ref() {

@@ -4,7 +4,7 @@ use arrow_array::Array;
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Transform};
 use weir_spec::ComponentSpec;
-use weir_spec::component::OutputSpec;
+use weir_spec::component::{COMPUTED, OutputSpec};
 use weir_spec::plan::Stage;
 
 pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Transform(build) };
@@ -13,6 +13,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     name: "route",
     summary: "sends each row to the first output whose condition is true",
     outputs: &[OutputSpec { name: "rest", doc: "rows for which no condition is true" }],
+    notes: &[COMPUTED],
     examples: &["let by_port = pcap(\"shop.pcap.gz\") | route { web = dst.port == 443, dns = dst.port == 53 }
 by_port.web | stdout
 merge(by_port.dns, by_port.rest) | stdout"],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_core::columns::numbers;
 use weir_core::eval::Compiled;
 use weir_core::{Batch, Build, BuildCx, Entry, Fault, Out, Time, Transform};
-use weir_spec::component::ReasonSpec;
+use weir_spec::component::{COMPUTED, ReasonSpec};
 use weir_spec::memory::Memory;
 use weir_spec::option::{OptionError, OptionType};
 use weir_spec::{ComponentSpec, Expr, Shape, Type};
@@ -40,6 +40,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         Ok(inputs.to_vec())
     },
     memory: |_| Memory::share(0),
+    notes: &[COMPUTED],
     examples: &["pcap(\"shop.pcap.gz\") | window(5m) by src.ip { bytes = sum(ip_bytes) } | top(3, by: bytes) | stdout"],
     ..ComponentSpec::PLAIN
 };

@@ -6,7 +6,7 @@ mod state;
 
 use weir_core::component::{Keyed, Worker};
 use weir_core::{Build, BuildCx, Entry, Fault};
-use weir_spec::component::{OutputSpec, ReasonSpec};
+use weir_spec::component::{COMPUTED, OutputSpec, ReasonSpec};
 use weir_spec::memory::Memory;
 use weir_spec::plan::{Stage, Windowing};
 use weir_spec::{ComponentSpec, Shape};
@@ -22,6 +22,13 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         OutputSpec { name: "late", doc: "rows that came after all their windows had closed" },
     ],
     drops: &[ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" }],
+    notes: &[
+        COMPUTED,
+        &[ReasonSpec {
+            name: "overflow",
+            doc: "rows of keys for which a window had no room; they are in its group `overflow`",
+        }],
+    ],
     memory: |_| Memory::share(0),
     examples: &["pcap(\"shop.pcap.gz\") | window(5m) by src.ip { packets = count() } | stdout"],
     ..ComponentSpec::PLAIN

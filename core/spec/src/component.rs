@@ -43,12 +43,25 @@ pub struct OutputSpec {
     pub doc: &'static str,
 }
 
-/// One way in which rows are dropped.
+/// One way in which rows are dropped, or something that is counted beside them.
 #[derive(Debug)]
 pub struct ReasonSpec {
     pub name: &'static str,
     pub doc: &'static str,
 }
+
+/// What whoever computes may count.
+pub const COMPUTED: &[ReasonSpec] = &[ReasonSpec {
+    name: "arithmetic",
+    doc: "values that arithmetic cannot give, and that are absent: a division by zero, a sum that is too large",
+}];
+/// What whoever gives columns their values may count.
+pub const HELD: &[ReasonSpec] = &[ReasonSpec {
+    name: "out_of_range",
+    doc: "computed values that their column cannot hold, and that are absent: 70000 as a port",
+}];
+/// What whoever sends something far away may count.
+pub const SENT: &[ReasonSpec] = &[ReasonSpec { name: "retries", doc: "payloads that had to be sent again, each time" }];
 
 /// What a component needs from the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,6 +134,8 @@ pub struct ComponentSpec {
     pub inputs: Inputs,
     pub outputs: &'static [OutputSpec],
     pub drops: &'static [ReasonSpec],
+    /// What it counts beside rows, a group each.
+    pub notes: &'static [&'static [ReasonSpec]],
     /// Whether it makes rows of its own (a source, a flow meter) instead of passing its input's on.
     /// What nobody reads of such rows is never built.
     pub makes: bool,
@@ -170,6 +185,7 @@ impl ComponentSpec {
         inputs: Inputs::One(&[]),
         outputs: &[OutputSpec { name: "", doc: "" }],
         drops: &[],
+        notes: &[],
         makes: false,
         delivers: Delivery::ExactlyOnce,
         typing: |_, inputs| Ok(inputs.to_vec()),

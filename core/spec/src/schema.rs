@@ -262,7 +262,7 @@ impl Stream {
     /// The same stream with other columns, as `set`, `select` and `drop` make.
     pub fn with_schema(&self, schema: Schema) -> Stream {
         let mut stream = self.clone();
-        stream.keys.retain(|column, _| schema.field(column).is_some());
+        stream.keys.retain(|column, _| schema.field(column).is_some_and(|field| field.ty == Type::Tags));
         stream.schema = Arc::new(schema);
         stream
     }

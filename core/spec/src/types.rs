@@ -31,7 +31,8 @@ pub struct Enumeration {
 
 impl PartialEq for Enumeration {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        // What a metric and what a series is are both called `kind`.
+        self.name == other.name && self.labels == other.labels
     }
 }
 impl Eq for Enumeration {}

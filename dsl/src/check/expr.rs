@@ -343,7 +343,7 @@ impl Checker<'_> {
     }
 
     /// A constant text beside an address, a time or a word is read as one, also behind a name.
-    fn retype(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
+    pub(super) fn retype(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
         match (typed.as_literal(), other.element()) {
             (Some(value @ Value::Str(_)), Type::Enum(_) | Type::Ip | Type::Cidr | Type::Time) => {
                 let value = value.clone();

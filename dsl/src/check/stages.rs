@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_spec::component::{Columns, Inputs, Need};
+use weir_spec::component::{Inputs, Need};
 use weir_spec::expr::{Expr as Typed, Node as TypedNode};
 use weir_spec::function::{Function, article};
 use weir_spec::kind::Column;
@@ -13,36 +13,40 @@ use weir_spec::types::Type;
 use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values};
 
 use super::options::{Common, option_place};
+use super::unlike::{said_of, values_of};
 use super::{Built, Checker, NewNode, Outputs, Scope};
 use crate::ast::{Call, ExprKind, Head, Name, NamedExpr, Pipe, Stage, StreamName};
 use crate::codes;
 use crate::nearest::list;
 
-/// Of the columns that are read, one in which the rows' kind has a text and that is of another type by now, with that
-/// type. Names, types and hosts are what nobody can do without; others may be only passed on.
-fn replaced<'a>(stream: &'a Stream, read: &Columns) -> Option<(&'static Column, &'a Type)> {
+/// A column that the rows' kind declares and that is of another type by now, with that type.
+fn replaced(stream: &Stream) -> Option<(&'static Column, &Type)> {
     let RowKind::Kind(kind) = stream.row else { return None };
-    kind.columns.iter().filter(|column| column.ty.is_text() && read.contains(column.name)).find_map(|column| {
+    kind.columns.iter().find_map(|column| {
         let found = &stream.schema.field(column.name)?.ty;
         (*found != column.ty && !found.is_unknown()).then_some((column, found))
     })
 }
 
-/// What is said of a component that reads such a column.
-fn reads_replaced(spec: &ComponentSpec, read: &Columns, stream: &Stream, at: Span) -> Option<Diagnostic> {
-    let (column, found) = replaced(stream, read)?;
-    let wanted = match column.ty {
-        Type::Enum(words) => format!("one of {}", list(words.labels.iter().copied())),
-        _ => article(&column.ty),
-    };
+/// What is said of a component that takes rows for what their kind says they are. Others write them as they find them.
+fn reads_replaced(spec: &ComponentSpec, stream: &Stream, at: Span) -> Option<Diagnostic> {
+    let (column, found) = replaced(stream)?;
     let title = format!(
-        "`{}` reads `{}` of a `{}` as {wanted}, and here it is {}",
+        "`{}` reads a `{}`, whose `{}` is {}, and here it is {}",
         spec.name,
-        column.name,
         stream.row.name(),
+        column.name,
+        values_of(&column.ty),
         article(found)
     );
-    let help = format!("`set` has replaced `{}`: give what it computes another name", column.name);
+    let remedy = match (&column.ty, found) {
+        (Type::Number { float: false, unit }, Type::Number { unit: other, .. }) if unit == other => {
+            "make it whole with `round`"
+        }
+        (Type::Number { .. }, Type::Number { .. }) => "give it its unit, as `10s` has one",
+        _ => "give what it computes another name",
+    };
+    let help = format!("`set` has replaced `{}`: {remedy}", column.name);
     Some(Diagnostic::new(codes::WRONG_KIND, at, title).help(help))
 }
 
@@ -208,11 +212,11 @@ impl<'a> Checker<'a> {
         }
         for (input, head) in inputs.iter().zip(&heads).filter(|(_, h)| h.port.is_some()) {
             if head.stream.schema != stream.schema {
-                let columns = |s: &Stream| list(s.schema.names());
+                let (here, there) = said_of(&head.stream, &stream);
                 let title = "streams with different columns cannot be merged";
                 let d = Diagnostic::new(codes::UNLIKE_STREAMS, input.span(), title)
-                    .here(format!("this is a `{}`", head.stream.row.name()))
-                    .label(first.span, format!("this is a `{}` with {}", stream.row.name(), columns(&stream)))
+                    .here(here)
+                    .label(first.span, there)
                     .help("bring both to the same columns with `select`");
                 self.report(d);
                 return self.broken(span, None);
@@ -360,6 +364,10 @@ impl<'a> Checker<'a> {
                     // A word of an enumeration is told from a mistake; other columns may become a text.
                     let hint = declared.filter(|ty| matches!(ty, Type::Enum(_)));
                     let typed = self.expr(&field.expr, &mut Scope::rows(&after), hint);
+                    let typed = match hint {
+                        Some(words) => self.retype(typed, field.expr.span, words),
+                        None => typed,
+                    };
                     let is_none = typed.as_literal() == Some(&Value::None);
                     let typed = match declared.filter(|ty| is_none || ty.takes(&typed.ty)) {
                         Some(ty) => typed.cast(ty.clone()),
@@ -378,9 +386,7 @@ impl<'a> Checker<'a> {
                 let selected = self.selected(fields, &stream);
                 let schema =
                     Schema { fields: selected.iter().map(|(n, e)| Field::new(n.clone(), e.ty.clone())).collect() };
-                let keys = stream.keys.clone();
                 let mut after = Stream { row: RowKind::Record, ..stream.with_schema(schema) };
-                after.keys = keys.into_iter().filter(|(c, _)| after.schema.field(c).is_some()).collect();
                 let is_kept =
                     |name: &str, e: &Typed| matches!(&e.node, weir_spec::expr::Node::Column(of) if of == name);
                 for (name, _) in selected.iter().filter(|(name, e)| !is_kept(name, e)) {
@@ -517,9 +523,8 @@ impl<'a> Checker<'a> {
                 self.report(d.label(before, format!("this gives `{stream}`")));
                 return self.broken(call.span, None);
             }
-            let reads = values.as_ref().filter(|_| !kinds.is_empty() && !stream.poisoned);
-            let reads = reads.map(|values| (spec.reads)(values, &Columns::none()));
-            if let Some(d) = reads.and_then(|reads| reads_replaced(spec, &reads, stream, call.name.span)) {
+            let is_of_kind = !kinds.is_empty() && !stream.poisoned;
+            if let Some(d) = is_of_kind.then(|| reads_replaced(spec, stream, call.name.span)).flatten() {
                 self.report(d);
                 return self.broken(call.span, None);
             }

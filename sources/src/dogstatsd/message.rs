@@ -8,6 +8,7 @@ use nom::bytes::complete::{tag, take, take_till, take_till1};
 use nom::combinator::{all_consuming, map_opt, rest, verify};
 use nom::sequence::{preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
+use weir_spec::component::ReasonSpec;
 use weir_spec::kinds::enums::{ALERT_TYPE, CARDINALITY, PRIORITY, metric_kind};
 use weir_spec::option::OptionError;
 use weir_spec::types::Enumeration;
@@ -27,7 +28,7 @@ macro_rules! refusals {
     ($($name:ident = $reason:literal, $detail:literal;)*) => {
         $( pub const $name: Refused = Refused { reason: $reason, detail: $detail }; )*
         /// Every way in which a message is refused.
-        pub const REFUSALS: &[Refused] = &[$($name),*];
+        pub const REFUSED: &[ReasonSpec] = &[$(ReasonSpec { name: $reason, doc: $detail }),*];
     };
 }
 refusals! {

@@ -8,7 +8,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt8Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{DataType, SchemaRef};
-use weir_core::build::{Numbers, Texts, Words, lists, valid};
+use weir_core::build::{Numbers, Texts, Words, lists, room, valid};
 use weir_core::columns::{absent, arrow_schema, dictionary, record};
 use weir_core::tags::JoinedTagSets;
 use weir_spec::kinds::enums::metric_kind;
@@ -359,15 +359,18 @@ impl Metrics {
         let rows = other.len();
         let mut more = Metrics {
             names: Texts::like(&other.names),
-            kinds: Vec::with_capacity(rows),
-            values: Vec::with_capacity(other.values.len()),
-            value_ends: Vec::with_capacity(rows),
-            rates: Vec::with_capacity(rows),
+            kinds: room(rows),
+            values: room(other.values.len()),
+            value_ends: room(rows),
+            members: Texts::like(&other.members),
+            member_ends: room(other.member_ends.len()),
+            rates: room(rows),
             ..Metrics::default()
         };
-        more.common.time.reserve(rows);
+        more.common.time = room(rows);
         more.common.arrow = other.common.arrow.clone();
         more.common.host = Words::like(&other.common.host);
+        more.common.pid = Numbers::like(&other.common.pid);
         more.common.tags.sets = JoinedTagSets::like(&other.common.tags.sets);
         more
     }

@@ -15,6 +15,7 @@ use weir_core::bell::Bell;
 use weir_core::ledger::Counts;
 use weir_core::{BuildCx, Clock};
 use weir_spec::Values;
+use weir_spec::component::ReasonSpec;
 use weir_spec::option::{OptionType, PartSpec};
 
 use super::end::End;
@@ -39,6 +40,13 @@ pub const SPEC: PartSpec = PartSpec {
     options: ProcfsOptions::SPECS,
     example: "procfs()",
 };
+
+pub const NOTES: &[ReasonSpec] = &[
+    ReasonSpec { name: "procfs_hits", doc: "ends whose process was known" },
+    ReasonSpec { name: "procfs_misses", doc: "ends with a process of which nothing could be read" },
+    ReasonSpec { name: "procfs_stale", doc: "ends whose process is another by now" },
+    ReasonSpec { name: "procfs_evicted", doc: "processes that were forgotten for want of room" },
+];
 
 /// Tags that it may give.
 const KEYS: &[&str] = &["process", "exe", "service", "env", "version", "container_id", "pod_uid", "systemd_unit"];

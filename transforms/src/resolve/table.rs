@@ -12,6 +12,7 @@ use weir_core::bell::Bell;
 use weir_core::ledger::Counts;
 use weir_core::{BuildCx, Fault};
 use weir_spec::Values;
+use weir_spec::component::ReasonSpec;
 use weir_spec::option::{OptionType, PartSpec};
 use weir_spec::value::Cidr;
 
@@ -41,6 +42,15 @@ pub const SPEC: PartSpec = PartSpec {
     options: TableOptions::SPECS,
     example: "table(\"teams.csv\", tags: [\"team\"])",
 };
+
+pub const NOTES: &[ReasonSpec] = &[
+    ReasonSpec { name: "table_hits", doc: "ends that the table has" },
+    ReasonSpec { name: "table_misses", doc: "ends that it has not" },
+    ReasonSpec {
+        name: "table_refused",
+        doc: "changes of the file that could not be read; what was known before stays",
+    },
+];
 
 /// How often it is looked whether the file has changed. What changes in between is not whole yet.
 const LOOK: Duration = Duration::from_secs(1);
