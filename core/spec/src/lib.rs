@@ -6,7 +6,7 @@
 //! - [`types`], [`schema`], [`kind`]: what a column, a row and a stream are;
 //! - [`value`], [`units`], [`option`]: constants and the options a component declares;
 //! - [`component`]: the declaration of a component, from which checks, help and docs follow;
-//! - [`expr`], [`function`], [`aggregate`]: typed expressions;
+//! - [`expr`], [`arithmetic`], [`function`], [`aggregate`]: typed expressions;
 //! - [`plan`], [`demand`]: the checked graph and which of its columns anybody reads;
 //! - [`testing`]: test blocks, checked;
 //! - [`diagnostic`]: what a user is told.
@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod aggregate;
+pub mod arithmetic;
 pub mod component;
 pub mod demand;
 pub mod diagnostic;

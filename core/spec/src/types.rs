@@ -171,3 +171,10 @@ impl fmt::Display for Type {
         f.write_str(word)
     }
 }
+
+/// `an int`, `a string`.
+pub fn article(ty: &Type) -> String {
+    let word = ty.to_string();
+    let an = word.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} `{word}`", if an { "an" } else { "a" })
+}

@@ -1,6 +1,6 @@
 use super::*;
+use weir_spec::arithmetic::arithmetic;
 use weir_spec::expr::{Arithmetic, Comparison};
-use weir_spec::function;
 
 fn schema(fields: &[(&str, Type)]) -> Schema {
     let fields = fields.iter().map(|(n, t)| weir_spec::Field::new(*n, t.clone())).collect();
@@ -15,7 +15,7 @@ fn run(expr: Expr, fields: &[(&str, Type)], columns: Vec<ArrayRef>) -> (ArrayRef
 }
 
 fn binary(op: Arithmetic, a: Expr, b: Expr) -> Expr {
-    function::arithmetic(op, a, b).unwrap()
+    arithmetic(op, a, b).unwrap()
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Calls in expressions: functions, and where a window allows them, aggregates.
 
 use weir_spec::expr::{Expr as Typed, Node};
-use weir_spec::function::{self, article};
-use weir_spec::types::Type;
+use weir_spec::function;
+use weir_spec::types::{Type, article};
 use weir_spec::value::Secret;
 use weir_spec::{Diagnostic, Span, Value, aggregate};
 

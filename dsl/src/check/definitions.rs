@@ -499,8 +499,8 @@ impl Checker<'_> {
         if let Some(ty) = ty
             && !self.agrees(&checked.ty, ty)
         {
-            let found = weir_spec::function::article(&checked.ty);
-            let wanted = weir_spec::function::article(ty);
+            let found = weir_spec::types::article(&checked.ty);
+            let wanted = weir_spec::types::article(ty);
             let title = format!("this is {found}, and {wanted} belongs here");
             let d = Diagnostic::new(codes::TYPE_MISMATCH, expr.span, title);
             let text = self.text(expr.span);

@@ -1,9 +1,9 @@
 //! Expressions: what each name means, and whether types and units go together.
 
+use weir_spec::arithmetic::arithmetic;
 use weir_spec::expr::{Arithmetic, Comparison, Expr as Typed, Node};
-use weir_spec::function::{self, article};
 use weir_spec::schema::TagKeys;
-use weir_spec::types::{Type, Unit};
+use weir_spec::types::{Type, Unit, article};
 use weir_spec::{Diagnostic, Span, Stream, Value};
 
 use super::{Built, Checker, Scope};
@@ -424,7 +424,7 @@ impl Checker<'_> {
             Operator::Multiply => Arithmetic::Multiply,
             _ => Arithmetic::Divide,
         };
-        match function::arithmetic(op, a, b) {
+        match arithmetic(op, a, b) {
             Ok(typed) if typed.ty.is_unknown() => Typed::unknown(),
             Ok(typed) => typed,
             Err((x, y)) => {

@@ -394,7 +394,7 @@ impl Checker<'_> {
             let mut d = Diagnostic::new(
                 codes::OPTION_TYPE,
                 span,
-                format!("`{name}` takes {wanted}, this is {}", weir_spec::function::article(found)),
+                format!("`{name}` takes {wanted}, this is {}", weir_spec::types::article(found)),
             );
             if let (Some(unit), Value::Int(n)) = (missing_unit(ty), &value) {
                 d = d.help(format!("give it a unit: `{n}{unit}`")).replace(format!("{n}{unit}"));

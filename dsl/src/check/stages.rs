@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use weir_spec::component::{Inputs, Need};
 use weir_spec::expr::{Expr as Typed, Node as TypedNode};
-use weir_spec::function::{Function, article};
+use weir_spec::function::Function;
 use weir_spec::kind::Column;
 use weir_spec::option::with_defaults;
 use weir_spec::plan::{Port, Stage as Planned};
 use weir_spec::schema::{RowKind, Schema};
-use weir_spec::types::Type;
+use weir_spec::types::{Type, article};
 use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values};
 
 use super::options::{Common, option_place};

@@ -1,8 +1,7 @@
 //! What tells the columns of two streams apart, in words.
 
 use weir_spec::Stream;
-use weir_spec::function::article;
-use weir_spec::types::Type;
+use weir_spec::types::{Type, article};
 
 use crate::nearest::list;
 

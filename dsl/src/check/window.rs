@@ -9,7 +9,7 @@ use weir_spec::function;
 use weir_spec::option::OptionType;
 use weir_spec::plan::{GroupKey, WINDOW_END, WINDOW_START, Window, Windowing, aggregate_column};
 use weir_spec::schema::{Schema, Windowed};
-use weir_spec::types::Type;
+use weir_spec::types::{Type, article};
 use weir_spec::{Diagnostic, Field, Span, Stream, Value};
 
 use super::{Checker, Scope};
@@ -248,7 +248,7 @@ impl Checker<'_> {
             }
         };
         if matches!(typed.ty, Type::Tags | Type::Sketch) {
-            let title = format!("`{name}` is {}, which cannot be a key", function::article(&typed.ty));
+            let title = format!("`{name}` is {}, which cannot be a key", article(&typed.ty));
             self.report(Diagnostic::new(codes::TYPE_MISMATCH, key.expr.span, title));
             return None;
         }
