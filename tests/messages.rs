@@ -50,6 +50,17 @@ const MISTAKES: &[(&str, &str)] = &[
         "merge_another_order",
         "let a = pcap(\"a.pcap\") | select time, ip_bytes let b = pcap(\"b.pcap\") | select ip_bytes, time\nmerge(a, b) | stdout",
     ),
+    (
+        "tags_dropped",
+        "pcap(\"a.pcap\") | biflow | resolve(src, dst, from: [procfs()]) | drop src.tags | each_end | where src.team == \"x\" | stdout",
+    ),
+    (
+        "resolved_tags_dropped",
+        "pcap(\"a.pcap\") | biflow | drop src.tags | resolve(src, from: [procfs()]) | where src.service == \"x\" | stdout",
+    ),
+    ("ends_of_two_types", "pcap(\"a.pcap\") | biflow | set src.x = rtt, dst.x = sent_packets | each_end | stdout"),
+    ("half_a_byte", "pcap(\"a.pcap\") | biflow | set sent_bytes = sent_bytes / 2 | each_end | stdout"),
+    ("another_unit", "pcap(\"a.pcap\") | biflow | set sent_packets = sent_bytes | each_end | stdout"),
     ("kind_replaced_by_no_word", "let d = dogstatsd() d.metrics | set kind = \"gouge\" | aggregate(10s) | stdout"),
     ("internal_tags", "internal(10s, tags: [\"a:1,b\"]) | stdout"),
     ("method", r#"pcap("a.pcap") | biflow | where src.process.starts_with("a") | stdout"#),

@@ -68,6 +68,41 @@ fn what_is_replaced_may_be_used_before() {
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
+/// What is computed can be made what the kind has there; and who only passes a column on takes whatever it is.
+#[test]
+fn what_is_computed_fits_the_kind_again() {
+    let pipeline = r#"
+        param bypass: string = "distribution"
+        let d = dogstatsd()
+        let chosen = d.metrics
+          | set kind = if(name == "a", "gauge", coalesce(if(name == "b", param.bypass, none), "counter"))
+          | aggregate(10s)
+          | set value = value / 10s
+        chosen | prometheus(listen: "127.0.0.1:9102")
+        let seen = ndjson("a.ndjson", as: flow)
+        let half = seen | set sent_bytes = round(sent_bytes / 2), src.ip = "2001:db8::1", src.x = rtt, dst.x = 5ms
+        let ends = half | each_end | select src.ip, dst.ip, src.x, dst.x, sent_bytes, received_bytes
+        let more = seen | set src.tags = none, sent_packets = sent_packets * 1.5 | resolve(src, from: [procfs()])
+        ends | stdout
+        more | where src.service == "x" | stdout
+        test "of metrics" {
+          feed d.metrics with dogstatsd("a:3|c\nb:1|c\nc:50|g")
+          advance 20s
+          expect chosen any { name == "a", kind == "gauge", value == 0.3 }
+          expect chosen any { name == "b", kind == "sketch" }
+          expect chosen any { name == "c", kind == "rate", value == 0.5 }
+        }
+        test "of flows" {
+          feed seen with rows [{ end: "2026-01-01T00:00:01Z", observer: "both", dst.ip: 10.0.0.2, sent_bytes: 7B, received_bytes: 2B, rtt: 1ms }]
+          expect ends count == 2
+          expect ends any { src.ip == "2001:db8::1", src.x == 1ms, dst.x == 5ms, sent_bytes == 4B }
+          expect ends any { dst.ip == "2001:db8::1", src.x == 5ms, dst.x == 1ms }
+          expect more any { sent_bytes == 7B }
+        }"#;
+    let (code, stdout, stderr) = run_tests(pipeline);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
 /// Settings may be what `let` has named, as anything else.
 #[test]
 fn settings_may_be_named() {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use weir_core::component::{Delivery, Encoder, FarEnd, Outcome, Route, SinkBuild};
 use weir_core::{Build, BuildCx, Entry, Fault};
-use weir_spec::component::{Columns, Need, OutputSpec};
+use weir_spec::component::{Columns, Need, OutputSpec, SENT};
 use weir_spec::memory::Memory;
 use weir_spec::option::OptionType;
 use weir_spec::schema;
@@ -41,6 +41,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     shape: Shape::Sink,
     options: FileOptions::SPECS,
     outputs: &[OutputSpec { name: "rejected", doc: "never has a row" }],
+    notes: &[SENT],
     delivers: schema::Delivery::AtLeastOnce,
     reads: |_, _| Columns::All,
     memory: |_| Memory::fixed(4 << 20),

@@ -97,7 +97,7 @@ pub const ENTRY: Entry = Entry { spec: &SPEC, build: Build::Source(build) };
 const LISTENING: &[ReasonSpec] = &[
     ReasonSpec { name: "datagrams", doc: "datagrams that were read" },
     ReasonSpec { name: "frames", doc: "frames of streams that were read" },
-    ReasonSpec { name: "lines", doc: "lines in them; each is a row, or counted below" },
+    ReasonSpec { name: "lines", doc: "lines in them; each is a row, or refused for a reason below" },
     ReasonSpec { name: "receive_errors", doc: "reads that failed for another reason than that nothing was there" },
     ReasonSpec { name: "accept_errors", doc: "connections that came and could not be taken" },
     ReasonSpec { name: "connections_refused", doc: "connections that came when there were `connections_max`" },

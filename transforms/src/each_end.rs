@@ -32,7 +32,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         doc: "one row a conversation and end that counted it; of packets seen on the way, both ends",
     }],
     makes: true,
-    typing: |_, inputs| Ok(inputs.iter().map(ends::mixed).collect()),
+    typing: |_, inputs| inputs.iter().map(ends::mixed).collect(),
     reads: |_, wanted| match wanted {
         Columns::All => Columns::All,
         Columns::Some(names) => {

@@ -1,9 +1,11 @@
 //! The two ends of a conversation: what a column is called at the other one.
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use weir_core::columns::{absent, data_type};
+use arrow_array::{ArrayRef, RecordBatch};
+use weir_core::columns::absent;
 use weir_spec::kinds::flow as kind;
+use weir_spec::option::OptionError;
 use weir_spec::schema::TagKeys;
+use weir_spec::types::article;
 use weir_spec::{Field, Stream};
 
 /// What a column is called at the other end; nothing for what only one end has.
@@ -28,22 +30,29 @@ pub fn told_by_dst(name: &str) -> Option<String> {
     pairs.iter().find_map(|(from, to)| Some(format!("{to}{}", name.strip_prefix(from)?)))
 }
 
-/// The column of that name; without any value if there is none, or one of another type: of what `set` has added, `src.x`
-/// may be a number and `dst.x` a text.
+/// The column of that name; without any value if there is none.
 pub fn column(rows: &RecordBatch, name: Option<&str>, field: &Field) -> ArrayRef {
     let column = name.and_then(|name| rows.column_by_name(name));
-    let column = column.filter(|column| *column.data_type() == data_type(field.repr));
     column.cloned().unwrap_or_else(|| absent(field.repr, rows.num_rows()))
 }
 
-/// The stream when either end may stand in the other's place.
-pub fn mixed(input: &Stream) -> Stream {
+/// The stream when either end may stand in the other's place. Columns that change places have to be of one type: the
+/// kind's own are, those that `set` has added may not be.
+pub fn mixed(input: &Stream) -> Result<Stream, OptionError> {
+    for field in &input.schema.fields {
+        let others = [turned(&field.name), at_dst(&field.name), told_by_dst(&field.name)];
+        let other = others.into_iter().flatten().find_map(|other| input.schema.field(&other));
+        if let Some(other) = other.filter(|other| other.ty != field.ty) {
+            let (one, two) = (article(&field.ty), article(&other.ty));
+            let why = format!("`{}` and `{}` change places here, and are {one} and {two}", field.name, other.name);
+            return Err(OptionError::new("", why).help("make both of one type"));
+        }
+    }
     let of = |name: &str| input.keys.get(name).cloned().unwrap_or_default();
     let (src, dst) = (of(kind::SRC_TAGS.name), of(kind::DST_TAGS.name));
     let both = TagKeys { known: &src.known | &dst.known, open: src.open || dst.open };
     let mut stream = input.clone();
-    for name in [kind::SRC_TAGS.name, kind::DST_TAGS.name] {
-        stream.keys.insert(name.to_string(), both.clone());
-    }
-    stream
+    // One that was dropped has none.
+    stream.keys.values_mut().for_each(|keys| *keys = both.clone());
+    Ok(stream)
 }

@@ -16,7 +16,7 @@ use weir_core::ledger::Counts;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
 use weir_spec::memory::Memory;
-use weir_spec::option::{Dur, OptionType};
+use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::{ComponentSpec, Schema, Shape};
 
 use crate::ends::{self, column, told_by_dst, turned};
@@ -55,7 +55,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         doc: "rows that go on as they came, because what waits for its other half fills the memory",
     }]],
     makes: true,
-    typing: |_, inputs| Ok(inputs.iter().flat_map(|input| [ends::mixed(input), input.clone()]).collect()),
+    typing: |_, inputs| {
+        let outputs = inputs.iter().map(|input| Ok([ends::mixed(input)?, input.clone()]));
+        Ok(outputs.collect::<Result<Vec<_>, OptionError>>()?.into_iter().flatten().collect())
+    },
     reads: |values, wanted| match wanted {
         Columns::All => Columns::All,
         Columns::Some(names) => {

@@ -23,7 +23,7 @@ pub static SET_SPEC: ComponentSpec = ComponentSpec {
 pub static SELECT_SPEC: ComponentSpec = ComponentSpec {
     name: "select",
     summary: "keeps or computes just these columns",
-    notes: &[COMPUTED, HELD],
+    notes: &[COMPUTED],
     examples: &["pcap(\"shop.pcap.gz\") | select src.ip, size = ip_bytes | stdout"],
     ..ComponentSpec::PLAIN
 };

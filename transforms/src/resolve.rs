@@ -117,6 +117,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let mut streams = inputs.to_vec();
         for stream in &mut streams {
             for column in tag_columns(&options) {
+                if stream.schema.field(column).is_none() {
+                    let why = format!("tags are added to `{column}`, which was dropped before");
+                    return Err(OptionError::new("", why).help(format!("`set {column} = none` empties it")));
+                }
                 let keys = stream.keys.entry(column.to_string()).or_default();
                 asked(values).for_each(|(kind, values)| add_keys(kind, values, keys));
             }

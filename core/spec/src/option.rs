@@ -68,7 +68,7 @@ pub struct OptionSpec {
     pub default: &'static str,
 }
 
-/// Why a component refuses its options; names the one to change.
+/// Why a component refuses its options; names the one to change, or none where its input is to be.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OptionError {
     pub option: &'static str,

@@ -119,7 +119,9 @@ impl Type {
     pub fn takes(&self, other: &Type) -> bool {
         let is_known = !self.is_unknown() && !other.is_unknown();
         let is_word = matches!((self, other), (Type::Str, Type::Enum(_)));
-        is_known && (self == other || is_word || *self == other.to_float())
+        // What a number is of is not for a plain fraction to say; durations are held as nanoseconds.
+        let is_number = *self == Type::FLOAT && other.unit().is_some_and(|unit| unit != Unit::Nanos);
+        is_known && (self == other || is_word || is_number || *self == other.to_float())
     }
 
     /// The same number as a fraction; durations stay whole.
@@ -172,9 +174,13 @@ impl fmt::Display for Type {
     }
 }
 
-/// `an int`, `a string`.
+/// A type in a sentence: an `int`, a `string`.
 pub fn article(ty: &Type) -> String {
-    let word = ty.to_string();
+    with_article(&ty.to_string())
+}
+
+/// A word in a sentence: an `event`, a `flow`.
+pub fn with_article(word: &str) -> String {
     let an = word.starts_with(['a', 'e', 'i', 'o', 'u']);
     format!("{} `{word}`", if an { "an" } else { "a" })
 }

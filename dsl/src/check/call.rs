@@ -12,7 +12,14 @@ use crate::codes;
 use crate::nearest::{list, meant, nearest};
 
 impl Checker<'_> {
-    pub(super) fn call_expr(&mut self, name: &Name, args: &[Arg], span: Span, scope: &mut Scope) -> Typed {
+    pub(super) fn call_expr(
+        &mut self,
+        name: &Name,
+        args: &[Arg],
+        span: Span,
+        scope: &mut Scope,
+        wanted: Option<&Type>,
+    ) -> Typed {
         match name.text.as_str() {
             "env" => return self.env(args, span),
             "secret" => return self.secret(args, span),
@@ -27,7 +34,7 @@ impl Checker<'_> {
             return self.aggregate(spec, name, args, span, scope);
         }
         match (function, aggregate) {
-            (Some(spec), _) => self.function(spec, args, span, scope),
+            (Some(spec), _) => self.function(spec, args, span, scope, wanted),
             (None, Some(_)) => {
                 args.iter().for_each(|a| drop(self.expr(&a.value, scope, None)));
                 let title = format!("`{}` sums over a window's rows, and this is one row", name.text);
@@ -72,6 +79,7 @@ impl Checker<'_> {
         args: &[Arg],
         span: Span,
         scope: &mut Scope,
+        wanted: Option<&Type>,
     ) -> Typed {
         if let Some(arg) = args.iter().find_map(|a| a.name.as_ref()) {
             let title = format!("`{}` has no option `{}`", spec.name, arg.text);
@@ -83,8 +91,13 @@ impl Checker<'_> {
         }
         let mut typed: Vec<Typed> = Vec::new();
         for (at, arg) in args.iter().enumerate() {
-            let hint = hint(spec.function, at);
-            typed.push(self.expr(&arg.value, scope, hint.as_ref()));
+            let words = passed_on(spec.function, at, wanted);
+            let hint = hint(spec.function, at).or_else(|| words.cloned());
+            let value = self.expr(&arg.value, scope, hint.as_ref());
+            typed.push(match words {
+                Some(words) => self.retype(value, arg.value.span, words),
+                None => value,
+            });
         }
         match (spec.typing)(&mut typed) {
             Ok(_) if typed.iter().any(|t| t.ty.is_unknown()) => Typed::unknown(),
@@ -220,6 +233,13 @@ fn hint(function: function::Function, at: usize) -> Option<Type> {
         (CommunityId, 2) => Some(Type::Enum(&weir_spec::kinds::enums::PROTOCOL)),
         _ => None,
     }
+}
+
+/// The enumeration of which a word is wanted of a call, where the call may give this argument.
+fn passed_on(function: function::Function, at: usize, wanted: Option<&Type>) -> Option<&Type> {
+    use function::Function::{Coalesce, If};
+    let is_given = matches!((function, at), (If, 1 | 2) | (Coalesce, _));
+    wanted.filter(|ty| is_given && matches!(ty, Type::Enum(_)))
 }
 
 fn text_of(arg: &Arg) -> Option<&str> {

@@ -4,7 +4,7 @@ use weir_spec::arithmetic::arithmetic;
 use weir_spec::expr::{Arithmetic, Comparison, Expr as Typed, Node};
 use weir_spec::schema::TagKeys;
 use weir_spec::types::{Type, Unit, article};
-use weir_spec::{Diagnostic, Span, Stream, Value};
+use weir_spec::{Diagnostic, Field, Span, Stream, Value};
 
 use super::{Built, Checker, Scope};
 use crate::ast::{Expr, ExprKind, Operator};
@@ -74,7 +74,7 @@ impl Checker<'_> {
                 }
             }
             ExprKind::Binary { op, op_span, left, right } => self.binary(*op, *op_span, left, right, scope),
-            ExprKind::Call { name, args } => self.call_expr(name, args, expr.span, scope),
+            ExprKind::Call { name, args } => self.call_expr(name, args, expr.span, scope, hint),
         }
     }
 
@@ -245,7 +245,11 @@ impl Checker<'_> {
             keys.known.iter().map(|key| format!("{prefix}.{key}")).collect()
         };
         let tags: Vec<String> = stream.keys.iter().flat_map(short).collect();
-        let d = match nearest(name, tags.iter().map(String::as_str).chain(columns.iter().copied())) {
+        let near = nearest(name, tags.iter().map(String::as_str).chain(columns.iter().copied()));
+        let d = match near {
+            None if let Some(replaced) = untagged(name, stream) => {
+                d.help(format!("`{}` is {} here, which has no tags", replaced.name, article(&replaced.ty)))
+            }
             Some(near) => d.here(format!("did you mean `{near}`?")).help(format!("write `{near}`")).replace(near),
             None => d.help(format!("its columns are {}", list(columns.iter().copied()))),
         };
@@ -343,6 +347,17 @@ impl Checker<'_> {
     }
 
     /// A constant text beside an address, a time or a word is read as one, also behind a name.
+    /// The same where another text may be meant as one.
+    pub(super) fn retype_if_readable(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
+        let text = typed.as_literal().and_then(Value::as_str);
+        let is_readable = text.is_some_and(|text| match other {
+            Type::Ip | Type::Cidr => literal::parse_address(text).is_some(),
+            Type::Time => weir_spec::units::parse_time(text).is_some(),
+            _ => false,
+        });
+        if is_readable { self.retype(typed, span, other) } else { typed }
+    }
+
     pub(super) fn retype(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
         match (typed.as_literal(), other.element()) {
             (Some(value @ Value::Str(_)), Type::Enum(_) | Type::Ip | Type::Cidr | Type::Time) => {
@@ -521,6 +536,13 @@ pub(super) fn comparison(op: Operator) -> Comparison {
 }
 
 /// The unit that a plain number lacks to be of that type.
+/// The column whose tag a name may have meant, if it has none any more.
+fn untagged<'a>(name: &str, stream: &'a Stream) -> Option<&'a Field> {
+    let (prefix, _) = name.split_once('.')?;
+    let column = if prefix == "tags" { "tags".to_string() } else { format!("{prefix}.tags") };
+    stream.schema.field(&column).filter(|field| field.ty != Type::Tags && !field.ty.is_unknown())
+}
+
 pub(super) fn missing_suffix(number: &Typed, wanted: &Type) -> Option<&'static str> {
     let plain = number.ty.unit() == Some(Unit::One) && number.as_literal().is_some();
     match wanted.unit().filter(|_| plain)? {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use weir_spec::component::{Inputs, Need};
+use weir_spec::component::{Columns, Inputs, Need};
 use weir_spec::expr::{Expr as Typed, Node as TypedNode};
 use weir_spec::function::Function;
 use weir_spec::kind::Column;
 use weir_spec::option::with_defaults;
 use weir_spec::plan::{Port, Stage as Planned};
 use weir_spec::schema::{RowKind, Schema};
-use weir_spec::types::{Type, article};
+use weir_spec::types::{Type, Unit, with_article};
 use weir_spec::{ComponentSpec, Diagnostic, Field, Span, Stream, Value, Values};
 
 use super::options::{Common, option_place};
@@ -19,31 +19,34 @@ use crate::ast::{Call, ExprKind, Head, Name, NamedExpr, Pipe, Stage, StreamName}
 use crate::codes;
 use crate::nearest::list;
 
-/// A column that the rows' kind declares and that is of another type by now, with that type.
-fn replaced(stream: &Stream) -> Option<(&'static Column, &Type)> {
+/// Of the columns that are read, one that the rows' kind declares and that is of another type by now, with that type.
+fn replaced<'a>(stream: &'a Stream, read: &Columns) -> Option<(&'static Column, &'a Type)> {
     let RowKind::Kind(kind) = stream.row else { return None };
-    kind.columns.iter().find_map(|column| {
+    kind.columns.iter().filter(|column| read.contains(column.name)).find_map(|column| {
         let found = &stream.schema.field(column.name)?.ty;
         (*found != column.ty && !found.is_unknown()).then_some((column, found))
     })
 }
 
 /// What is said of a component that takes rows for what their kind says they are. Others write them as they find them.
-fn reads_replaced(spec: &ComponentSpec, stream: &Stream, at: Span) -> Option<Diagnostic> {
-    let (column, found) = replaced(stream)?;
+fn reads_replaced(spec: &ComponentSpec, values: &Values, stream: &Stream, at: Span) -> Option<Diagnostic> {
+    // Who passes rows on looks only at what it needs.
+    let read = if spec.makes || spec.is_sink() { Columns::All } else { (spec.reads)(values, &Columns::none()) };
+    let (column, found) = replaced(stream, &read)?;
     let title = format!(
-        "`{}` reads a `{}`, whose `{}` is {}, and here it is {}",
+        "`{}` reads {}, whose `{}` is {}, and here it is {}",
         spec.name,
-        stream.row.name(),
+        with_article(stream.row.name()),
         column.name,
         values_of(&column.ty),
-        article(found)
+        values_of(found)
     );
     let remedy = match (&column.ty, found) {
         (Type::Number { float: false, unit }, Type::Number { unit: other, .. }) if unit == other => {
             "make it whole with `round`"
         }
-        (Type::Number { .. }, Type::Number { .. }) => "give it its unit, as `10s` has one",
+        (Type::Number { .. }, Type::Number { unit: Unit::One, .. }) => "give it its unit, as `10s` has one",
+        (Type::Enum(_), _) => "compute one of these words, or give it another name",
         _ => "give what it computes another name",
     };
     let help = format!("`set` has replaced `{}`: {remedy}", column.name);
@@ -362,11 +365,12 @@ impl<'a> Checker<'a> {
                     let Some(name) = &field.name else { continue };
                     let declared = after.row.declared(&name.text).map(|column| &column.ty);
                     // A word of an enumeration is told from a mistake; other columns may become a text.
-                    let hint = declared.filter(|ty| matches!(ty, Type::Enum(_)));
-                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), hint);
-                    let typed = match hint {
-                        Some(words) => self.retype(typed, field.expr.span, words),
-                        None => typed,
+                    let words = declared.filter(|ty| matches!(ty, Type::Enum(_)));
+                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), words);
+                    let typed = match (words, declared) {
+                        (Some(words), _) => self.retype(typed, field.expr.span, words),
+                        (None, Some(ty)) => self.retype_if_readable(typed, field.expr.span, ty),
+                        (None, None) => typed,
                     };
                     let is_none = typed.as_literal() == Some(&Value::None);
                     let typed = match declared.filter(|ty| is_none || ty.takes(&typed.ty)) {
@@ -523,8 +527,8 @@ impl<'a> Checker<'a> {
                 self.report(d.label(before, format!("this gives `{stream}`")));
                 return self.broken(call.span, None);
             }
-            let is_of_kind = !kinds.is_empty() && !stream.poisoned;
-            if let Some(d) = is_of_kind.then(|| reads_replaced(spec, stream, call.name.span)).flatten() {
+            let values = values.as_ref().filter(|_| !kinds.is_empty() && !stream.poisoned);
+            if let Some(d) = values.and_then(|values| reads_replaced(spec, values, stream, call.name.span)) {
                 self.report(d);
                 return self.broken(call.span, None);
             }
@@ -535,7 +539,9 @@ impl<'a> Checker<'a> {
             Err(_) if !good => None,
             Err(error) => {
                 let place = option_place(call, error.option);
-                let d = Diagnostic::new(codes::OPTION_VALUE, place, error.message);
+                // Without an option it is the stream that is at fault.
+                let code = if error.option.is_empty() { codes::WRONG_KIND } else { codes::OPTION_VALUE };
+                let d = Diagnostic::new(code, place, error.message);
                 self.report(match error.help {
                     Some(help) => d.help(help),
                     None => d,

@@ -1,7 +1,7 @@
 //! What tells the columns of two streams apart, in words.
 
 use weir_spec::Stream;
-use weir_spec::types::{Type, article};
+use weir_spec::types::{Type, Unit, article};
 
 use crate::nearest::list;
 
@@ -9,6 +9,7 @@ use crate::nearest::list;
 pub(super) fn values_of(ty: &Type) -> String {
     match ty {
         Type::Enum(words) => format!("one of {}", list(words.labels.iter().copied())),
+        Type::Number { float: true, unit: Unit::Bytes } => format!("{} with a fraction", article(ty)),
         _ => article(ty),
     }
 }
@@ -45,8 +46,10 @@ fn types_or_order(stream: &Stream, other: &Stream) -> (String, String) {
             (is(&mine.ty), is(&theirs.ty))
         }
         None => {
-            let order = |stream: &Stream| format!("here the order is {}", list(stream.schema.names()));
-            (order(stream), order(other))
+            let names = stream.schema.names().zip(other.schema.names());
+            let (at, names) = names.enumerate().find(|(_, (mine, theirs))| mine != theirs).unwrap_or_default();
+            let is = |name: &str| format!("here `{name}` is number {} of the columns", at + 1);
+            (is(names.0), is(names.1))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::CallError;
 use crate::expr::{Expr, Node};
-use crate::types::{Type, article};
+use crate::types::{Type, Unit, article};
 use crate::value::Value;
 
 pub(super) fn count(args: &[Expr], allowed: std::ops::RangeInclusive<usize>) -> Result<(), CallError> {
@@ -89,10 +89,12 @@ pub(super) fn number(args: &[Expr], at: usize) -> Result<Type, CallError> {
     }
 }
 
-/// Plain numbers become whole ones; what has a unit keeps it.
+/// Plain numbers and sizes become whole ones; rates stay what they are.
 pub(super) fn whole(args: &[Expr]) -> Result<Type, CallError> {
-    let ty = number(args, 0)?;
-    Ok(if ty == Type::FLOAT { Type::INT } else { ty })
+    Ok(match number(args, 0)? {
+        Type::Number { unit: unit @ (Unit::One | Unit::Bytes), .. } => Type::Number { float: false, unit },
+        ty => ty,
+    })
 }
 
 /// A time or a duration, and a step.
