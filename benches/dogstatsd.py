@@ -35,8 +35,11 @@ MILLION = 1_000_000
 # as the load's README has it.
 RATE = 100_000
 UNPACED = 0
-# Every server gives out an interval of ten seconds in this time, at least once.
-INTERVAL_SECONDS = 11
+# Intervals begin at multiples of ten seconds. Sending begins just behind one, and what is used is asked for when the
+# interval has been given out: every run has one of it, as ten seconds of a long run have.
+INTERVAL_SECONDS = 10
+BEHIND_SECONDS = 0.3
+GIVEN_OUT_SECONDS = 1.2
 # A run in which more of the datagrams are lost says little of what reading them costs, and is made again.
 LOST_MAX = 0.05
 TRIES = 3
@@ -135,9 +138,11 @@ def cost(command, load, to=UDP, rate=RATE, untagged=False):
     did not read was not read for nothing: its seconds are of what it read."""
     for left in reversed(range(TRIES)):
         server = Server(command)
+        begin = (time.time() // INTERVAL_SECONDS + 1) * INTERVAL_SECONDS
+        time.sleep(begin + BEHIND_SECONDS - time.time())
         before = server.cpu()
         send(load, to, rate, untagged=untagged)
-        time.sleep(INTERVAL_SECONDS)
+        time.sleep(max(0, begin + INTERVAL_SECONDS + GIVEN_OUT_SECONDS - time.time()))
         used, memory = server.cpu() - before, server.resident()
         lost = (dropped() + unqueued()) / datagrams(load)
         server.stop()
@@ -183,7 +188,7 @@ def netdata(directory):
 
 def statsd(directory):
     config = directory / "statsd.js"
-    config.write_text(f"{{ address: '127.0.0.1', port: {PORT}, mgmt_port: {PORT + 1}, backends: [], flushInterval: 10000 }}")
+    config.write_text(f"{{ address: '127.0.0.1', port: {PORT}, mgmt_port: {PORT + 2}, backends: [], flushInterval: 10000 }}")
     return ["node", PEERS / "node_modules/statsd/stats.js", config]
 
 
