@@ -6,6 +6,7 @@ where benches/peers/dogstatsd.sh has installed them, beside netdata, the origina
 Everything in one run, the measurements of a round one after the other; ratios of the medians are what counts.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -115,6 +116,7 @@ def dropped():
     return sum(int(socket[-1]) for socket in sockets if socket[1].endswith(f":{PORT:04X}"))
 
 
+@functools.cache
 def datagrams(load):
     """How many a load has."""
     loaded, at, count = (BUILD / f"{load}.dsd").read_bytes(), 0, 0

@@ -91,12 +91,9 @@ impl Checker<'_> {
         }
         let mut typed: Vec<Typed> = Vec::new();
         for (at, arg) in args.iter().enumerate() {
-            let words = passed_on(spec.function, at, wanted);
-            let hint = hint(spec.function, at).or_else(|| words.cloned());
-            let value = self.expr(&arg.value, scope, hint.as_ref());
-            typed.push(match words {
-                Some(words) => self.retype(value, arg.value.span, words),
-                None => value,
+            typed.push(match passed_on(spec.function, at, wanted) {
+                Some(words) => self.one_of(&arg.value, scope, words),
+                None => self.expr(&arg.value, scope, hint(spec.function, at).as_ref()),
             });
         }
         match (spec.typing)(&mut typed) {

@@ -259,7 +259,7 @@ impl Checker<'_> {
     /// `src.team`, short for `src.tags["team"]`.
     fn short_tag(&mut self, name: &str, span: Span, stream: &Stream) -> Option<Typed> {
         let (prefix, key) = name.split_once('.')?;
-        let column = if prefix == "tags" { "tags".to_string() } else { format!("{prefix}.tags") };
+        let column = tags_of(prefix);
         stream.keys.contains_key(&column).then_some(())?;
         let like_column = nearest(name, stream.schema.names().filter(|n| n.starts_with(prefix)));
         let keys = &stream.keys[&column];
@@ -346,8 +346,13 @@ impl Checker<'_> {
         (self.retype(a.clone(), left.span, &b.ty), self.retype(b, right.span, &a.ty))
     }
 
-    /// A constant text beside an address, a time or a word is read as one, also behind a name.
-    /// The same where another text may be meant as one.
+    /// One of these words is wanted, also behind a name.
+    pub(super) fn one_of(&mut self, expr: &Expr, scope: &mut Scope, words: &Type) -> Typed {
+        let typed = self.expr(expr, scope, Some(words));
+        self.retype(typed, expr.span, words)
+    }
+
+    /// A constant text that reads as an address or a time is one where one is wanted; another stays a text.
     pub(super) fn retype_if_readable(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
         let text = typed.as_literal().and_then(Value::as_str);
         let is_readable = text.is_some_and(|text| match other {
@@ -358,7 +363,8 @@ impl Checker<'_> {
         if is_readable { self.retype(typed, span, other) } else { typed }
     }
 
-    pub(super) fn retype(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
+    /// A constant text beside an address, a time or a word is read as one, also behind a name.
+    fn retype(&mut self, typed: Typed, span: Span, other: &Type) -> Typed {
         match (typed.as_literal(), other.element()) {
             (Some(value @ Value::Str(_)), Type::Enum(_) | Type::Ip | Type::Cidr | Type::Time) => {
                 let value = value.clone();
@@ -535,14 +541,18 @@ pub(super) fn comparison(op: Operator) -> Comparison {
     }
 }
 
-/// The unit that a plain number lacks to be of that type.
+/// The column whose tags are written with this before their keys: `tags.team`, `src.team`.
+fn tags_of(prefix: &str) -> String {
+    if prefix == "tags" { prefix.to_string() } else { format!("{prefix}.tags") }
+}
+
 /// The column whose tag a name may have meant, if it has none any more.
 fn untagged<'a>(name: &str, stream: &'a Stream) -> Option<&'a Field> {
     let (prefix, _) = name.split_once('.')?;
-    let column = if prefix == "tags" { "tags".to_string() } else { format!("{prefix}.tags") };
-    stream.schema.field(&column).filter(|field| field.ty != Type::Tags && !field.ty.is_unknown())
+    stream.schema.field(&tags_of(prefix)).filter(|field| field.ty != Type::Tags && !field.ty.is_unknown())
 }
 
+/// The unit that a plain number lacks to be of that type.
 pub(super) fn missing_suffix(number: &Typed, wanted: &Type) -> Option<&'static str> {
     let plain = number.ty.unit() == Some(Unit::One) && number.as_literal().is_some();
     match wanted.unit().filter(|_| plain)? {

@@ -365,12 +365,14 @@ impl<'a> Checker<'a> {
                     let Some(name) = &field.name else { continue };
                     let declared = after.row.declared(&name.text).map(|column| &column.ty);
                     // A word of an enumeration is told from a mistake; other columns may become a text.
-                    let words = declared.filter(|ty| matches!(ty, Type::Enum(_)));
-                    let typed = self.expr(&field.expr, &mut Scope::rows(&after), words);
-                    let typed = match (words, declared) {
-                        (Some(words), _) => self.retype(typed, field.expr.span, words),
-                        (None, Some(ty)) => self.retype_if_readable(typed, field.expr.span, ty),
-                        (None, None) => typed,
+                    let mut scope = Scope::rows(&after);
+                    let typed = match declared {
+                        Some(words @ Type::Enum(_)) => self.one_of(&field.expr, &mut scope, words),
+                        Some(ty) => {
+                            let typed = self.expr(&field.expr, &mut scope, None);
+                            self.retype_if_readable(typed, field.expr.span, ty)
+                        }
+                        None => self.expr(&field.expr, &mut scope, None),
                     };
                     let is_none = typed.as_literal() == Some(&Value::None);
                     let typed = match declared.filter(|ty| is_none || ty.takes(&typed.ty)) {

@@ -41,7 +41,7 @@ pub(super) fn strings(args: &mut [Expr], n: usize, result: Type) -> Result<Type,
 }
 
 /// Texts beside an enumeration are of it, if all of them are its words.
-pub(super) fn as_words(args: &mut [Expr]) {
+fn as_words(args: &mut [Expr]) {
     let Some(words) = args.iter().find_map(|arg| if let Type::Enum(words) = arg.ty { Some(words) } else { None })
     else {
         return;
