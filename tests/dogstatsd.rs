@@ -41,6 +41,10 @@ fn rules(vector: &Value, dialect: Dialect) -> Rules {
     }
 }
 
+fn plain_rules(dialect: Dialect) -> Rules {
+    Rules { dialect, tags: Vec::new(), eol_required: false, timestamps: true, mappings: Vec::new() }
+}
+
 fn objects(rows: arrow_array::RecordBatch, kind: &'static weir_spec::Kind) -> Vec<Value> {
     let encoder = NdJson::new(&std::sync::Arc::new(kind.schema()));
     let row = |at| {
@@ -204,8 +208,6 @@ fn vectors_are_read_as_they_say() {
 /// What the vectors do not have: lines at the edges of the rules, as the Agent and Etsy's server read them.
 #[test]
 fn lines_at_the_edges_are_read_as_the_servers_read_them() {
-    let rules =
-        |dialect| Rules { dialect, tags: Vec::new(), eol_required: false, timestamps: true, mappings: Vec::new() };
     let agents = [
         "_e{5,4,3}:title|text",
         "_e{5,4,}:title|text",
@@ -279,7 +281,7 @@ fn lines_at_the_edges_are_read_as_the_servers_read_them() {
     ];
     let read_all = |lines: &[&str], dialect| -> String {
         let one = |line: &&str| {
-            let read: Vec<String> = read(line.as_bytes(), rules(dialect)).iter().map(Value::to_string).collect();
+            let read: Vec<String> = read(line.as_bytes(), plain_rules(dialect)).iter().map(Value::to_string).collect();
             format!("{line:?}\n  {}\n", read.join("\n  "))
         };
         lines.iter().map(one).collect()
@@ -288,16 +290,49 @@ fn lines_at_the_edges_are_read_as_the_servers_read_them() {
     insta::assert_snapshot!("lines_at_the_edges_etsy", read_all(&etsys, Dialect::Etsy));
 }
 
+/// Events and checks are cut at numbers of bytes, lines of metrics at bytes that are ASCII; what is no UTF-8 is replaced.
+#[test]
+fn text_that_is_cut_inside_a_character_is_mended() {
+    let read = |line: &[u8]| {
+        let read = read(line, plain_rules(Dialect::Dogstatsd));
+        read.into_iter().next().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(line)))
+    };
+    let check = read("_sc\u{e9}a|0|m:\u{e9}".as_bytes());
+    assert_eq!((&check["name"], &check["message"]), (&json!("\u{fffd}a"), &json!("\u{e9}")));
+    let check = read(b"_sc|\xffa|0|#h\xc3,host:\xfe");
+    assert_eq!((&check["name"], &check["tags"]), (&json!("\u{fffd}a"), &json!(["h\u{fffd}"])));
+    assert_eq!(check["hostname"], "\u{fffd}");
+    let event = read("_e{1,1}:\u{e9}x\u{e9}".as_bytes());
+    assert_eq!((&event["title"], &event["text"]), (&json!("\u{fffd}"), &json!("x")));
+    let metric = read(b"a\xc3:\xff|s|#x\xe2\x82,host:\xfe,h:1");
+    assert_eq!((&metric["name"], &metric["set_value"]), (&json!("a\u{fffd}"), &json!("\u{fffd}")));
+    assert_eq!((&metric["tags"], &metric["host"]), (&json!(["x\u{fffd}", "h:1"]), &json!("\u{fffd}")));
+}
+
+/// In every vector, at every place, something that is no ASCII, or no text at all.
+#[test]
+fn whatever_stands_wherever_in_a_line_is_read_or_refused() {
+    let mut seen = 0;
+    for vector in lines("vectors.jsonl") {
+        let Some(line) = vector["line"].as_str().map(str::as_bytes) else { continue };
+        for put in ["\u{e9}".as_bytes(), "\u{20ac}".as_bytes(), b"\xff", b"\xe2\x82"] {
+            let at = |at: usize| [&line[..at], put, &line[at..]].concat();
+            let all: Vec<Vec<u8>> = (0..=line.len()).map(at).collect();
+            let all = all.join(&b'\n');
+            let lines = all.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+            seen += lines;
+            let read = |dialect| read(&all, plain_rules(dialect)).len();
+            assert_eq!(read(Dialect::Dogstatsd), lines, "{}", vector["id"]);
+            assert!(read(Dialect::Etsy) >= lines, "{}", vector["id"]);
+        }
+    }
+    assert!(seen > 10_000, "{seen}");
+}
+
 /// A row has all of a name: one line must not become hundreds of megabytes of it.
 #[test]
 fn a_long_name_with_many_pairs_is_refused() {
-    let rules = || Rules {
-        dialect: Dialect::Etsy,
-        tags: Vec::new(),
-        eol_required: false,
-        timestamps: true,
-        mappings: Vec::new(),
-    };
+    let rules = || plain_rules(Dialect::Etsy);
     let line = |name: usize, pairs: usize| format!("{}:{}", "n".repeat(name), ["1|c"; 1].repeat(pairs).join(":"));
     assert_eq!(read(line(32_000, 8_000).as_bytes(), rules()), [json!({"error": "bad_line"})]);
     assert_eq!(read(line(100, 8_000).as_bytes(), rules()).len(), 8_000);

@@ -47,6 +47,7 @@ impl Texts {
     }
 
     pub fn push(&mut self, text: &[u8]) {
+        debug_assert!(std::str::from_utf8(text).is_ok(), "{text:?}");
         self.bytes.extend_from_slice(text);
         self.validity.push();
         self.ends.push(self.bytes.len() as i32);

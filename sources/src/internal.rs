@@ -86,7 +86,7 @@ impl Source for Internal {
             let mut metrics = Metrics::default();
             let sender = Sender::default();
             let (tags, inodes) = (&self.options.tags, &Inodes::default());
-            let around = Around { time: now.0, sender: &sender, tags, is_utf8: true, inodes };
+            let around = Around { time: now.0, sender: &sender, tags, inodes };
             for number in cx.ledger().iter().flat_map(of_ledger).chain(of_process()) {
                 let value = match number.is_counter {
                     true => {

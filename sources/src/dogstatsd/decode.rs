@@ -7,7 +7,7 @@ use super::mapper::{Mapper, Mapping};
 use super::message::{self, BAD_EVENT, Metric, Refused, UNTERMINATED};
 use super::origin::Inodes;
 use super::rows::{Around, Checks, Events, Metrics, Sender};
-use super::scan::find;
+use super::scan::{Line, Mark, Marks};
 use super::{DogstatsdOptions, etsy};
 use crate::rejected::{Bad, REJECTED_ROWS};
 
@@ -69,6 +69,8 @@ pub struct Decoder {
     rules: Rules,
     inodes: Inodes,
     mapper: Option<Mapper>,
+    /// Of the payload that is read.
+    marks: Marks,
     pub metrics: Metrics,
     pub events: Events,
     pub checks: Checks,
@@ -79,6 +81,12 @@ pub struct Decoder {
     pub truncated: usize,
 }
 
+/// What stands around a message of a payload.
+#[inline(always)]
+fn around<'a>(rules: &'a Rules, inodes: &'a Inodes, payload: &Payload<'a>, now: Time) -> Around<'a> {
+    Around { time: now.0, sender: payload.sender, tags: &rules.tags, inodes }
+}
+
 /// A metric as it is to be called.
 fn mapped<'a>(mapper: &'a mut Option<Mapper>, metric: Metric<'a>) -> Metric<'a> {
     match mapper {
@@ -87,12 +95,30 @@ fn mapped<'a>(mapper: &'a mut Option<Mapper>, metric: Metric<'a>) -> Metric<'a> 
     }
 }
 
+/// A line of plain StatsD: what is good in it is taken, whatever else there is.
+fn etsy_line(line: &[u8], metrics: &mut Metrics, mapper: &mut Option<Mapper>, around: &Around) -> Result<(), Refused> {
+    let cut = etsy::Line::new(line)?;
+    let mut refused = None;
+    for pair in cut.pairs() {
+        let read = pair.and_then(|pair| match pair {
+            etsy::Pair::Number(metric, number) => {
+                metrics.push_number(&mapped(mapper, metric), number, around);
+                Ok(())
+            }
+            etsy::Pair::Set(metric) => metrics.push(&mapped(mapper, metric), around),
+        });
+        refused = refused.or(read.err());
+    }
+    refused.map_or(Ok(()), Err)
+}
+
 impl Decoder {
     pub fn new(mut rules: Rules) -> Decoder {
         Decoder {
             mapper: Mapper::new(std::mem::take(&mut rules.mappings)),
             rules,
             inodes: Inodes::default(),
+            marks: Marks::default(),
             metrics: Metrics::default(),
             events: Events::default(),
             checks: Checks::default(),
@@ -114,24 +140,30 @@ impl Decoder {
 
     /// Reads every line of a payload. One that is bad takes no other down.
     pub fn payload(&mut self, payload: &Payload, now: Time) {
-        // Whether it is ASCII, as nearly always, is told in a fifth of the time.
-        let is_utf8 = payload.bytes.is_ascii() || std::str::from_utf8(payload.bytes).is_ok();
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.read(payload.bytes);
+        self.each_line(&marks, payload, now);
+        self.marks = marks;
+    }
+
+    fn each_line(&mut self, marks: &Marks, payload: &Payload, now: Time) {
+        let is_utf8 = marks.is_ascii() || std::str::from_utf8(payload.bytes).is_ok();
         // What is missing of a datagram is at least a line, even where the cut is just behind one.
         if payload.is_truncated && payload.bytes.ends_with(b"\n") {
             self.lines += 1;
             self.truncated += 1;
         }
-        let mut rest = payload.bytes;
-        while !rest.is_empty() {
-            let (line, is_last) = match find(b'\n', rest) {
-                Some(at) => {
-                    let line = &rest[..at];
-                    rest = &rest[at + 1..];
-                    (line, false)
-                }
-                None => (std::mem::take(&mut rest), true),
+        let mut next = 0;
+        while next < payload.bytes.len() {
+            let start = next;
+            let feed = marks.find(Mark::LineFeed, start, payload.bytes.len());
+            let end = feed.unwrap_or(payload.bytes.len());
+            next = end + 1;
+            let line = match &payload.bytes[start..end] {
+                [line @ .., b'\r'] => line,
+                line => line,
             };
-            let line = if let [line @ .., b'\r'] = line { line } else { line };
+            let is_last = feed.is_none();
             let is_cut = is_last && payload.is_truncated;
             if line.is_empty() && !is_cut {
                 continue;
@@ -139,66 +171,64 @@ impl Decoder {
             self.lines += 1;
             if is_cut {
                 self.truncated += 1;
-            } else if is_last && self.rules.eol_required {
-                self.refuse(line, UNTERMINATED, payload);
-            } else {
-                let is_utf8 = is_utf8 || std::str::from_utf8(line).is_ok();
-                self.line(line, is_utf8, payload, now);
+                continue;
+            }
+            let read = match line {
+                _ if is_last && self.rules.eol_required => Err(UNTERMINATED),
+                // These two are cut at a number of bytes, which may be inside a character: each part is mended.
+                [b'_', b'e', b'{', ..] if self.rules.dialect == Dialect::Dogstatsd => self.event(line, payload, now),
+                [b'_', b's', b'c', ..] if self.rules.dialect == Dialect::Dogstatsd => self.check(line, payload, now),
+                _ if is_utf8 || std::str::from_utf8(line).is_ok() => {
+                    self.metric(&Line { bytes: line, start, marks }, payload, now)
+                }
+                _ => self.mended(line, payload, now),
+            };
+            if let Err(why) = read {
+                self.refuse(line, why, payload);
             }
         }
     }
 
-    #[inline]
-    fn line(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
-        if self.rules.dialect == Dialect::Etsy {
-            return self.etsy(line, is_utf8, payload, now);
-        }
-        let Decoder { rules, inodes, mapper, metrics, events, checks, .. } = self;
-        let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
-        let read = match line {
-            // Lengths are of bytes, and clients count characters: an event may be cut inside one.
-            [b'_', b'e', b'{', ..] => {
-                message::event(line).map(|event| events.push(&event, &Around { is_utf8: false, ..around }))
-            }
-            [b'_', b's', b'c', ..] => message::check(line).map(|check| checks.push(&check, &around)),
-            _ => {
-                // Not by way of `mapped`, which would copy each metric for nothing.
-                let read = message::metric(line, rules.timestamps).and_then(|metric| match mapper {
-                    Some(mapper) => metrics.push(&mapper.map(metric), &around),
-                    None => metrics.push(&metric, &around),
-                });
-                // A metric may be called `_e`; what is none was meant as an event.
-                match line {
-                    [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => read.map_err(|_| BAD_EVENT),
-                    _ => read,
-                }
-            }
-        };
-        if let Err(why) = read {
-            self.refuse(line, why, payload);
-        }
+    /// A line that is no UTF-8: what is not is replaced.
+    #[cold]
+    fn mended(&mut self, line: &[u8], payload: &Payload, now: Time) -> Result<(), Refused> {
+        let text = String::from_utf8_lossy(line);
+        let mut marks = Marks::default();
+        marks.read(text.as_bytes());
+        self.metric(&Line { bytes: text.as_bytes(), start: 0, marks: &marks }, payload, now)
     }
 
-    fn etsy(&mut self, line: &[u8], is_utf8: bool, payload: &Payload, now: Time) {
-        let cut = match etsy::Line::new(line) {
-            Ok(cut) => cut,
-            Err(why) => return self.refuse(line, why, payload),
-        };
-        let Decoder { rules, metrics, inodes, mapper, .. } = self;
-        let around = Around { time: now.0, sender: payload.sender, tags: &rules.tags, is_utf8, inodes };
-        let mut refused = None;
-        for pair in cut.pairs() {
-            let read = pair.and_then(|pair| match pair {
-                etsy::Pair::Number(metric, number) => {
-                    metrics.push_number(&mapped(mapper, metric), number, &around);
-                    Ok(())
-                }
-                etsy::Pair::Set(metric) => metrics.push(&mapped(mapper, metric), &around),
-            });
-            refused = refused.or(read.err());
+    fn event(&mut self, line: &[u8], payload: &Payload, now: Time) -> Result<(), Refused> {
+        let event = message::event(line)?;
+        let Decoder { rules, inodes, events, .. } = self;
+        events.push(&event, &around(rules, inodes, payload, now));
+        Ok(())
+    }
+
+    fn check(&mut self, line: &[u8], payload: &Payload, now: Time) -> Result<(), Refused> {
+        let check = message::check(line)?;
+        let Decoder { rules, inodes, checks, .. } = self;
+        checks.push(&check, &around(rules, inodes, payload, now));
+        Ok(())
+    }
+
+    /// A line that is neither an event nor a check.
+    #[inline(always)]
+    fn metric(&mut self, line: &Line, payload: &Payload, now: Time) -> Result<(), Refused> {
+        let Decoder { rules, inodes, mapper, metrics, .. } = self;
+        let around = around(rules, inodes, payload, now);
+        if rules.dialect == Dialect::Etsy {
+            return etsy_line(line.bytes, metrics, mapper, &around);
         }
-        if let Some(why) = refused {
-            self.refuse(line, why, payload);
+        // Not by way of `mapped`, which would copy each metric for nothing.
+        let read = message::metric(line, rules.timestamps).and_then(|metric| match mapper {
+            Some(mapper) => metrics.push(&mapper.map(metric), &around),
+            None => metrics.push(&metric, &around),
+        });
+        // A metric may be called `_e`; what is none was meant as an event.
+        match line.bytes {
+            [b'_', b'e'] | [b'_', b'e', b':' | b'|', ..] => read.map_err(|_| BAD_EVENT),
+            _ => read,
         }
     }
 

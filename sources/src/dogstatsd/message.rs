@@ -14,7 +14,7 @@ use weir_spec::option::OptionError;
 use weir_spec::types::Enumeration;
 
 use super::number::float;
-use super::scan::{Extent, extent, find};
+use super::scan::{Line, Mark, find, may_be_magic};
 
 /// Why a message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,7 @@ pub struct Origin<'a> {
     pub has_cardinality: bool,
 }
 
+/// All of its text is UTF-8.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Metric<'a> {
     pub name: &'a [u8],
@@ -113,14 +114,15 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Reads a metric line without its end. Without `timestamps`, `T` is a field that is not known.
+/// Reads a metric line. Without `timestamps`, `T` is a field that is not known.
 // Called in one place, where what it gives is taken apart at once.
 #[inline(always)]
-pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
-    let Some(bar) = find(b'|', line) else { return Err(NO_TYPE) };
+pub fn metric<'a>(line: &Line<'a>, timestamps: bool) -> Result<Metric<'a>, Refused> {
+    let text = line.bytes;
+    let Some(bar) = line.find(Mark::Bar, 0, text.len()) else { return Err(NO_TYPE) };
     // In the whole line, which is long enough to be looked through quickly.
-    let Some(colon) = find(b':', line).filter(|at| *at < bar) else { return Err(NO_VALUE) };
-    let (name, values) = (&line[..colon], &line[colon + 1..bar]);
+    let Some(colon) = find(b':', text).filter(|at| *at < bar) else { return Err(NO_VALUE) };
+    let (name, values) = (&text[..colon], &text[colon + 1..bar]);
     if name.is_empty() {
         return Err(EMPTY_NAME);
     }
@@ -128,9 +130,9 @@ pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
         return Err(EMPTY_VALUE);
     }
     // Each field is behind a bar.
-    let (kind, mut rest) = match &line[bar + 1..] {
-        [b'm', b's', rest @ ..] => (metric_kind::TIMING, rest),
-        [one, rest @ ..] => (kind(*one).ok_or(BAD_TYPE)?, rest),
+    let (kind, mut next) = match &text[bar + 1..] {
+        [b'm', b's', ..] => (metric_kind::TIMING, bar + 3),
+        [letter, ..] => (KINDS[usize::from(*letter)].ok_or(BAD_TYPE)?, bar + 2),
         [] => return Err(BAD_TYPE),
     };
     let mut metric = Metric {
@@ -143,20 +145,17 @@ pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
         magic_from: None,
         origin: Origin::default(),
     };
-    while let [bar, here @ ..] = rest {
-        if *bar != b'|' {
+    while next < text.len() {
+        if text[next] != b'|' {
             return Err(BAD_TYPE);
         }
-        if let [b'#', here @ ..] = here {
-            let Extent { end, magic } = extent(here);
-            metric.tags = (end > 0).then_some(&here[..end]);
-            metric.magic_from = magic;
-            rest = &here[end..];
-            continue;
-        }
-        let (field, behind) = here.split_at(find(b'|', here).unwrap_or(here.len()));
-        rest = behind;
-        match field {
+        let start = next + 1;
+        next = line.find(Mark::Bar, start, text.len()).unwrap_or(text.len());
+        match &text[start..next] {
+            [b'#', tags @ ..] => {
+                metric.tags = (!tags.is_empty()).then_some(tags);
+                metric.magic_from = magic_from(line, tags, start + 1);
+            }
             [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or_else(|| first(&metric, BAD_RATE))?,
             [b'T', time @ ..] if timestamps => {
                 metric.timestamp = Some(seconds(time).ok_or_else(|| first(&metric, BAD_TIMESTAMP))?);
@@ -165,6 +164,15 @@ pub fn metric(line: &[u8], timestamps: bool) -> Result<Metric<'_>, Refused> {
         }
     }
     Ok(metric)
+}
+
+/// Where in tags, which begin at `start` in their line, the first begins that may be meant for the receiver.
+#[inline(always)]
+fn magic_from(line: &Line, tags: &[u8], start: usize) -> Option<usize> {
+    if tags.first().is_some_and(|byte| may_be_magic(*byte)) {
+        return Some(0);
+    }
+    line.find(Mark::MagicComma, start, start + tags.len()).map(|at| at + 1 - start)
 }
 
 /// What is said of a metric with a bad field: its values come before.
@@ -176,16 +184,16 @@ fn first(metric: &Metric, field: Refused) -> Refused {
     }
 }
 
-fn kind(letter: u8) -> Option<u8> {
-    Some(match letter {
-        b'c' => metric_kind::COUNTER,
-        b'g' => metric_kind::GAUGE,
-        b's' => metric_kind::SET,
-        b'h' => metric_kind::HISTOGRAM,
-        b'd' => metric_kind::DISTRIBUTION,
-        _ => return None,
-    })
-}
+/// The type that each letter says. Looked up, because where a `match` jumps to would be guessed wrong half the time.
+const KINDS: [Option<u8>; 256] = {
+    let mut kinds = [None; 256];
+    kinds[b'c' as usize] = Some(metric_kind::COUNTER);
+    kinds[b'g' as usize] = Some(metric_kind::GAUGE);
+    kinds[b's' as usize] = Some(metric_kind::SET);
+    kinds[b'h' as usize] = Some(metric_kind::HISTOGRAM);
+    kinds[b'd' as usize] = Some(metric_kind::DISTRIBUTION);
+    kinds
+};
 
 /// Whole seconds from 1 on, as far as nanoseconds of them can be held.
 fn seconds(digits: &[u8]) -> Option<i64> {
@@ -231,11 +239,18 @@ pub fn cardinality(word: &[u8]) -> Option<u8> {
 }
 
 /// Numbers with colons between them, appended; what is empty between two colons is left out.
+#[inline]
 pub fn values(text: &[u8], into: &mut Vec<f64>) -> Result<(), Refused> {
-    if let Some(value) = float(text) {
-        into.push(value);
-        return Ok(());
+    match float(text) {
+        Some(value) => {
+            into.push(value);
+            Ok(())
+        }
+        None => several(text, into),
     }
+}
+
+fn several(text: &[u8], into: &mut Vec<f64>) -> Result<(), Refused> {
     let before = into.len();
     for value in text.split(|b| *b == b':').filter(|v| !v.is_empty()) {
         let Some(value) = float(value) else {

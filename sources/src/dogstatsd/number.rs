@@ -10,6 +10,7 @@ const POWERS: [f64; 23] = [
 
 /// A number: decimal, with exponent, hexadecimal with exponent, `nan`, `inf` or `infinity` in any case,
 /// underscores between digits. Too large for 64 bits is an error, as is any space.
+#[inline]
 pub fn float(text: &[u8]) -> Option<f64> {
     short(text).or_else(|| long(text))
 }
@@ -47,6 +48,7 @@ fn short(text: &[u8]) -> Option<f64> {
     Some(if is_negative { -value } else { value })
 }
 
+#[inline(never)]
 fn long(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);

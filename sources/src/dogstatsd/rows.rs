@@ -27,11 +27,8 @@ pub struct Sender {
     pub pod: Option<Arc<str>>,
 }
 
-/// Text as it is; what is no UTF-8 in it is replaced.
-fn utf8(text: &[u8], is_utf8: bool) -> Cow<'_, [u8]> {
-    if is_utf8 {
-        return Cow::Borrowed(text);
-    }
+/// Text of an event or a check, which may be cut inside a character: what is no UTF-8 in it is replaced.
+fn utf8(text: &[u8]) -> Cow<'_, [u8]> {
     match String::from_utf8_lossy(text) {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
         Cow::Owned(text) => Cow::Owned(text.into_bytes()),
@@ -70,6 +67,7 @@ impl Tags {
     /// Adds a row's tags: those of its message, joined by commas, and those that every message gets. Before
     /// `magic_from` nothing is meant for the receiver, nor anything if it is absent. `has_cardinality` is of a message
     /// that says one in a field of its own, whatever that says; then the tag of that name is a tag like others.
+    #[inline]
     fn push(
         &mut self,
         sent: &[u8],
@@ -129,7 +127,7 @@ impl Tags {
 
 impl Magic {
     /// Whether a tag, which begins at `start`, was meant for the receiver; then it is taken in. All of these begin with
-    /// a letter that [`extent`](super::scan::extent) looks for.
+    /// a letter for which [`may_be_magic`](super::scan::may_be_magic).
     fn take(&mut self, tag: &[u8], start: usize) -> bool {
         let behind = |prefix: usize| Some(start + prefix..start + tag.len());
         if tag.starts_with(b"host:") {
@@ -173,14 +171,13 @@ pub struct Around<'a> {
     pub sender: &'a Sender,
     /// Tags that every message gets.
     pub tags: &'a [String],
-    /// Whether all of the message is UTF-8.
-    pub is_utf8: bool,
     /// Who is asked for the inodes that clients tell.
     pub inodes: &'a Inodes,
 }
 
 impl Common {
-    #[inline]
+    /// Host and tags are UTF-8.
+    #[inline(always)]
     fn push(
         &mut self,
         around: &Around,
@@ -194,11 +191,9 @@ impl Common {
         if let Some(seconds) = timestamp {
             self.timestamp.set(row, seconds * 1_000_000_000);
         }
-        let tags = utf8(tags.unwrap_or_default(), around.is_utf8);
-        // What was replaced may be longer.
-        let magic_from = if around.is_utf8 { magic_from } else { Some(0) };
+        let tags = tags.unwrap_or_default();
         let mut pod = None;
-        if let Some(magic) = self.tags.push(&tags, magic_from, around.tags, origin.has_cardinality) {
+        if let Some(magic) = self.tags.push(tags, magic_from, around.tags, origin.has_cardinality) {
             let text = |range: Range<usize>| &tags[range];
             pod = magic.pod.map(|range| String::from_utf8_lossy(text(range)).into_owned());
             if let Some(range) = magic.host.filter(|_| host.is_none()) {
@@ -209,12 +204,12 @@ impl Common {
             }
         }
         if let Some(host) = host {
-            self.host.set(row, &utf8(host, around.is_utf8));
+            self.host.set(row, host);
         }
         self.origin(row, origin, around, pod);
     }
 
-    #[inline]
+    #[inline(always)]
     fn origin(&mut self, row: usize, origin: &Origin, around: &Around, mut pod: Option<String>) {
         let sender = around.sender;
         if let Some(pid) = sender.pid {
@@ -276,7 +271,7 @@ fn container_of(local: &[u8]) -> Option<String> {
 
 /// The inode of a cgroup in `c:`.
 fn inode_of(local: &[u8]) -> Option<u64> {
-    std::str::from_utf8(local).ok()?.rsplit(',').find_map(|part| part.strip_prefix("in-"))?.parse().ok()
+    String::from_utf8_lossy(local).rsplit(',').find_map(|part| part.strip_prefix("in-"))?.parse().ok()
 }
 
 /// The pod's uid in external data, the last one if there are more.
@@ -324,12 +319,13 @@ impl Metrics {
     }
 
     /// Adds a metric, or nothing at all if one of its values is none.
-    #[inline]
+    // In place: what was read of a line is put together and taken apart otherwise.
+    #[inline(always)]
     pub fn push(&mut self, metric: &Metric, around: &Around) -> Result<(), Refused> {
         match metric.kind {
             metric_kind::SET => {
                 self.member_ends.resize(self.len(), self.members.len() as i32);
-                self.members.push(&utf8(metric.values, around.is_utf8));
+                self.members.push(metric.values);
                 self.member_ends.push(self.members.len() as i32);
             }
             _ => message::values(metric.values, &mut self.values)?,
@@ -345,9 +341,9 @@ impl Metrics {
     }
 
     /// All but its values.
-    #[inline]
+    #[inline(always)]
     fn push_rest(&mut self, metric: &Metric, around: &Around) {
-        self.names.push(&utf8(metric.name, around.is_utf8));
+        self.names.push(metric.name);
         self.kinds.push(metric.kind);
         self.value_ends.push(self.values.len() as i32);
         self.rates.push(metric.sample_rate);
@@ -448,18 +444,19 @@ impl Events {
 
     pub fn push(&mut self, event: &Event, around: &Around) {
         let row = self.len();
-        self.titles.push(&utf8(&unescape(event.title), around.is_utf8));
-        self.texts.push(&utf8(&unescape(event.text), around.is_utf8));
+        self.titles.push(&utf8(&unescape(event.title)));
+        self.texts.push(&utf8(&unescape(event.text)));
         self.priorities.push(event.priority);
         self.alert_types.push(event.alert_type);
         match event.aggregation_key {
-            Some(key) => self.aggregation_keys.push(&utf8(key, around.is_utf8)),
+            Some(key) => self.aggregation_keys.push(&utf8(key)),
             None => self.aggregation_keys.push_absent(),
         }
         if let Some(source) = event.source_type {
-            self.source_types.set(row, &utf8(source, around.is_utf8));
+            self.source_types.set(row, &utf8(source));
         }
-        self.common.push(around, &event.origin, event.timestamp, event.host, (event.tags, Some(0)));
+        let (host, tags) = (event.host.map(utf8), event.tags.map(utf8));
+        self.common.push(around, &event.origin, event.timestamp, host.as_deref(), (tags.as_deref(), Some(0)));
     }
 
     pub fn finish(&mut self, schema: &Schema) -> Finished {
@@ -501,13 +498,14 @@ impl Checks {
     }
 
     pub fn push(&mut self, check: &Check, around: &Around) {
-        self.names.push(&utf8(check.name, around.is_utf8));
+        self.names.push(&utf8(check.name));
         self.statuses.push(check.status);
         match check.message {
-            Some(message) => self.messages.push(&utf8(message, around.is_utf8)),
+            Some(message) => self.messages.push(&utf8(message)),
             None => self.messages.push_absent(),
         }
-        self.common.push(around, &check.origin, check.timestamp, check.host, (check.tags, Some(0)));
+        let (host, tags) = (check.host.map(utf8), check.tags.map(utf8));
+        self.common.push(around, &check.origin, check.timestamp, host.as_deref(), (tags.as_deref(), Some(0)));
     }
 
     pub fn finish(&mut self, schema: &Schema) -> Finished {

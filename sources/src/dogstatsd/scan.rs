@@ -1,25 +1,143 @@
-//! Finding a byte that is near.
+//! Where the bytes stand that payloads, lines and tags are cut at.
 //!
-//! Names, values, types and tags are a dozen bytes each: calling `memchr` for each of them was a sixth of
-//! what reading a line cost. Sixteen bytes at a time, in place, it is a fifth of that.
+//! Names, values, types and tags are a dozen bytes each: calling `memchr` for each of them was a sixth of what reading a
+//! line cost, and looking for each in a loop of its own had the processor guess wrong five times a line where that ends.
+//! So all of a payload is looked through once, and each byte found by looking at bits.
 
 use wide::u8x16;
 
 const WIDTH: usize = 16;
 
-/// Which of sixteen bytes are the wanted one, a bit each.
-#[inline(always)]
-fn mask(bytes: u8x16, wanted: u8x16) -> u32 {
-    bytes.simd_eq(wanted).to_bitmask()
+/// Bytes whose marks are held together.
+const BLOCK_BYTES: usize = u64::BITS as usize;
+
+/// What is marked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    LineFeed,
+    Bar,
+    /// A comma, if the tag behind it may be meant for the receiver. See [`may_be_magic`].
+    MagicComma,
 }
 
-/// Where a byte first stands.
+const MARKS: usize = 3;
+
+/// The marks of some bytes, a bit each, the first the lowest; as many numbers as there are marks, in their order.
+type Block = [u64; MARKS];
+
+/// Where a payload has the bytes that its lines are cut at.
+#[derive(Default)]
+pub struct Marks {
+    blocks: Vec<Block>,
+    is_ascii: bool,
+}
+
+/// Empty blocks behind the last, so that there always are two more.
+const BLOCKS_BEHIND: usize = 2;
+
+impl Marks {
+    /// Marks a payload, and forgets the one before.
+    pub fn read(&mut self, bytes: &[u8]) {
+        let mut high = u8x16::ZERO;
+        self.blocks.clear();
+        let mut rest = bytes;
+        // With the byte behind them: it says what a comma at their end is.
+        while let Some(whole) = rest.first_chunk::<{ BLOCK_BYTES + 1 }>() {
+            self.blocks.push(mark(whole, &mut high));
+            rest = &rest[BLOCK_BYTES..];
+        }
+        let mut last = [0; BLOCK_BYTES + 1];
+        last[..rest.len()].copy_from_slice(rest);
+        self.blocks.push(mark(&last, &mut high));
+        self.blocks.extend([Block::default(); BLOCKS_BEHIND]);
+        self.is_ascii = high.to_bitmask() == 0;
+    }
+
+    /// Whether all of the payload is ASCII.
+    pub fn is_ascii(&self) -> bool {
+        self.is_ascii
+    }
+
+    /// Where the first byte with a mark stands, of those from `from` to before `to`.
+    #[inline(always)]
+    pub fn find(&self, mark: Mark, from: usize, to: usize) -> Option<usize> {
+        let (at, bit) = (from / BLOCK_BYTES, from % BLOCK_BYTES);
+        let [first, second, third] = self.blocks.get(at..)?.first_chunk()?;
+        // Two blocks' worth of bytes, which most lines and tags have not: then nothing is to be guessed. Shifted twice,
+        // because no bits can be shifted out all at once.
+        let shifted = |low: &Block, high: &Block| low[mark as usize] >> bit | high[mark as usize] << 1 << (63 - bit);
+        let window = u128::from(shifted(first, second)) | u128::from(shifted(second, third)) << u64::BITS;
+        // Behind it if there is none.
+        let mut found = from + window.trailing_zeros() as usize;
+        if found == from + 2 * BLOCK_BYTES && found < to {
+            found = self.find_far(mark, at + 2, to);
+        }
+        (found < to).then_some(found)
+    }
+
+    /// From a block on; anything from `to` on if there is none before.
+    #[inline(never)]
+    fn find_far(&self, mark: Mark, from: usize, to: usize) -> usize {
+        let until = to.div_ceil(BLOCK_BYTES).min(self.blocks.len());
+        let marks = self.blocks.get(from..until).unwrap_or_default().iter().map(|block| block[mark as usize]);
+        let found = marks.zip(from..).find(|(bits, _)| *bits != 0);
+        found.map_or(to, |(bits, at)| at * BLOCK_BYTES + bits.trailing_zeros() as usize)
+    }
+}
+
+/// A line without its end, and the marks of the payload that it stands in.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    /// UTF-8.
+    pub bytes: &'a [u8],
+    /// Where it begins in the payload.
+    pub start: usize,
+    pub marks: &'a Marks,
+}
+
+impl Line<'_> {
+    /// Where the first byte with a mark stands, of those from `from` to before `to`.
+    #[inline(always)]
+    pub fn find(&self, mark: Mark, from: usize, to: usize) -> Option<usize> {
+        self.marks.find(mark, self.start + from, self.start + to).map(|at| at - self.start)
+    }
+}
+
+/// In which two bits `d` and `h` differ.
+const MAGIC_BITS: u8 = b'd' ^ b'h';
+
+/// Whether a tag that begins with this byte may be meant for the receiver: all of those begin with `d` or `h`. So does
+/// what differs from them in the same two bits, `l` and the backtick, which only cost a look.
+pub fn may_be_magic(byte: u8) -> bool {
+    byte | MAGIC_BITS == (b'd' | b'h')
+}
+
+/// Marks all of some bytes but the last, which only counts as what stands behind another; in `high` a bit is set if one
+/// is not ASCII.
+#[inline(always)]
+fn mark(bytes: &[u8; BLOCK_BYTES + 1], high: &mut u8x16) -> Block {
+    let (parts, _) = bytes.as_chunks::<WIDTH>();
+    let (nexts, _) = bytes[1..].as_chunks::<WIDTH>();
+    let [mut line_feeds, mut bars, mut magic] = [0; MARKS];
+    for (at, (part, next)) in parts.iter().zip(nexts).enumerate() {
+        let (part, next) = (u8x16::new(*part), u8x16::new(*next));
+        let is = |bytes: u8x16, byte: u8| bytes.simd_eq(u8x16::splat(byte));
+        let put = |found: u8x16| u64::from(found.to_bitmask()) << (at * WIDTH);
+        line_feeds |= put(is(part, b'\n'));
+        bars |= put(is(part, b'|'));
+        magic |= put(is(part, b',') & is(next | u8x16::splat(MAGIC_BITS), b'd' | b'h'));
+        *high |= part;
+    }
+    [line_feeds, bars, magic]
+}
+
+/// Where a byte first stands in what is short.
 #[inline(always)]
 pub fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     let wanted = u8x16::splat(byte);
     let (chunks, rest) = bytes.as_chunks::<WIDTH>();
     for (at, chunk) in chunks.iter().enumerate() {
-        let found = mask(u8x16::new(*chunk), wanted);
+        let found = u8x16::new(*chunk).simd_eq(wanted).to_bitmask();
         if found != 0 {
             return Some(at * WIDTH + found.trailing_zeros() as usize);
         }
@@ -30,69 +148,11 @@ pub fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     match bytes.last_chunk::<WIDTH>() {
         // Reaches back into what was looked at, where none is.
         Some(last) => {
-            let found = mask(u8x16::new(*last), wanted);
+            let found = u8x16::new(*last).simd_eq(wanted).to_bitmask();
             (found != 0).then(|| bytes.len() - WIDTH + found.trailing_zeros() as usize)
         }
         None => rest.iter().position(|b| *b == byte),
     }
-}
-
-/// Where tags end, and where the first begins that may be meant for the receiver.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Extent {
-    /// Where the first `|` stands, or where the text ends.
-    pub end: usize,
-    /// Where the first tag begins that starts with `h` or `d`, as all of those do, or with what differs from them in
-    /// the same two bits (`l` and the backtick, which only cost a look); absent if none does.
-    pub magic: Option<usize>,
-}
-
-/// Looks for both in one pass.
-#[inline(always)]
-pub fn extent(bytes: &[u8]) -> Extent {
-    let (chunks, rest) = bytes.as_chunks::<WIDTH>();
-    let mut magic = None;
-    // Whether the byte before is a comma, as is said to stand before the first.
-    let mut before = 1;
-    for (at, chunk) in chunks.iter().enumerate() {
-        let (bars, starts, commas) = marks(*chunk, before);
-        if starts != 0 && magic.is_none() {
-            magic = Some(at * WIDTH + starts.trailing_zeros() as usize);
-        }
-        if bars != 0 {
-            let end = at * WIDTH + bars.trailing_zeros() as usize;
-            return Extent { end, magic: magic.filter(|at| *at < end) };
-        }
-        before = commas >> (WIDTH - 1);
-    }
-    let (bars, starts) = match bytes.last_chunk::<WIDTH>() {
-        // Reaches back into what was looked at, which is shifted out.
-        Some(last) => {
-            let (bars, starts, _) = marks(*last, 0);
-            (bars >> (WIDTH - rest.len()), starts >> (WIDTH - rest.len()))
-        }
-        None => {
-            let mut last = [0; WIDTH];
-            last[..rest.len()].copy_from_slice(rest);
-            let (bars, starts, _) = marks(last, before);
-            (bars, starts)
-        }
-    };
-    let from = bytes.len() - rest.len();
-    if starts != 0 && magic.is_none() {
-        magic = Some(from + starts.trailing_zeros() as usize);
-    }
-    let end = bytes.len().min(from + bars.trailing_zeros() as usize);
-    Extent { end, magic: magic.filter(|at| *at < end) }
-}
-
-/// Bars, the letters that begin what is magic, and commas.
-#[inline(always)]
-fn marks(chunk: [u8; WIDTH], before: u32) -> (u32, u32, u32) {
-    let bytes = u8x16::new(chunk);
-    let commas = mask(bytes, u8x16::splat(b','));
-    let letters = mask(bytes | u8x16::splat(b'd' ^ b'h'), u8x16::splat(b'd' | b'h'));
-    (mask(bytes, u8x16::splat(b'|')), (commas << 1 | before) & letters, commas)
 }
 
 #[cfg(test)]
@@ -110,18 +170,48 @@ mod tests {
         }
     }
 
+    /// Wherever one looks from and to, near and far.
     #[test]
-    fn tags_end_and_are_magic_where_splitting_finds_it() {
+    fn marks_are_where_looking_at_each_byte_finds_them() {
         let mut random = fastrand::Rng::with_seed(7);
-        for length in 0..70 {
+        let mut marks = Marks::default();
+        for round in 0..800 {
+            // Some have next to none of what is looked for.
+            let often = [b"\n|:,,dhxl".as_slice(), b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n|:,d"][round % 2];
+            let length = round / 2;
+            let bytes: Vec<u8> = (0..length).map(|_| often[random.usize(0..often.len())]).collect();
+            marks.read(&bytes);
             for _ in 0..200 {
-                let letter = |_| *random.choice(b"abcdhlxyzabcxyz,,,,|").unwrap_or(&b'a');
-                let bytes: Vec<u8> = (0..length).map(letter).collect();
-                let end = bytes.iter().position(|b| *b == b'|').unwrap_or(length);
-                let begins = |at: usize| at == 0 || bytes[at - 1] == b',';
-                let magic = (0..end).find(|at| begins(*at) && b"dhl".contains(&bytes[*at]));
-                assert_eq!(extent(&bytes), Extent { end, magic }, "{}", String::from_utf8_lossy(&bytes));
+                let from = random.usize(0..length + 1);
+                let to = random.usize(from..length + 1);
+                let first = |is: &dyn Fn(usize) -> bool| (from..to).find(|at| is(*at));
+                let text = String::from_utf8_lossy(&bytes);
+                for (mark, byte) in [(Mark::LineFeed, b'\n'), (Mark::Bar, b'|')] {
+                    let found = first(&|at| bytes[at] == byte);
+                    assert_eq!(marks.find(mark, from, to), found, "{mark:?} from {from} to {to} of {text}");
+                }
+                let found = first(&|at| bytes[at] == b',' && bytes.get(at + 1).is_some_and(|b| may_be_magic(*b)));
+                assert_eq!(marks.find(Mark::MagicComma, from, to), found, "from {from} to {to} of {text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_may_be_magic_begins_like_it() {
+        let letters: Vec<u8> = (0..=u8::MAX).filter(|byte| may_be_magic(*byte)).collect();
+        assert_eq!(letters, b"`dhl");
+    }
+
+    #[test]
+    fn what_is_not_ascii_is_told_wherever_it_is() {
+        let mut marks = Marks::default();
+        for at in 0..130 {
+            let mut bytes = vec![b'a'; 130];
+            marks.read(&bytes);
+            assert!(marks.is_ascii());
+            bytes[at] = 0xc3;
+            marks.read(&bytes);
+            assert!(!marks.is_ascii(), "{at}");
         }
     }
 }

@@ -56,20 +56,20 @@ impl Aggregation {
     /// The context of every row: for some rows at a time their hashes, then where these lead to.
     pub fn find_contexts(&mut self, metrics: &Metrics, times: &[i64]) {
         let hosts = self.host_hashes(metrics);
-        let mut hashes = [Hash::default(); REACH_ROWS];
+        let (mut hashes, mut kinds) = ([Hash::default(); REACH_ROWS], [0; REACH_ROWS]);
         let mut spans = Span::default();
         self.ids.clear();
         for (chunk, times) in times.chunks(REACH_ROWS).enumerate() {
             let start = chunk * REACH_ROWS;
-            let hashes = &mut hashes[..times.len()];
-            self.hash(metrics, start, &hosts, hashes);
+            let (hashes, kinds) = (&mut hashes[..times.len()], &mut kinds[..times.len()]);
+            (start..).zip(&mut *kinds).for_each(|(row, kind)| *kind = metrics.context_kind(row));
+            self.hash(metrics, start, kinds, &hosts, hashes);
             self.contexts.reach_for(hashes);
-            for (row, (hash, time)) in (start..).zip(hashes.iter().zip(times)) {
+            for (row, ((hash, kind), time)) in (start..).zip(hashes.iter().zip(&*kinds).zip(times)) {
                 let bucket = spans.number(*time, self.interval);
-                let kind = metrics.context_kind(row);
                 let id = match self.contexts.find(*hash, bucket) {
                     // As nearly always.
-                    Some((id, other)) if other == kind => Ok(id),
+                    Some((id, other)) if other == *kind => Ok(id),
                     found => self.uncommon(metrics, row, *hash, found, (*time, bucket)),
                 };
                 self.ids.push(id.unwrap_or_else(|why| {
@@ -116,20 +116,20 @@ impl Aggregation {
         other != kind && !self.is_in_use(id)
     }
 
-    /// Of every host that the rows name.
+    /// Of every host that the rows name, behind that of rows that name none.
     fn host_hashes(&self, metrics: &Metrics) -> Vec<Hash> {
         let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
         let hash = |host: Option<&str>| self.contexts.hashing.bytes(host.unwrap_or("").as_bytes());
-        named.into_iter().flatten().map(hash).collect()
+        [NO_HOST].into_iter().chain(named.into_iter().flatten().map(hash)).collect()
     }
 
-    /// The hashes of rows from `start` on, as many as there is room for.
-    fn hash(&self, metrics: &Metrics, start: usize, hosts: &[Hash], into: &mut [Hash]) {
+    /// The hashes of rows from `start` on, of whose contexts these are the kinds.
+    fn hash(&self, metrics: &Metrics, start: usize, kinds: &[u8], hosts: &[Hash], into: &mut [Hash]) {
         let hashing = &self.contexts.hashing;
         let no_tags = hashing.bytes(&[]);
         // Rows of one client share a set.
         let mut last = (usize::MAX, no_tags);
-        for (row, hash) in (start..).zip(into) {
+        for (row, (hash, kind)) in (start..).zip(into.iter_mut().zip(kinds)) {
             let name = hashing.bytes(metrics.names.value(row).as_bytes());
             let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
                 if last.0 != set {
@@ -137,8 +137,7 @@ impl Aggregation {
                 }
                 last.1
             });
-            let host = metrics.host(row).map_or(NO_HOST, |host| hosts[host]);
-            *hash = hashing.join(class(metrics.context_kind(row)), name, host, tags);
+            *hash = hashing.join(class(*kind), name, hosts[metrics.host(row)], tags);
         }
     }
 
@@ -320,7 +319,7 @@ impl Fold<'_> {
         if kind == metric_kind::SET {
             return self.members(metrics, row, id, time);
         }
-        if is_rate_refused(kind, rate) {
+        if rate != 1.0 && is_rate_refused(kind, rate) {
             return Err("sample_rate");
         }
         let values = metrics.values(row);

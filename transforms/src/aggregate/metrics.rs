@@ -50,10 +50,13 @@ impl<'a> Metrics<'a> {
         context_kind(self.kinds[row], self.stamp(row).is_some())
     }
 
-    /// The host of a row, by its place in the dictionary.
+    /// The host of a row by its place in the dictionary, from 1 on; 0 for none. Where some rows have one and others do
+    /// not, a branch would be guessed wrong.
     #[inline]
-    pub fn host(&self, row: usize) -> Option<usize> {
-        self.hosts.filter(|hosts| !hosts.is_null(row)).map(|hosts| hosts.keys().value(row) as usize)
+    pub fn host(&self, row: usize) -> usize {
+        let Some(hosts) = self.hosts else { return 0 };
+        let place = (hosts.keys().values()[row] as usize).wrapping_add(1);
+        if hosts.is_null(row) { 0 } else { place }
     }
 
     /// The tags of a row, by the number of its set.
