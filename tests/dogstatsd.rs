@@ -410,6 +410,23 @@ fn what_is_refused_is_in_nobodys_way() {
     assert_eq!(dropped.map(|why| run.count("series", &format!("dropped/{why}"))), [2, 1, 1, 0, 0]);
 }
 
+/// JSON has `null` for what is no number, and a recording is aggregated as what was live.
+#[test]
+fn what_was_no_number_is_none_when_it_is_replayed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("metrics.ndjson");
+    let rows = [("a", "gauge", "[null]"), ("b", "histogram", "[null,7]"), ("c", "counter", "[1]")];
+    let row = |(name, kind, values): (&str, &str, &str)| {
+        format!("{{\"time\":\"2026-01-01T00:00:01Z\",\"name\":\"{name}\",\"kind\":\"{kind}\",\"values\":{values}}}\n")
+    };
+    std::fs::write(&path, rows.map(row).concat()).unwrap();
+    let run =
+        super::support::run(&format!("let s = ndjson({path:?}, as: metric) | aggregate(10s)\ns | stdout(ndjson)"));
+    let points: Vec<String> = run.rows().iter().map(|row| format!("{} {}", row["name"], row["value"])).collect();
+    let expected = ["b.max 7.0", "b.median 7.0", "b.avg 7.0", "b.count 0.1", "b.95percentile 7.0", "c 0.1"];
+    assert_eq!(points.iter().map(|point| point.replace('"', "")).collect::<Vec<_>>(), expected);
+}
+
 /// The four packets of the Agent's `TestMappingCases`, and plain StatsD, whose names hold everything.
 #[test]
 fn names_are_mapped_before_they_are_counted() {

@@ -59,6 +59,19 @@ pub struct Counts {
 
 /// Warnings kept of one component.
 const WARNINGS_MAX: usize = 64;
+/// Characters of a text that is told.
+const TOLD_MAX: usize = 2_000;
+
+/// A text as it may stand on a terminal. Names that clients chose and answers of far ends are in it: what would steer
+/// the terminal is replaced, and what is endless cut.
+fn shown(text: &str) -> String {
+    let plain = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
+    let mut shown: String = text.chars().take(TOLD_MAX).map(plain).collect();
+    if text.chars().nth(TOLD_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
 
 impl Counts {
     pub fn add_in(&self, rows: usize) {
@@ -89,20 +102,21 @@ impl Counts {
     }
     /// Says why a sink is not fine.
     pub fn set_trouble(&self, why: impl Into<String>) {
-        *lock(&self.trouble) = Some(why.into());
+        *lock(&self.trouble) = Some(shown(&why.into()));
     }
     /// Tells the user something that is no failure.
     pub fn warn(&self, text: String) {
         let mut warnings = lock(&self.warnings);
         if warnings.len() < WARNINGS_MAX {
-            warnings.push(text);
+            warnings.push(shown(&text));
         }
     }
     /// The same, if it was not told before.
     pub fn warn_once(&self, text: &str) {
-        let is_told = lock(&self.warnings).iter().any(|told| told == text);
+        let text = shown(text);
+        let is_told = lock(&self.warnings).contains(&text);
         if !is_told {
-            self.warn(text.to_string());
+            self.warn(text);
         }
     }
     pub fn set_held(&self, rows: usize) {
@@ -308,4 +322,21 @@ impl Accounts {
 fn edge(name: &EdgeName, counts: &EdgeCounts) -> EdgeLedger {
     let (sent, queued) = counts.sent_and_queued();
     EdgeLedger { from: name.from.clone(), output: name.output.clone(), to: name.to.clone(), sent, queued }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_steers_no_terminal_and_has_an_end() {
+        let counts = Counts::default();
+        counts.warn("`a\u{1b}[31m\r\u{7}` and `b`\n\tare one".into());
+        counts.warn("x".repeat(TOLD_MAX + 1));
+        let told = counts.snapshot("s", "stdout").warnings;
+        assert_eq!(told[0], "`a\u{fffd}[31m\u{fffd}\u{fffd}` and `b`\n\tare one");
+        assert_eq!(told[1].chars().count(), TOLD_MAX + 1);
+        counts.warn_once("`a\u{1b}[31m\r\u{7}` and `b`\n\tare one");
+        assert_eq!(counts.snapshot("s", "stdout").warnings.len(), 2, "it was told before");
+    }
 }

@@ -52,7 +52,8 @@ pub fn key(value: f64) -> i16 {
     if value < SMALLEST_BIN {
         return 0;
     }
-    let exponent = (value.ln() / gamma_ln()).round_ties_even() as i32 + bias();
+    // What is infinite is cut off at the greatest there is, and stays there.
+    let exponent = ((value.ln() / gamma_ln()).round_ties_even() as i32).saturating_add(bias());
     exponent.clamp(1, i32::from(KEY_MAX)) as i16
 }
 
@@ -240,6 +241,11 @@ pub fn from_array(column: &StructArray, row: usize) -> Option<Sketch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_infinite_is_in_the_last_bin() {
+        assert_eq!([f64::INFINITY, f64::MAX, f64::NEG_INFINITY].map(key), [KEY_MAX, KEY_MAX, -KEY_MAX]);
+    }
     use proptest::prelude::*;
 
     #[test]

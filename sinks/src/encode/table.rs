@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
 use bytes::{BufMut, BytesMut};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use weir_core::component::{Encoded, Encoder, Route};
 use weir_core::eval::text::{int, text};
 use weir_spec::types::{Type, Unit};
@@ -138,7 +138,12 @@ fn shorten(text: &str) -> String {
     if clean.width() <= CELL_WIDTH_MAX {
         return clean;
     }
-    clean.chars().take(CELL_WIDTH_MAX - 1).chain(['…']).collect()
+    let mut width = 0;
+    let fits = |c: &char| {
+        width += c.width().unwrap_or(0);
+        width < CELL_WIDTH_MAX
+    };
+    clean.chars().take_while(fits).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -146,6 +151,15 @@ mod tests {
     use super::*;
     use arrow_array::{Int64Array, StringArray};
     use weir_spec::Field;
+
+    #[test]
+    fn wide_text_is_cut_where_its_cell_ends() {
+        for text in ["\u{540d}".repeat(31), "\u{540d}".repeat(70), format!("a{}", "\u{540d}".repeat(40))] {
+            let short = shorten(&text);
+            assert!(short.width() <= CELL_WIDTH_MAX && short.width() >= CELL_WIDTH_MAX - 1, "{short}");
+            assert!(short.chars().count() < text.chars().count() && short.ends_with('\u{2026}'), "{short}");
+        }
+    }
 
     #[test]
     fn columns_align_and_empty_ones_are_left_out() {

@@ -1,6 +1,6 @@
 //! Names and labels as Prometheus takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A metric's name: letters, digits, `_` and `:`; anything else becomes `_`.
 pub fn metric(name: &str) -> String {
@@ -32,22 +32,20 @@ fn plain(name: &str, colon: bool) -> String {
 /// Tags as labels. A tag without value is `true`; values of one key are joined, as Datadog has several
 /// and Prometheus one.
 pub fn labels<'a>(tags: impl Iterator<Item = &'a str>) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = BTreeMap::new();
+    let mut labels: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for tag in tags {
         let (key, value) = match tag.split_once(':') {
             Some((key, value)) if !value.is_empty() => (key, value),
             _ => (tag.trim_end_matches(':'), "true"),
         };
-        match labels.get_mut(&label(key)) {
-            Some(values) if values.split(',').any(|v| v == value) => {}
-            Some(values) => {
-                values.push(',');
-                values.push_str(value);
-            }
-            None => drop(labels.insert(label(key), value.to_string())),
-        }
+        labels.entry(label(key)).or_default().push(value);
     }
-    labels
+    let joined = |mut values: Vec<&str>| {
+        let mut seen = HashSet::new();
+        values.retain(|value| seen.insert(*value));
+        values.join(",")
+    };
+    labels.into_iter().map(|(label, values)| (label, joined(values))).collect()
 }
 
 /// A label's value between quotes.

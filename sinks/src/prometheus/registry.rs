@@ -52,7 +52,10 @@ impl Point {
         let value = match row["kind"].as_str()? {
             "gauge" => Measure::Last(number("value")?),
             "count" => Measure::Added(number("value")?),
-            "rate" => Measure::Added(number("value")? * number("interval").unwrap_or(1.0)),
+            "rate" => {
+                let all = number("value")? * number("interval").unwrap_or(1.0);
+                Measure::Added(Some(all).filter(|all| all.is_finite())?)
+            }
             _ => {
                 let sketch = row.get("sketch")?;
                 let list = |name: &str| sketch[name].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -250,15 +253,21 @@ impl Registry {
         let own_name = (point.name != family.meaning).then(|| point.name.as_str().into());
         let name_before = std::mem::replace(&mut series.name, own_name);
         match (&mut series.state, &point.value) {
-            (State::Number(sum), Measure::Added(more)) => *sum += more,
+            // What no number holds begins anew, as a counter does whose program was started again.
+            (State::Number(sum), Measure::Added(more)) => {
+                *sum = if (*sum + more).is_finite() { *sum + more } else { *more };
+            }
             (State::Number(last), Measure::Last(value)) => *last = *value,
             (State::Histogram(histogram), Measure::Sketch { count, sum, bins }) => {
+                if !(histogram.sum + sum).is_finite() {
+                    *histogram = Histogram::default();
+                }
                 histogram.count += count;
                 histogram.sum += sum;
                 for (key, n) in bins {
                     let value = sketch::value((*key).clamp(-32_767, 32_767) as i16);
                     // A bin around a bound counts as below it: values are round numbers more often than not.
-                    let lowest = value - value.abs() * BIN_HALF;
+                    let lowest = if value.is_finite() { value - value.abs() * BIN_HALF } else { value };
                     let bucket = BOUNDS.partition_point(|bound| *bound < lowest);
                     *histogram.buckets.entry(bucket).or_default() += n;
                 }
@@ -289,6 +298,29 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_number_holds_begins_anew() {
+        let mut registry = Registry::new(1_000, 10);
+        let point = Point::read(br#"{"name":"bytes","kind":"rate","interval":10,"value":1.7e307}"#).unwrap();
+        for _ in 0..2 {
+            assert_eq!(registry.put(&point, 0), Put::Taken);
+        }
+        let family = registry.families.values().next().unwrap();
+        let State::Number(sum) = family.series.values().next().unwrap().state else { panic!("a counter") };
+        assert!(sum.is_finite() && sum > 0.0, "{sum}");
+    }
+
+    #[test]
+    fn a_value_above_every_bound_is_below_none() {
+        let mut registry = Registry::new(1_000, 10);
+        let row = br#"{"name":"h","kind":"sketch","sketch":{"count":1,"sum":1e300,"keys":[32767],"counts":[1]}}"#;
+        let point = Point::read(row).unwrap();
+        assert_eq!(registry.put(&point, 0), Put::Taken);
+        let family = registry.families.values().next().unwrap();
+        let State::Histogram(histogram) = &family.series.values().next().unwrap().state else { panic!("a histogram") };
+        assert!(histogram.cumulative().iter().all(|(_, below)| *below == 0), "{:?}", histogram.cumulative());
+    }
 
     #[test]
     fn a_refused_point_does_not_take_its_name() {

@@ -1,7 +1,10 @@
 //! The columns of metrics that make an aggregate, and what a row's context is of.
 
+use std::any::Any;
+
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_buffer::ScalarBuffer;
 use weir_core::columns::get;
 use weir_core::tags::TagView;
 use weir_spec::kinds::enums::metric_kind;
@@ -11,7 +14,7 @@ use weir_spec::kinds::metric as kind;
 pub struct Metrics<'a> {
     pub names: &'a StringArray,
     pub kinds: &'a [u8],
-    values: Option<(&'a ListArray, &'a Float64Array)>,
+    values: Option<(&'a ListArray, ScalarBuffer<f64>)>,
     members: Option<(&'a ListArray, &'a StringArray)>,
     rates: Option<&'a Float64Array>,
     /// Absent if no row has a time of its own.
@@ -28,7 +31,7 @@ impl<'a> Metrics<'a> {
         if kinds.null_count() > 0 || names.null_count() > 0 {
             return None;
         }
-        let values = get(rows, kind::VALUES).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
+        let values = get(rows, kind::VALUES).and_then(|lists| Some((lists, numbers(lists.values().as_any())?)));
         let members = get(rows, kind::MEMBERS).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
         let rates = get(rows, kind::SAMPLE_RATE);
         let stamped = get(rows, kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
@@ -68,10 +71,10 @@ impl<'a> Metrics<'a> {
 
     /// The numbers of a row.
     #[inline]
-    pub fn values(&self, row: usize) -> &'a [f64] {
-        let Some((lists, values)) = self.values.filter(|(lists, _)| !lists.is_null(row)) else { return &[] };
+    pub fn values(&self, row: usize) -> &[f64] {
+        let Some((lists, values)) = self.values.as_ref().filter(|(lists, _)| !lists.is_null(row)) else { return &[] };
         let offsets = lists.value_offsets();
-        &values.values()[offsets[row] as usize..offsets[row + 1] as usize]
+        &values[offsets[row] as usize..offsets[row + 1] as usize]
     }
 
     /// The members of a set that a row has.
@@ -87,6 +90,15 @@ impl<'a> Metrics<'a> {
     #[inline]
     pub fn rate(&self, row: usize) -> f64 {
         self.rates.filter(|rates| !rates.is_null(row)).map_or(1.0, |rates| rates.value(row))
+    }
+}
+
+/// The numbers in lists. One that is absent, as JSON has what is no number, is none.
+fn numbers(values: &dyn Any) -> Option<ScalarBuffer<f64>> {
+    let values: &Float64Array = values.downcast_ref()?;
+    match values.null_count() {
+        0 => Some(values.values().clone()),
+        _ => Some(values.iter().map(|value| value.unwrap_or(f64::NAN)).collect()),
     }
 }
 
