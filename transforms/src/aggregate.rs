@@ -33,7 +33,7 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::{ComponentSpec, Shape, Stream};
 
 use bucket::{Bucket, SLOT_BYTES};
-use context::{CONTEXT_BYTES, Contexts, Id};
+use context::{CONTEXT_BYTES, Contexts, Id, text_bytes_max};
 use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
 use intake::Verdicts;
@@ -43,8 +43,6 @@ use numerics::Aggregate;
 
 /// A context without a value for so long is forgotten; a counter only after it has been zero for long.
 const EXPIRY: i64 = 20_000_000_000;
-/// Text of a context that is reckoned with: a name and its tags.
-const TEXT_BYTES: usize = 256;
 
 weir_spec::options! {
     pub struct AggregateOptions {
@@ -78,7 +76,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         OutputSpec { name: "late", doc: "rows whose interval was over when they came" },
     ],
     drops: &[
-        ReasonSpec { name: "contexts_full", doc: "rows of new contexts when there were `contexts_max`" },
+        ReasonSpec {
+            name: "contexts_full",
+            doc: "rows of new contexts when there were `contexts_max`, or when the names and tags of all took as much as 256 bytes for each of so many",
+        },
         ReasonSpec {
             name: "kind_conflict",
             doc: "rows of a name and tags that came with another type in an interval that is open",
@@ -113,8 +114,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     memory: |values| {
         let contexts = values.get("contexts_max").as_i64().unwrap_or(0).max(0) as u64;
         // Two buckets are open at once while one is being given out.
-        let each = CONTEXT_BYTES + TEXT_BYTES + 2 * SLOT_BYTES;
-        Memory::share(contexts.saturating_mul(each as u64))
+        let each = (CONTEXT_BYTES + 2 * SLOT_BYTES) as u64;
+        Memory::share(contexts.saturating_mul(each).saturating_add(text_bytes_max(contexts as usize) as u64))
     },
     examples: &["internal(10s) | aggregate(10s, tags_deny: [\"what\"]) | stdout"],
     ..ComponentSpec::PLAIN

@@ -126,7 +126,22 @@ pub struct Contexts {
     free: Vec<Id>,
     alive: usize,
     max: usize,
+    /// Of all contexts together.
+    text_bytes: usize,
+    text_bytes_max: usize,
+    /// Whether a context found no room for its text since the last ones were forgotten.
+    is_text_full: bool,
     pub hashing: Hashing,
+}
+
+/// Text of a context that is reckoned with: a name and its tags. Some may have more where others have less.
+const TEXT_BYTES: usize = 256;
+/// Text that there is room for, however few contexts there may be: that of the longest line.
+const TEXT_BYTES_MIN: usize = 64 << 10;
+
+/// Text that so many contexts may have together.
+pub fn text_bytes_max(contexts: usize) -> usize {
+    contexts.saturating_mul(TEXT_BYTES).max(TEXT_BYTES_MIN)
 }
 
 /// Hashes kept for each context that may be.
@@ -148,6 +163,9 @@ impl Contexts {
             free: Vec::new(),
             alive: 0,
             max,
+            text_bytes: 0,
+            text_bytes_max: text_bytes_max(max),
+            is_text_full: false,
             hashing: Hashing::default(),
         }
     }
@@ -233,15 +251,21 @@ impl Contexts {
     }
 
     pub fn is_full(&self) -> bool {
-        self.alive >= self.max
+        self.alive >= self.max || self.is_text_full
     }
 
     fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
-        if self.is_full() {
+        if self.alive >= self.max {
+            return None;
+        }
+        let context = Context::new(parts);
+        if context.text.len() > self.text_bytes_max - self.text_bytes {
+            self.is_text_full = true;
             return None;
         }
         self.alive += 1;
-        let context = Some(Context::new(parts));
+        self.text_bytes += context.text.len();
+        let context = Some(context);
         match self.free.pop() {
             Some(id) => {
                 self.contexts[id as usize] = context;
@@ -263,12 +287,14 @@ impl Contexts {
     /// Forgets contexts that `is_over` says so of, and hashes that were not used since that bucket.
     pub fn expire(&mut self, since: u32, is_over: impl Fn(Id, &Context, i64) -> bool) {
         for (at, slot) in self.contexts.iter_mut().enumerate() {
-            if slot.as_ref().is_some_and(|context| is_over(at as Id, context, self.seen[at])) {
-                *slot = None;
+            let is_over = |context: &mut Context| is_over(at as Id, context, self.seen[at]);
+            if let Some(context) = slot.take_if(is_over) {
                 self.alive -= 1;
+                self.text_bytes -= context.text.len();
                 self.free.push(at as Id);
             }
         }
+        self.is_text_full = false;
         let contexts = &self.contexts;
         let is_alive = |packed: Id| contexts[unpack(packed).0 as usize].is_some();
         self.canonical.retain(|(_, packed)| is_alive(*packed));
@@ -279,6 +305,25 @@ impl Contexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_limited_as_it_is_reckoned_with() {
+        let mut contexts = Contexts::new(1_000);
+        let mut number = 0;
+        let mut add = |contexts: &mut Contexts, bytes: usize| {
+            number += 1;
+            let hash = Hash { high: number, low: number };
+            let name = "n".repeat(bytes);
+            contexts.add(hash, hash, (0, 0), &Parts { kind: 0, name: &name, host: None, unit: None, tags: &[] }, None)
+        };
+        let taken = (0..10).filter(|_| add(&mut contexts, 60_000).is_some()).count();
+        assert_eq!(taken, 1_000 * TEXT_BYTES / 60_000);
+        assert!(contexts.is_full(), "of text");
+        assert!(add(&mut contexts, 100).is_some(), "what is short finds room");
+        contexts.expire(0, |_, context, _| context.name().len() > 100);
+        assert!(!contexts.is_full());
+        assert!(add(&mut contexts, 60_000).is_some());
+    }
 
     #[test]
     fn a_kind_is_packed_beside_its_number() {
