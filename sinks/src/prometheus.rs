@@ -27,8 +27,8 @@ use crate::encode::json::NdJson;
 use registry::{Point, Put, Registry};
 use text::Form;
 
-/// Memory of one series: its labels, its value, its place.
-const SERIES_BYTES: u64 = 600;
+/// Memory beside that of the series: what is written when it is scraped grows with them, and is not in it.
+const FIXED_BYTES: u64 = 4 << 20;
 
 weir_spec::options! {
     pub struct PrometheusOptions {
@@ -52,7 +52,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     outputs: &[OutputSpec { name: "rejected", doc: "points that are not exposed" }],
     drops: &[ReasonSpec {
         name: "refused",
-        doc: "points of a name that is exposed with another type, or beyond `series_max`",
+        doc: "points of a name that is exposed with another type, or of new series when there were `series_max`, or when the names and labels of all took as much as 600 bytes for each of so many",
     }],
     notes: &[&[ReasonSpec {
         name: "mixed",
@@ -66,7 +66,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     },
     reads: |_, _| Columns::All,
     memory: |values| {
-        Memory::fixed((4 << 20) + values.get("series_max").as_i64().unwrap_or(0).max(0) as u64 * SERIES_BYTES)
+        let series = values.get("series_max").as_i64().unwrap_or(0).max(0) as usize;
+        Memory::fixed(FIXED_BYTES + registry::room_bytes(series) as u64)
     },
     needs: |values| values.get("listen").as_str().map(|a| Need::Listen(format!("tcp://{a}"))).into_iter().collect(),
     examples: &["internal(10s) | aggregate(10s) | prometheus(\"127.0.0.1:9125\")"],

@@ -48,8 +48,23 @@ pub fn labels<'a>(tags: impl Iterator<Item = &'a str>) -> BTreeMap<String, Strin
     labels.into_iter().map(|(label, values)| (label, joined(values))).collect()
 }
 
+/// Labels as they are written, between the braces.
+pub fn written(labels: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for (name, value) in labels {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push_str("=\"");
+        escape(value, &mut text);
+        text.push('"');
+    }
+    text
+}
+
 /// A label's value between quotes.
-pub fn escape(value: &str, into: &mut String) {
+fn escape(value: &str, into: &mut String) {
     for c in value.chars() {
         match c {
             '\\' => into.push_str("\\\\"),

@@ -13,6 +13,27 @@ use super::names;
 const MANTISSAS: [f64; 3] = [1.0, 2.0, 5.0];
 const POWERS: std::ops::RangeInclusive<i32> = -9..=12;
 
+/// Bytes of a series beside its labels and buckets, as measured: its state, its place in the tables, the allocator's.
+const SERIES_BYTES: usize = 240;
+/// Of each bucket that values lie in.
+const BUCKET_BYTES: usize = 40;
+/// Of a family beside its names, and how often it has one: as it is called, as its samples are, as it is meant.
+const FAMILY_BYTES: usize = 1_200;
+const FAMILY_NAMES: usize = 10;
+
+/// What a series is reckoned with. Some may take more where others take less.
+const ROOM_BYTES: usize = 600;
+/// Room that there is for however few series.
+const ROOM_BYTES_MIN: usize = 1 << 20;
+
+/// Of a name that is only kept to be told of.
+const TOLD_CHARS_MAX: usize = 200;
+
+/// Bytes that so many series may take together.
+pub fn room_bytes(series: usize) -> usize {
+    series.saturating_mul(ROOM_BYTES).max(ROOM_BYTES_MIN)
+}
+
 /// How far a sketch's bin reaches below the value that stands for it.
 const BIN_HALF: f64 = 1.0 / 128.0;
 
@@ -29,7 +50,8 @@ pub struct Point {
     unit: Option<String>,
     /// What it was before name, tags and host were made to fit, hashed.
     origin: u64,
-    labels: BTreeMap<String, String>,
+    /// As they are written, without the braces.
+    labels: Box<str>,
     value: Measure,
 }
 
@@ -40,8 +62,24 @@ enum Measure {
     Sketch {
         count: u64,
         sum: f64,
-        bins: Vec<(i64, u64)>,
+        buckets: Buckets,
     },
+}
+
+/// How many values lie in each bucket, not below its bound.
+type Buckets = BTreeMap<usize, u64>;
+
+/// The buckets that the bins of a sketch lie in.
+fn buckets(bins: impl Iterator<Item = (i64, u64)>) -> Buckets {
+    let mut buckets = Buckets::new();
+    for (key, n) in bins {
+        let value = sketch::value(key.clamp(-32_767, 32_767) as i16);
+        // A bin around a bound counts as below it: values are round numbers more often than not.
+        let lowest = if value.is_finite() { value - value.abs() * BIN_HALF } else { value };
+        let held = buckets.entry(BOUNDS.partition_point(|bound| *bound < lowest)).or_default();
+        *held = u64::saturating_add(*held, n);
+    }
+    buckets
 }
 
 impl Point {
@@ -63,7 +101,7 @@ impl Point {
                 Measure::Sketch {
                     count: sketch["count"].as_u64()?,
                     sum: sketch["sum"].as_f64()?,
-                    bins: bins.filter_map(|(key, n)| Some((key.as_i64()?, n.as_u64()?))).collect(),
+                    buckets: buckets(bins.filter_map(|(key, n)| Some((key.as_i64()?, n.as_u64()?)))),
                 }
             }
         };
@@ -77,7 +115,24 @@ impl Point {
         let unit = row["unit"].as_str().and_then(names::unit);
         let name = row["name"].as_str()?;
         let origin = origin(name, &tags, row["host"].as_str());
-        Some(Point { name: name.to_string(), unit, origin, labels, value })
+        Some(Point { name: name.to_string(), unit, origin, labels: names::written(&labels).into(), value })
+    }
+
+    /// The name of its family.
+    fn family(&self) -> String {
+        let name = names::metric(&self.name);
+        match &self.unit {
+            Some(unit) if !name.ends_with(unit.as_str()) => format!("{name}_{unit}"),
+            _ => name,
+        }
+    }
+
+    fn ty(&self) -> Type {
+        match self.value {
+            Measure::Added(_) => Type::Counter,
+            Measure::Last(_) => Type::Gauge,
+            Measure::Sketch { .. } => Type::Histogram,
+        }
     }
 }
 
@@ -103,8 +158,7 @@ pub enum Put {
 pub struct Histogram {
     pub count: u64,
     pub sum: f64,
-    /// How many values lie in each bucket, not below its bound.
-    buckets: BTreeMap<usize, u64>,
+    buckets: Buckets,
 }
 
 impl Histogram {
@@ -116,7 +170,7 @@ impl Histogram {
         };
         let mut sum = 0;
         let each = (*first..=*last).filter(|at| *at < bounds.len()).map(|at| {
-            sum += self.buckets.get(&at).copied().unwrap_or(0);
+            sum = u64::saturating_add(sum, self.buckets.get(&at).copied().unwrap_or(0));
             (bounds[at], sum)
         });
         each.collect()
@@ -135,6 +189,54 @@ pub enum State {
     Histogram(Histogram),
 }
 
+impl State {
+    fn new(ty: Type) -> State {
+        match ty {
+            Type::Histogram => State::Histogram(Histogram::default()),
+            Type::Counter | Type::Gauge => State::Number(0.0),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            State::Number(_) => 0,
+            State::Histogram(histogram) => histogram.buckets.len() * BUCKET_BYTES,
+        }
+    }
+
+    /// Bytes that a point adds.
+    fn bytes_of(&self, value: &Measure) -> usize {
+        match (self, value) {
+            (State::Histogram(histogram), Measure::Sketch { buckets, .. }) => {
+                buckets.keys().filter(|at| !histogram.buckets.contains_key(at)).count() * BUCKET_BYTES
+            }
+            _ => 0,
+        }
+    }
+
+    fn take(&mut self, value: &Measure) {
+        match (self, value) {
+            // What no number holds begins anew, as a counter does whose program was started again.
+            (State::Number(sum), Measure::Added(more)) => {
+                *sum = if (*sum + more).is_finite() { *sum + more } else { *more };
+            }
+            (State::Number(last), Measure::Last(value)) => *last = *value,
+            (State::Histogram(histogram), Measure::Sketch { count, sum, buckets }) => {
+                if !(histogram.sum + sum).is_finite() {
+                    *histogram = Histogram::default();
+                }
+                histogram.count = histogram.count.saturating_add(*count);
+                histogram.sum += sum;
+                for (at, n) in buckets {
+                    let held = histogram.buckets.entry(*at).or_default();
+                    *held = held.saturating_add(*n);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 pub struct Series {
     pub state: State,
     /// Of its last point, with its name where that is not the family's meaning.
@@ -151,7 +253,25 @@ pub struct Family {
     pub meaning: String,
     /// Whether different series were made to fit into one of these.
     is_mixed: bool,
-    pub series: BTreeMap<BTreeMap<String, String>, Series>,
+    /// By their labels.
+    pub series: BTreeMap<Box<str>, Series>,
+}
+
+/// Bytes of a family beside its series.
+fn family_bytes(name: &str, meaning: &str) -> usize {
+    FAMILY_BYTES + FAMILY_NAMES * name.len().max(meaning.len())
+}
+
+/// Bytes of a series beside its buckets.
+fn series_bytes(labels: &str) -> usize {
+    SERIES_BYTES + labels.len()
+}
+
+impl Family {
+    fn bytes(&self, name: &str) -> usize {
+        let each = self.series.iter().map(|(labels, series)| series_bytes(labels) + series.state.bytes());
+        family_bytes(name, &self.meaning) + each.sum::<usize>()
+    }
 }
 
 pub struct Registry {
@@ -159,6 +279,8 @@ pub struct Registry {
     stale: i64,
     series: usize,
     series_max: usize,
+    bytes: usize,
+    bytes_max: usize,
     /// Names of samples that are taken, each with its family.
     exposed: BTreeMap<String, String>,
     /// When what is stale was last taken out.
@@ -194,6 +316,8 @@ impl Registry {
             stale,
             series: 0,
             series_max,
+            bytes: 0,
+            bytes_max: room_bytes(series_max),
             exposed: BTreeMap::new(),
             looked_at: i64::MIN,
         }
@@ -201,32 +325,20 @@ impl Registry {
 
     /// Takes a point in.
     pub fn put(&mut self, point: &Point, now: i64) -> Put {
-        let ty = match point.value {
-            Measure::Added(_) => Type::Counter,
-            Measure::Last(_) => Type::Gauge,
-            Measure::Sketch { .. } => Type::Histogram,
-        };
         // Before its name is taken: what is not exposed must not keep others from it.
         if matches!(point.value, Measure::Added(more) if !(more >= 0.0 && more.is_finite())) {
             return Put::Refused;
         }
-        let mut name = names::metric(&point.name);
-        if let Some(unit) = &point.unit
-            && !name.ends_with(unit.as_str())
-        {
-            name = format!("{name}_{unit}");
-        }
-        if self.series >= self.series_max && self.looked_at.saturating_add(self.stale / 4) < now {
+        let (name, ty) = (point.family(), point.ty());
+        if !self.has_room(&name, point) && self.looked_at.saturating_add(self.stale / 4) < now {
             self.expire(now);
         }
-        let room = self.series < self.series_max;
+        if !self.is_free(&name, ty) || !self.has_room(&name, point) {
+            return Put::Refused;
+        }
         if !self.families.contains_key(&name) {
-            // What would be written under a name of another family, or finds no room, makes none.
-            if !room || samples(&name, ty).iter().any(|sample| self.exposed.contains_key(sample)) {
-                return Put::Refused;
-            }
-            let own = samples(&name, ty).into_iter().map(|sample| (sample, name.clone()));
-            self.exposed.extend(own);
+            self.bytes += family_bytes(&name, &point.name);
+            self.exposed.extend(samples(&name, ty).into_iter().map(|sample| (sample, name.clone())));
         }
         let family = self.families.entry(name.clone()).or_insert_with(|| Family {
             ty,
@@ -235,52 +347,50 @@ impl Registry {
             is_mixed: false,
             series: BTreeMap::new(),
         });
-        if family.ty != ty || (!room && !family.series.contains_key(&point.labels)) {
-            return Put::Refused;
+        if !family.series.contains_key(&point.labels) {
+            self.series += 1;
+            self.bytes += series_bytes(&point.labels);
         }
-        let before = family.series.len();
         let series = family.series.entry(point.labels.clone()).or_insert_with(|| Series {
-            state: match ty {
-                Type::Histogram => State::Histogram(Histogram::default()),
-                _ => State::Number(0.0),
-            },
+            state: State::new(ty),
             origin: point.origin,
             name: None,
             updated: now,
         });
+        self.bytes -= series.state.bytes();
+        series.state.take(&point.value);
+        self.bytes += series.state.bytes();
         series.updated = now;
         let is_mixed = std::mem::replace(&mut series.origin, point.origin) != point.origin;
-        let own_name = (point.name != family.meaning).then(|| point.name.as_str().into());
+        let own_name = || point.name.chars().take(TOLD_CHARS_MAX).collect::<String>().into();
+        let own_name = (point.name != family.meaning).then(own_name);
         let name_before = std::mem::replace(&mut series.name, own_name);
-        match (&mut series.state, &point.value) {
-            // What no number holds begins anew, as a counter does whose program was started again.
-            (State::Number(sum), Measure::Added(more)) => {
-                *sum = if (*sum + more).is_finite() { *sum + more } else { *more };
-            }
-            (State::Number(last), Measure::Last(value)) => *last = *value,
-            (State::Histogram(histogram), Measure::Sketch { count, sum, bins }) => {
-                if !(histogram.sum + sum).is_finite() {
-                    *histogram = Histogram::default();
-                }
-                histogram.count += count;
-                histogram.sum += sum;
-                for (key, n) in bins {
-                    let value = sketch::value((*key).clamp(-32_767, 32_767) as i16);
-                    // A bin around a bound counts as below it: values are round numbers more often than not.
-                    let lowest = if value.is_finite() { value - value.abs() * BIN_HALF } else { value };
-                    let bucket = BOUNDS.partition_point(|bound| *bound < lowest);
-                    *histogram.buckets.entry(bucket).or_default() += n;
-                }
-            }
-            _ => {}
-        }
-        self.series += family.series.len() - before;
         if !is_mixed {
             return Put::Taken;
         }
         let is_news = !std::mem::replace(&mut family.is_mixed, true);
         let before = name_before.as_deref().unwrap_or(&family.meaning);
         Put::Mixed(is_news.then(|| mixed(&point.name, before, &name)))
+    }
+
+    /// Whether a family may have this name: it has it, or none writes its samples under one of this one's.
+    fn is_free(&self, name: &str, ty: Type) -> bool {
+        match self.families.get(name) {
+            Some(family) => family.ty == ty,
+            None => !samples(name, ty).iter().any(|sample| self.exposed.contains_key(sample)),
+        }
+    }
+
+    fn has_room(&self, name: &str, point: &Point) -> bool {
+        let family = self.families.get(name);
+        let family_bytes = if family.is_none() { family_bytes(name, &point.name) } else { 0 };
+        let series = family.and_then(|family| family.series.get(&point.labels));
+        let series_bytes = match series {
+            Some(series) => series.state.bytes_of(&point.value),
+            None => series_bytes(&point.labels) + State::new(point.ty()).bytes_of(&point.value),
+        };
+        let is_room = self.series < self.series_max || series.is_some();
+        is_room && self.bytes + family_bytes + series_bytes <= self.bytes_max
     }
 
     /// Takes out what got no point for long.
@@ -292,6 +402,7 @@ impl Registry {
         self.exposed.retain(|_, name| self.families.contains_key(name));
         self.looked_at = now;
         self.series = self.families.values().map(|family| family.series.len()).sum();
+        self.bytes = self.families.iter().map(|(name, family)| family.bytes(name)).sum();
     }
 }
 
@@ -309,6 +420,35 @@ mod tests {
         let family = registry.families.values().next().unwrap();
         let State::Number(sum) = family.series.values().next().unwrap().state else { panic!("a counter") };
         assert!(sum.is_finite() && sum > 0.0, "{sum}");
+    }
+
+    #[test]
+    fn what_series_take_is_limited_as_it_is_reckoned_with() {
+        let put = |registry: &mut Registry, number: usize, rest: &str, now: i64| {
+            let row = format!(r#"{{"name":"m{}","kind":"gauge","value":1,{rest}}}"#, number % 3);
+            registry.put(&Point::read(row.as_bytes()).unwrap(), now)
+        };
+        let long = |number: usize| format!(r#""tags":["t{number}:{}"]"#, "x".repeat(50_000));
+        let mut registry = Registry::new(1_000, 1_000);
+        let taken = (0..100).filter(|n| put(&mut registry, *n, &long(*n), 0) == Put::Taken).count();
+        assert_eq!(taken, room_bytes(1_000) / (50_000 + SERIES_BYTES), "beside the families");
+        assert_eq!(put(&mut registry, 0, &long(0), 0), Put::Taken, "what is there goes on");
+        assert_eq!(put(&mut registry, 0, r#""tags":["short:1"]"#, 0), Put::Taken, "what is short finds room");
+        assert_eq!(put(&mut registry, 0, &long(200), 2_000), Put::Taken, "what was silent made room");
+        let family = &registry.families["m0"];
+        assert_eq!((registry.families.len(), registry.bytes), (1, family.bytes("m0")));
+    }
+
+    #[test]
+    fn a_histogram_finds_no_room_for_more_buckets() {
+        let mut registry = Registry::new(1_000, 1);
+        let point = |key: i64| {
+            let sketch = format!(r#"{{"count":1,"sum":1,"keys":[{key}],"counts":[1]}}"#);
+            Point::read(format!(r#"{{"name":"h","kind":"sketch","sketch":{sketch}}}"#).as_bytes()).unwrap()
+        };
+        assert_eq!(registry.put(&point(1_000), 0), Put::Taken);
+        registry.bytes_max = registry.bytes;
+        assert_eq!([registry.put(&point(2_000), 0), registry.put(&point(1_000), 0)], [Put::Refused, Put::Taken]);
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! The exposition: Prometheus' text form 0.0.4, and OpenMetrics 1.0.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::names::escape;
 use super::registry::{Family, Registry, State, Type};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,23 +75,14 @@ fn family(name: &str, family: &Family, form: Form, out: &mut String) {
     }
 }
 
-fn line(name: &str, labels: &BTreeMap<String, String>, bound: Option<&str>, value: f64, out: &mut String) {
-    out.push_str(name);
-    let mut open = false;
-    let bound = bound.map(|bound| ("le", bound));
-    let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in labels.chain(bound) {
-        out.push(if open { ',' } else { '{' });
-        open = true;
-        out.push_str(name);
-        out.push_str("=\"");
-        escape(value, out);
-        out.push('"');
-    }
-    if open {
-        out.push('}');
-    }
-    let _ = writeln!(out, " {}", number(value));
+fn line(name: &str, labels: &str, bound: Option<&str>, value: f64, out: &mut String) {
+    let value = number(value);
+    let _ = match (labels, bound) {
+        ("", None) => writeln!(out, "{name} {value}"),
+        (labels, None) => writeln!(out, "{name}{{{labels}}} {value}"),
+        ("", Some(bound)) => writeln!(out, "{name}{{le=\"{bound}\"}} {value}"),
+        (labels, Some(bound)) => writeln!(out, "{name}{{{labels},le=\"{bound}\"}} {value}"),
+    };
 }
 
 fn number(value: f64) -> String {
