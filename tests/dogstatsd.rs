@@ -503,6 +503,23 @@ test "a gauge is given once" {
   expect series count == 1
 }
 
+test "a relative gauge stands on what it was, however long ago" {
+  feed dsd.metrics with dogstatsd("x:10|g\nx:+5|g\ny:-3|g", dialect: etsy)
+  advance 30m
+  feed dsd.metrics with dogstatsd("x:+1|g\ny:-1|g\nz:+1|g", dialect: etsy)
+  advance 20s
+  expect series any { name == "x", value == 16.0 }
+  expect series any { name == "y", value == -4.0 }
+  expect series any { name == "z", value == 1.0 }
+}
+
+test "a row without a name is no series" {
+  feed dsd.metrics with dogstatsd("$$:1|c\nx:1|c", dialect: etsy)
+  advance 20s
+  expect series dropped no_context == 1
+  expect series all { name == "x" }
+}
+
 test "contexts of rows with times of their own are forgotten" {
   feed dsd.metrics with dogstatsd("a:1|g|T1700000000\nb:1|g|T1700000000\nc:1|g|T1700000000")
   advance 60s

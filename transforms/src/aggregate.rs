@@ -1,6 +1,6 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
-//! Reading order: [`metrics`] (what comes in), [`hash`], [`aliases`], [`context`] (what tells series apart),
+//! Reading order: [`metrics`] (what comes in), [`hash`], [`aliases`], [`gauges`], [`context`] (what tells series apart),
 //! [`interval`], [`bucket`] (what is kept of an interval), [`intake`] (how rows come into it), [`numerics`] (what
 //! comes out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
 
@@ -9,6 +9,7 @@ mod bucket;
 mod context;
 mod emit;
 mod filter;
+mod gauges;
 mod hash;
 mod intake;
 mod interval;

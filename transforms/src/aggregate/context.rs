@@ -7,7 +7,10 @@
 
 use hashbrown::HashTable;
 
+use weir_spec::kinds::enums::metric_kind;
+
 use super::aliases::{ALIAS_BYTES, Alias, Aliases};
+use super::gauges::{GAUGE_BYTES, Gauges};
 use super::hash::{Hash, Hashing};
 
 /// A context's number.
@@ -123,6 +126,8 @@ pub struct Contexts {
     first: Vec<i64>,
     /// The last value of each gauge, for those that are told by how much they change.
     gauges: Vec<f64>,
+    /// Those of gauges that were forgotten.
+    former_gauges: Gauges,
     free: Vec<Id>,
     alive: usize,
     max: usize,
@@ -146,9 +151,16 @@ pub fn text_bytes_max(contexts: usize) -> usize {
 
 /// Hashes kept for each context that may be.
 const ALIASES_EACH: usize = 2;
-/// Bytes of a context beside its text: its own fields, the allocator's, its time and its hashes.
-pub const CONTEXT_BYTES: usize =
-    size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + size_of::<(Hash, Id)>() * 8 / 7 + ALIASES_EACH * ALIAS_BYTES;
+/// Bytes of a context beside its text: its own fields, the allocator's, its times, its gauge and the one before it, and
+/// its hashes.
+pub const CONTEXT_BYTES: usize = size_of::<Option<Context>>()
+    + 16
+    + 8
+    + 8
+    + 8
+    + GAUGE_BYTES
+    + size_of::<(Hash, Id)>() * 8 / 7
+    + ALIASES_EACH * ALIAS_BYTES;
 
 impl Contexts {
     pub fn new(max: usize) -> Contexts {
@@ -160,6 +172,7 @@ impl Contexts {
             seen: Vec::new(),
             first: Vec::new(),
             gauges: Vec::new(),
+            former_gauges: Gauges::new(max),
             free: Vec::new(),
             alive: 0,
             max,
@@ -232,7 +245,11 @@ impl Contexts {
                 if let Some(old) = old {
                     self.seen[old as usize] = i64::MIN;
                 }
-                let packed = pack(self.create(time, parts)?, parts.kind);
+                let id = self.create(time, parts)?;
+                if parts.kind == metric_kind::GAUGE {
+                    self.gauges[id as usize] = self.former_gauges.take(canonical);
+                }
+                let packed = pack(id, parts.kind);
                 match self.canonical.find_mut(canonical.high, |(hash, _)| *hash == canonical) {
                     Some((_, of)) => *of = packed,
                     None => {
@@ -297,7 +314,13 @@ impl Contexts {
         self.is_text_full = false;
         let contexts = &self.contexts;
         let is_alive = |packed: Id| contexts[unpack(packed).0 as usize].is_some();
-        self.canonical.retain(|(_, packed)| is_alive(*packed));
+        self.canonical.retain(|(hash, packed)| {
+            let (id, kind) = unpack(*packed);
+            if kind == metric_kind::GAUGE && !is_alive(*packed) {
+                self.former_gauges.keep(*hash, self.gauges[id as usize]);
+            }
+            is_alive(*packed)
+        });
         self.aliases.retain(|alias| alias.used.wrapping_sub(since) < u32::MAX / 2 && is_alive(alias.of));
     }
 }

@@ -6,7 +6,7 @@
 use std::hash::BuildHasher;
 
 /// Both halves are of seeds of their own.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct Hash {
     pub high: u64,
     pub low: u64,

@@ -257,6 +257,9 @@ impl Aggregation {
 
 /// Why nothing of a row is taken in, whatever was before it.
 fn refusal(metrics: &Metrics, row: usize) -> Option<&'static str> {
+    if metrics.names.value(row).is_empty() {
+        return Some("no_context");
+    }
     let kind = metrics.kinds[row];
     let is_stamped = metrics.stamp(row).is_some();
     if is_stamped && !matches!(kind, metric_kind::COUNTER | metric_kind::GAUGE) {

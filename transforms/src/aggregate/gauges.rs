@@ -1,0 +1,73 @@
+//! What relative gauges stand on whose context is forgotten.
+//!
+//! A plain StatsD server keeps a gauge for good, so that `+1` after a silent day adds to what was. Contexts are
+//! forgotten after seconds; the last value of their gauges stays behind, by hash.
+
+use std::collections::HashMap;
+
+use super::hash::Hash;
+
+/// One value is kept for so many contexts that there may be.
+pub const CONTEXTS_EACH: usize = 4;
+/// Bytes of a value for each context that there may be.
+pub const GAUGE_BYTES: usize = size_of::<(Hash, f64)>() * 8 / 7 / CONTEXTS_EACH;
+
+/// Values in two generations: when the young ones are as many as may be, the old ones go, and the young are old.
+pub struct Gauges {
+    young: HashMap<Hash, f64>,
+    old: HashMap<Hash, f64>,
+    generation_max: usize,
+}
+
+impl Gauges {
+    /// Of a table of so many contexts at most.
+    pub fn new(contexts_max: usize) -> Gauges {
+        let generation_max = contexts_max.div_ceil(2 * CONTEXTS_EACH);
+        Gauges { young: HashMap::new(), old: HashMap::new(), generation_max }
+    }
+
+    /// Keeps a value; zero is what an unknown gauge has anyway.
+    pub fn keep(&mut self, of: Hash, value: f64) {
+        if value == 0.0 {
+            return;
+        }
+        if self.young.len() >= self.generation_max {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(of, value);
+    }
+
+    /// Takes a value out; zero, if there is none.
+    pub fn take(&mut self, of: Hash) -> f64 {
+        // One that was kept later hides an older one.
+        let (young, old) = (self.young.remove(&of), self.old.remove(&of));
+        young.or(old).unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(number: u64) -> Hash {
+        Hash { high: number, low: number }
+    }
+
+    #[test]
+    fn the_latest_are_kept() {
+        let mut gauges = Gauges::new(10 * CONTEXTS_EACH);
+        (0..20).for_each(|number| gauges.keep(hash(number), number as f64 + 0.5));
+        let kept: Vec<u64> = (0..20).filter(|number| gauges.take(hash(*number)) != 0.0).collect();
+        assert_eq!(kept, (10..20).collect::<Vec<_>>());
+        assert_eq!(gauges.take(hash(19)), 0.0, "it was taken");
+    }
+
+    #[test]
+    fn the_later_value_counts() {
+        let mut gauges = Gauges::new(2 * CONTEXTS_EACH);
+        gauges.keep(hash(1), 1.0);
+        gauges.keep(hash(2), 2.0);
+        gauges.keep(hash(1), 3.0);
+        assert_eq!([gauges.take(hash(1)), gauges.take(hash(1)), gauges.take(hash(2))], [3.0, 0.0, 2.0]);
+    }
+}
