@@ -79,6 +79,33 @@ proptest! {
     }
 }
 
+/// A client that sends lines with times of their own does not open windows without end, and others do not lose theirs.
+#[test]
+fn windows_far_ahead_are_limited() {
+    let stamped: String = (0..2_000).map(|n| format!(r"a:1|g|T{}\n", 10_000_000 + n * 10)).collect();
+    let pipeline = format!(
+        r#"let d = dogstatsd()
+           let points = d.metrics | aggregate(10s)
+           let counted = points | window(10s) by name {{ n = count() }}
+           counted | blackhole
+           test "windows ahead" {{
+             feed d.metrics with dogstatsd("{stamped}")
+             expect counted dropped windows_full == 976
+             feed d.metrics with dogstatsd("x:1|g")
+             advance 1m
+             expect counted any {{ name == "x", n == 1 }}
+             feed d.metrics with dogstatsd("y:1|g")
+             advance 400d
+             expect counted any {{ name == "y", n == 1 }}
+             expect counted count == 1026
+             feed d.metrics with dogstatsd("a:1|g|T90000000\na:1|g|T90000001")
+             expect counted dropped windows_full == 976
+           }}"#
+    );
+    let (code, stdout, stderr) = super::support::run_tests(&pipeline);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
 /// Each number is a point of its own; what is absent is none, durations are seconds, and sums of points are those
 /// of the rows.
 #[test]

@@ -21,7 +21,13 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         OutputSpec { name: "", doc: "one row a window and key" },
         OutputSpec { name: "late", doc: "rows that came after all their windows had closed" },
     ],
-    drops: &[ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" }],
+    drops: &[
+        ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" },
+        ReasonSpec {
+            name: "windows_full",
+            doc: "rows with times so far ahead of the clock, or of all others, that they are in none of the next windows, when 1,024 such windows were open (fewer where groups are large)",
+        },
+    ],
     notes: &[
         COMPUTED,
         &[ReasonSpec {
@@ -41,7 +47,7 @@ fn build(cx: &BuildCx) -> Result<Keyed, Fault> {
     }
     let worker = |_| -> Box<dyn Worker> { Box::new(groups::Groups::new(window.clone(), cx)) };
     Ok(Keyed {
-        front: Box::new(front::WindowFront::new(window.clone(), &cx.inputs[0], cx.counts)),
+        front: Box::new(front::WindowFront::new(window.clone(), cx)),
         workers: (0..cx.workers).map(worker).collect(),
         bytes_max: cx.state_bytes as usize,
     })

@@ -1,32 +1,74 @@
 //! What sees every row: lateness, keys and arguments, before rows are split among workers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, UInt32Array};
 use arrow_schema::{Field as ArrowField, Schema as ArrowSchema};
 use arrow_select::take::take;
-use weir_core::Out;
 use weir_core::batch::{Batch, mask, take_rows};
 use weir_core::component::{Front, Part};
 use weir_core::eval::Compiled;
-use weir_core::ledger::Counts;
-use weir_spec::plan::Window;
-use weir_spec::{Schema, Type};
+use weir_core::{BuildCx, Out};
+use weir_spec::Type;
+use weir_spec::plan::{Window, Windowing};
 
 use super::{starts, width};
 use crate::key;
 
+/// Windows ahead of the watermark that may be open at once, whatever times rows claim to be of.
+const AHEAD_MAX: usize = 1_024;
+/// So many may be, however little memory there is.
+const AHEAD_MIN: usize = 16;
+/// What these take of the memory for groups is one part in this many, should all of their keys overflow.
+const AHEAD_PART: usize = 8;
+/// Bytes of an open window without groups: 400 for a worker, of which there may be ten. How many there are must not
+/// matter.
+const OPEN_BYTES: usize = 4_000;
+
+/// Windows that begin later than the next one, by when they do. Clocks of senders may be wrong, and senders hostile:
+/// each of their windows would stay open until its time has come.
+struct Ahead {
+    starts: BTreeSet<i64>,
+    max: usize,
+}
+
+impl Ahead {
+    fn new(window: &Window, state_bytes: usize) -> Ahead {
+        let windows_each = match window.windowing {
+            Windowing::Hopping { width, every } => (width / every.max(1)) as usize + 1,
+            Windowing::Tumbling { .. } | Windowing::Session { .. } => 1,
+        };
+        let open_bytes = windows_each.saturating_mul(OPEN_BYTES + window.overflow_group_bytes_max());
+        let max = (state_bytes / AHEAD_PART / open_bytes).clamp(AHEAD_MIN, AHEAD_MAX);
+        Ahead { starts: BTreeSet::new(), max }
+    }
+
+    /// Whether there is room for the window that starts at `start`, where the next one starts at `next` at the latest.
+    fn has_room(&mut self, start: i64, next: i64) -> bool {
+        if start <= next || self.starts.contains(&start) {
+            return true;
+        }
+        if self.starts.len() >= self.max {
+            self.starts = self.starts.split_off(&next);
+        }
+        self.starts.len() < self.max && self.starts.insert(start)
+    }
+}
+
 pub struct WindowFront {
     window: Arc<Window>,
+    ahead: Ahead,
     keys: Vec<Compiled>,
     /// Argument and filter of each aggregate.
     aggregates: Vec<(Option<Compiled>, Option<Compiled>)>,
 }
 
 impl WindowFront {
-    pub fn new(window: Arc<Window>, input: &Schema, counts: &Arc<Counts>) -> WindowFront {
-        let bind = |expr| Compiled::new(expr, input, counts);
+    pub fn new(window: Arc<Window>, cx: &BuildCx) -> WindowFront {
+        let bind = |expr| Compiled::new(expr, &cx.inputs[0], cx.counts);
         WindowFront {
+            ahead: Ahead::new(&window, cx.state_bytes as usize),
             keys: window.keys.iter().map(|k| bind(&k.expr)).collect(),
             aggregates: window
                 .aggregates
@@ -57,6 +99,28 @@ impl WindowFront {
         parts.pop().flatten()
     }
 
+    /// Drops rows of windows so far ahead that there is no room for so many.
+    fn in_reach(&mut self, batch: Batch, out: &mut Out) -> Option<Batch> {
+        let width = width(self.window.windowing);
+        let next = |row: usize| batch.seen[row].saturating_add(width);
+        // As nearly always.
+        if (0..batch.len()).all(|row| batch.time[row] <= next(row)) {
+            return Some(batch);
+        }
+        let windowing = self.window.windowing;
+        let mut has_room = |row: usize| {
+            let last = starts(windowing, batch.time[row]).next();
+            last.is_none_or(|start| self.ahead.has_room(start, next(row)))
+        };
+        let keep = mask(batch.len(), &mut has_room);
+        let batch = out.keep(batch, &keep, "windows_full");
+        if batch.is_empty() {
+            batch.acks.delivered();
+            return None;
+        }
+        Some(batch)
+    }
+
     /// Keys, then each aggregate's argument and filter, as columns `0`, `1`, ….
     fn columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         let mut columns: Vec<ArrayRef> = self.keys.iter().map(|k| k.eval(rows)).collect();
@@ -78,6 +142,7 @@ pub(super) fn plain(columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
 impl Front for WindowFront {
     fn front(&mut self, batch: Batch, out: &mut Out) -> Option<Part> {
         let batch = self.on_time(batch, out)?;
+        let batch = self.in_reach(batch, out)?;
         let (mut time, mut seen) = (batch.time.to_vec(), batch.seen.to_vec());
         let (rows, acks) = out.absorb(batch);
         let mut rows = plain(self.columns(&rows), rows.num_rows());
