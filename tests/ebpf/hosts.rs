@@ -192,7 +192,12 @@ fn a_hundred_thousand_sockets_are_told_of() {
             BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
             assert_eq!(line, "all\n");
         }
-        std::thread::sleep(Duration::from_millis(2_500));
+        let rows = live.path("rows");
+        live.wait("a row of each end", || {
+            std::thread::sleep(Duration::from_millis(200));
+            let lines = std::fs::read(&rows).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+            lines >= 2 * CLIENTS.len() * EACH
+        });
         let status = std::fs::read_to_string(format!("/proc/{}/status", live.pid())).unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_string();
         let ran = live.stop();
