@@ -108,6 +108,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
             let why = format!("`{part}` is no percentile: they go from 0 to 1");
             return Err(OptionError::new("histogram_percentiles", why).help("the 95th is written 0.95"));
         }
+        series_of_their_own(&options)?;
         let series = |i: &Stream| Stream { delivery: i.delivery, bounded: i.bounded, ..Stream::of_kind(&SERIES) };
         Ok(inputs.iter().flat_map(|i| [series(i), i.clone()]).collect())
     },
@@ -121,6 +122,27 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     examples: &["internal(10s) | aggregate(10s, tags_deny: [\"what\"]) | stdout"],
     ..ComponentSpec::PLAIN
 };
+
+/// Whether no two series of a histogram have one name.
+fn series_of_their_own(options: &AggregateOptions) -> Result<(), OptionError> {
+    let words = &options.histogram_aggregates;
+    if let Some(at) = (1..words.len()).find(|at| words[..*at].contains(&words[*at])) {
+        let why = format!("`{}` is there twice: it is one series", words[at]);
+        return Err(OptionError::new("histogram_aggregates", why).help("leave one of them out"));
+    }
+    let mut parts: Vec<(i64, f64)> = Vec::new();
+    for part in options.histogram_percentiles.iter().copied() {
+        let percent = numerics::percent(part);
+        if let Some((_, before)) = parts.iter().find(|(other, _)| *other == percent) {
+            let why = format!(
+                "`{before}` and `{part}` are one series, `.{percent}percentile`: there are whole percentiles only"
+            );
+            return Err(OptionError::new("histogram_percentiles", why).help("leave one of them out"));
+        }
+        parts.push((percent, part));
+    }
+    Ok(())
+}
 
 fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
     let options = AggregateOptions::read(&cx.values()).map_err(Fault::bug)?;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, Datum, DictionaryArray, ListArray, Scalar, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Datum, DictionaryArray, Float64Array, ListArray, Scalar, StringArray,
+};
 use arrow_ord::cmp;
-use arrow_schema::ArrowError;
 use weir_spec::expr::Comparison;
 use weir_spec::types::Type;
 use weir_spec::{Value, value::Cidr};
@@ -13,33 +14,57 @@ use weir_spec::{Value, value::Cidr};
 use super::{Cell, booleans, cast, ips, literal};
 use crate::columns::addresses;
 
-/// One of Arrow's comparisons.
-type Kernel = fn(&dyn Datum, &dyn Datum) -> Result<BooleanArray, ArrowError>;
-
-fn kernel(op: Comparison) -> Kernel {
-    match op {
-        Comparison::Equal => cmp::eq,
-        Comparison::NotEqual => cmp::neq,
-        Comparison::Less => cmp::lt,
-        Comparison::LessOrEqual => cmp::lt_eq,
-        Comparison::Greater => cmp::gt,
-        Comparison::GreaterOrEqual => cmp::gt_eq,
+/// Compares row by row; what is a scalar is compared with every row of the other.
+fn compared(op: Comparison, x: &dyn Datum, y: &dyn Datum) -> ArrayRef {
+    let ((a, a_is_scalar), (b, b_is_scalar)) = (x.get(), y.get());
+    if let (Some(a), Some(b)) = (a.as_any().downcast_ref(), b.as_any().downcast_ref()) {
+        return floats(op, (a, a_is_scalar), (b, b_is_scalar));
     }
+    let result = match op {
+        Comparison::Equal => cmp::eq(x, y),
+        Comparison::NotEqual => cmp::neq(x, y),
+        Comparison::Less => cmp::lt(x, y),
+        Comparison::LessOrEqual => cmp::lt_eq(x, y),
+        Comparison::Greater => cmp::gt(x, y),
+        Comparison::GreaterOrEqual => cmp::gt_eq(x, y),
+    };
+    Arc::new(result.expect(SAME))
+}
+
+/// As IEEE 754 has it: to Arrow, NaN is above all numbers and -0 below 0.
+fn floats(
+    op: Comparison,
+    (a, a_is_scalar): (&Float64Array, bool),
+    (b, b_is_scalar): (&Float64Array, bool),
+) -> ArrayRef {
+    let rows = if a_is_scalar { b.len() } else { a.len() };
+    let at = |is_scalar: bool, row: usize| if is_scalar { 0 } else { row };
+    let valid = |row: usize| a.is_valid(at(a_is_scalar, row)) && b.is_valid(at(b_is_scalar, row));
+    let holds = |row: usize| {
+        let (a, b) = (a.value(at(a_is_scalar, row)), b.value(at(b_is_scalar, row)));
+        match op {
+            Comparison::Equal => a == b,
+            Comparison::NotEqual => a != b,
+            Comparison::Less => a < b,
+            Comparison::LessOrEqual => a <= b,
+            Comparison::Greater => a > b,
+            Comparison::GreaterOrEqual => a >= b,
+        }
+    };
+    booleans(rows, valid, holds)
 }
 
 pub(super) fn compare(op: Comparison, a: &Cell, b: &Cell, rows: usize) -> Cell {
     if a.array().as_any().is::<ListArray>() || b.array().as_any().is::<ListArray>() {
         return Cell::Rows(any(op, a, b, rows));
     }
-    let run = kernel(op);
     let (x, y) = (a.array(), b.array());
-    let result = match (a, b) {
-        (Cell::One(_), Cell::One(_)) => return Cell::One(Arc::new(run(x, y).expect(SAME))),
-        (Cell::Rows(_), Cell::One(_)) => run(x, &Scalar::new(y.clone())),
-        (Cell::One(_), Cell::Rows(_)) => run(&Scalar::new(x.clone()), y),
-        (Cell::Rows(_), Cell::Rows(_)) => run(x, y),
-    };
-    Cell::Rows(Arc::new(result.expect(SAME)))
+    match (a, b) {
+        (Cell::One(_), Cell::One(_)) => Cell::One(compared(op, x, y)),
+        (Cell::Rows(_), Cell::One(_)) => Cell::Rows(compared(op, x, &Scalar::new(y.clone()))),
+        (Cell::One(_), Cell::Rows(_)) => Cell::Rows(compared(op, &Scalar::new(x.clone()), y)),
+        (Cell::Rows(_), Cell::Rows(_)) => Cell::Rows(compared(op, x, y)),
+    }
 }
 
 const SAME: &str = "checking gives both operands one type";
@@ -48,11 +73,10 @@ const SAME: &str = "checking gives both operands one type";
 fn any(op: Comparison, a: &Cell, b: &Cell, rows: usize) -> ArrayRef {
     let equal = if op == Comparison::NotEqual { Comparison::Equal } else { op };
     let valid = |i: usize| a.array().is_valid(a.at(i)) && b.array().is_valid(b.at(i));
-    let run = kernel(equal);
     booleans(rows, valid, |i| {
         let (x, y) = (values_at(a, i), values_at(b, i));
-        let mut pairs = (0..y.len()).map(|j| run(&x, &Scalar::new(y.slice(j, 1))).expect(SAME));
-        let matched = pairs.any(|hits| hits.true_count() > 0);
+        let mut pairs = (0..y.len()).map(|j| compared(equal, &x, &Scalar::new(y.slice(j, 1))));
+        let matched = pairs.any(|hits| cast::<BooleanArray>(&hits).true_count() > 0);
         matched != (op == Comparison::NotEqual)
     })
 }
@@ -99,7 +123,8 @@ fn member(array: &ArrayRef, ty: &Type, set: &[Value]) -> ArrayRef {
     let mut hits = vec![false; rows];
     for value in set {
         let one = Scalar::new(literal(value, ty));
-        let equal = cmp::eq(array, &one).expect(SAME);
+        let equal = compared(Comparison::Equal, array, &one);
+        let equal = cast::<BooleanArray>(&equal);
         hits.iter_mut().enumerate().for_each(|(i, hit)| *hit |= equal.is_valid(i) && equal.value(i));
     }
     booleans(rows, valid, |i| hits[i])

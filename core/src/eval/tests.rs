@@ -46,6 +46,26 @@ fn sizes_over_durations_are_bytes_a_second() {
     assert_eq!(cast::<Float64Array>(&out).value(0), 2000.0);
 }
 
+/// What is no number is above none and equal to none, and there is one zero.
+#[test]
+fn floats_are_compared_as_ieee_754_has_it() {
+    let fields = [("a", Type::FLOAT)];
+    let numbers = || -> ArrayRef { Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(-0.0), None, Some(2.0)])) };
+    let held = |node: Node| {
+        let (out, _) = run(Expr { node, ty: Type::Bool }, &fields, vec![numbers()]);
+        let out = cast::<BooleanArray>(&out).clone();
+        out.iter().collect::<Vec<_>>()
+    };
+    let with = |op: Comparison, number: f64| {
+        let (numbers, number) = (Expr::column("a", Type::FLOAT), Expr::literal(Value::Float(number)));
+        held(Node::Compare(op, Box::new(numbers), Box::new(number)))
+    };
+    assert_eq!(with(Comparison::Greater, 1.0), [Some(false), Some(false), None, Some(true)]);
+    assert_eq!(with(Comparison::Less, 0.0), [Some(false), Some(false), None, Some(false)]);
+    assert_eq!(with(Comparison::Equal, 0.0), [Some(false), Some(true), None, Some(false)]);
+    assert_eq!(with(Comparison::NotEqual, 2.0), [Some(true), Some(true), None, Some(false)]);
+}
+
 #[test]
 fn several_values_match_if_any_does() {
     let fields = [("v", Type::List(&Type::INT))];
