@@ -103,6 +103,21 @@ fn what_is_computed_fits_the_kind_again() {
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
+/// Exponents with a sign are a part of their number, and a minus behind a number is not.
+#[test]
+fn numbers_may_have_exponents() {
+    let pipeline = r#"
+        let d = dogstatsd()
+        let a = d.metrics | select small = 1.5e-3, large = 2E+2, less = 5-3, far = sample_rate*1e-1
+        a | stdout
+        test "as they are" {
+          feed d.metrics with dogstatsd("x:1|c")
+          expect a rows [{ small: 0.0015, large: 200.0, less: 2, far: 0.1 }]
+        }"#;
+    let (code, stdout, stderr) = run_tests(pipeline);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
 /// Settings may be what `let` has named, as anything else.
 #[test]
 fn settings_may_be_named() {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde::Serialize;
 
 use crate::sync::lock;
+use crate::terminal;
 
 /// Why rows were dropped, in one word.
 pub type Reason = Cow<'static, str>;
@@ -65,7 +66,7 @@ const TOLD_MAX: usize = 2_000;
 /// A text as it may stand on a terminal. Names that clients chose and answers of far ends are in it: what would steer
 /// the terminal is replaced, and what is endless cut.
 fn shown(text: &str) -> String {
-    let plain = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
+    let plain = |c: char| if matches!(c, '\n' | '\t') { c } else { terminal::plain(c) };
     let mut shown: String = text.chars().take(TOLD_MAX).map(plain).collect();
     if text.chars().nth(TOLD_MAX).is_some() {
         shown.push('…');

@@ -4,7 +4,8 @@
 //!
 //! - [`time`], [`clock`]: event time, and the only clock there is;
 //! - [`columns`], [`build`], [`tags`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
-//! - [`ledger`], [`edge`], [`out`]: counting, bounded queues, and the verbs by which a batch leaves;
+//! - [`ledger`], [`terminal`], [`edge`], [`out`]: counting and telling, bounded queues, and the verbs by which a batch
+//!   leaves;
 //! - [`component`]: what a source, a transform and a sink are;
 //! - [`eval`], [`sketch`], [`distinct`]: running expressions, and mergeable state;
 //! - [`host`]: what the host says about its processes;
@@ -37,6 +38,7 @@ pub mod stop;
 pub mod sync;
 pub mod tags;
 pub mod task;
+pub mod terminal;
 pub mod text_pattern;
 pub mod time;
 

@@ -125,7 +125,7 @@ pub fn parse_quantity(text: &str) -> Result<Quantity, UnitError> {
         return digits.parse().map(Quantity::Float).map_err(|_| UnitError::Shape);
     }
     if let Some(x) = exponent(&digits) {
-        return Ok(Quantity::Float(x));
+        return if x.is_finite() { Ok(Quantity::Float(x)) } else { Err(UnitError::Range) };
     }
     compound(&digits)
 }
@@ -134,7 +134,8 @@ pub fn parse_quantity(text: &str) -> Result<Quantity, UnitError> {
 fn exponent(text: &str) -> Option<f64> {
     let (mantissa, power) = text.split_once(['e', 'E'])?;
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    (digits(mantissa) && digits(power)).then(|| text.parse().ok()).flatten()
+    let is_power = digits(power.strip_prefix(['+', '-']).unwrap_or(power));
+    (digits(mantissa) && is_power).then(|| text.parse().ok()).flatten()
 }
 
 /// One or more numbers, each touching its unit: `90s`, `1h30m`, `1.5MiB`.
@@ -284,6 +285,8 @@ mod tests {
         let ok = |text| parse_quantity(text).unwrap();
         assert_eq!(ok("10"), Quantity::Int(10));
         assert_eq!(ok("1.5"), Quantity::Float(1.5));
+        assert_eq!([ok("1.5e-3"), ok("2E+2"), ok("1e6")], [0.0015, 200.0, 1e6].map(Quantity::Float));
+        assert_eq!(parse_quantity("1e999"), Err(UnitError::Range));
         assert_eq!(ok("250ms"), Quantity::Duration(250_000_000));
         assert_eq!(ok("1m30s"), Quantity::Duration(90_000_000_000));
         assert_eq!(ok("1.5s"), Quantity::Duration(1_500_000_000));

@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use weir_core::component::{Encoded, Encoder, Route};
 use weir_core::eval::text::{int, text};
+use weir_core::terminal;
 use weir_spec::types::{Type, Unit};
 use weir_spec::{Schema, units};
 
@@ -134,7 +135,7 @@ fn time(nanos: i64) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let clean: String = text.chars().map(terminal::plain).collect();
     if clean.width() <= CELL_WIDTH_MAX {
         return clean;
     }
