@@ -396,7 +396,9 @@ impl Checker<'_> {
                 span,
                 format!("`{name}` takes {wanted}, this is {}", weir_spec::types::article(found)),
             );
-            if let (Some(unit), Value::Int(n)) = (missing_unit(ty), &value) {
+            if let Value::Int(n) = &value
+                && let Some(unit) = missing_unit(ty, *n)
+            {
                 d = d.help(format!("give it a unit: `{n}{unit}`")).replace(format!("{n}{unit}"));
             }
             checker.report(d);
@@ -491,9 +493,12 @@ fn describe(ty: OptionType) -> String {
     }
 }
 
-fn missing_unit(ty: OptionType) -> Option<&'static str> {
+/// The unit that a plain number is most likely meant in.
+fn missing_unit(ty: OptionType, number: i64) -> Option<&'static str> {
     match ty {
         OptionType::Duration => Some("s"),
+        // Whoever writes 65536 has worked it out; `memory: 512` is not half a KiB.
+        OptionType::Size if number >= 1024 => Some("B"),
         OptionType::Size => Some("MiB"),
         OptionType::Percent => Some("%"),
         _ => None,
