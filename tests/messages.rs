@@ -208,6 +208,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("percentile_given_twice", "internal() | aggregate(10s, histogram_percentiles: [0.5, 0.999, 1]) | stdout"),
     ("aggregate_given_twice", "internal() | aggregate(10s, histogram_aggregates: [count, max, count]) | stdout"),
     ("size_in_bytes", "let d = dogstatsd(message_bytes_max: 65536)\nd.metrics | stdout"),
+    ("number_without_a_digit", "internal() | aggregate(10s, histogram_percentiles: [.95]) | stdout"),
     ("filter_of_no_key", "internal() | aggregate(10s, tags_deny: [\"a:b:c\"]) | stdout"),
     ("datadog_of_flows", r#"pcap("a.pcap") | biflow | datadog(api_key: secret("env:K")) | stdout"#),
     ("datadog_with_a_plain_key", r#"internal() | aggregate | datadog(api_key: "abc")"#),

@@ -251,6 +251,7 @@ impl Parser<'_> {
                 self.bump();
                 Some(value.map_or(ExprKind::Broken, ExprKind::Literal))
             }
+            Some(Kind::Operator) if self.is_part_of_one(span) => self.part_of_one(span),
             Some(Kind::Operator) => return self.bracketed(),
             _ => None,
         };
@@ -299,6 +300,22 @@ impl Parser<'_> {
         }
         let value = literal::number(self.text(), span);
         self.value(value)
+    }
+
+    /// Whether `.5` stands here.
+    fn is_part_of_one(&self, point: Span) -> bool {
+        let number = self.tokens.get(self.at + 1).filter(|token| token.kind == Kind::Number);
+        self.is(".") && number.is_some_and(|number| number.span.start == point.end)
+    }
+
+    fn part_of_one(&mut self, point: Span) -> Option<ExprKind> {
+        self.bump();
+        let whole = point.to(self.span());
+        let right = format!("0.{}", self.text());
+        let d = Diagnostic::new(codes::BAD_NUMBER, whole, "a number begins with a digit");
+        self.report(d.help(format!("write `{right}`")).replace(right.clone()));
+        self.bump();
+        Some(literal::number(&right, whole).map_or(ExprKind::Broken, ExprKind::Literal))
     }
 
     fn bracketed(&mut self) -> Expr {
