@@ -111,10 +111,18 @@ fn metric(row: &Value, values: Value) -> Value {
     if word == "gauge_delta" {
         object["relative"] = json!(true);
     }
-    for (from, to) in
-        [("/host", "host"), ("/unit", "unit"), ("/origin/pod", "pod_uid"), ("/origin/cardinality", "cardinality")]
-    {
-        if let Some(value) = row.pointer(from) {
+    for name in ["host", "unit"] {
+        if let Some(value) = row.get(name) {
+            object[name] = value.clone();
+        }
+    }
+    with_origin(object, row)
+}
+
+/// What is told of where a message came from.
+fn with_origin(mut object: Value, row: &Value) -> Value {
+    for (from, to) in [("container", "container_id"), ("pod", "pod_uid"), ("cardinality", "cardinality")] {
+        if let Some(value) = row["origin"].get(from) {
             object[to] = value.clone();
         }
     }
@@ -133,22 +141,20 @@ fn text(row: &Value, name: &str) -> Value {
 }
 
 fn event(row: &Value) -> Value {
-    let mut object = json!({
+    let object = json!({
         "kind": "event", "title": row["title"], "text": row["text"], "timestamp": or(&seconds(row), &json!(0)),
         "priority": row["priority"], "alert_type": row["alert_type"], "aggregation_key": text(row, "aggregation_key"),
         "source_type": text(row, "source_type"), "hostname": text(row, "host"), "tags": or(&row["tags"], &json!([])),
     });
-    if let Some(container) = row.pointer("/origin/container") {
-        object["container_id"] = container.clone();
-    }
-    object
+    with_origin(object, row)
 }
 
 fn check(row: &Value) -> Value {
-    json!({
+    let object = json!({
         "kind": "service_check", "name": row["name"], "status": row["status"], "hostname": text(row, "host"),
         "timestamp": or(&seconds(row), &json!(0)), "message": text(row, "message"), "tags": or(&row["tags"], &json!([])),
-    })
+    });
+    with_origin(object, row)
 }
 
 /// Numbers as floats, so that 1 and 1.0 are alike.
@@ -188,13 +194,11 @@ fn vectors_are_read_as_they_say() {
         let expected: Vec<Value> =
             good.into_iter().cloned().chain(bad.into_iter().filter_map(error)).map(|message| plain(&message)).collect();
         let mut found: Vec<Value> = found.iter().map(plain).collect();
-        if !expected.iter().any(|message| message["cardinality"].is_string()) {
-            // Only some vectors speak of it.
-            found.iter_mut().filter_map(Value::as_object_mut).for_each(|message| drop(message.remove("cardinality")));
-        }
-        if dialect == Dialect::Etsy {
-            // These vectors do not speak of units.
-            found.iter_mut().filter_map(Value::as_object_mut).for_each(|message| drop(message.remove("unit")));
+        // Only some vectors speak of these: the Agent asks its configuration first. Etsy's do not speak of units.
+        let is_spoken_of = |name: &str| expected.iter().any(|message| message.get(name).is_some());
+        let unspoken = [("cardinality", true), ("container_id", true), ("unit", dialect == Dialect::Etsy)];
+        for (name, _) in unspoken.into_iter().filter(|(name, may_be)| *may_be && !is_spoken_of(name)) {
+            found.iter_mut().filter_map(Value::as_object_mut).for_each(|message| drop(message.remove(name)));
         }
         let id = vector["id"].as_str().unwrap();
         if expected != found && !DIFFERENCES.iter().any(|(other, _)| *other == id) {
@@ -278,6 +282,16 @@ fn lines_at_the_edges_are_read_as_the_servers_read_them() {
         "k:1|c|@-1",
         ":1|c",
         "k",
+        "k:foo|s\r",
+        "k:-5|ms\r",
+        "k:5|g\r",
+        "k:1|c|#a:b\r",
+        "\r",
+        "k\u{a0}x:1|c",
+        "k \u{2003}x:1|c",
+        "\u{feff}k:1|c",
+        "k:\u{a0}5|c",
+        "k:+5|g\u{3000}",
     ];
     let read_all = |lines: &[&str], dialect| -> String {
         let one = |line: &&str| {
@@ -486,6 +500,15 @@ test "a counter is zero for 300 s, and no longer" {
   advance 20m
   expect series any { name == "x", value == 1.0 }
   expect series count == 30
+}
+
+test "a counter's silence begins with a whole second" {
+  feed dsd.metrics with dogstatsd("w:1|c")
+  advance 10500ms
+  feed dsd.metrics with dogstatsd("x:10|c")
+  advance 20m
+  expect series any { name == "x", time == "1970-01-01T00:05:00Z" }
+  expect series none { name == "x", time > "1970-01-01T00:05:00Z" }
 }
 
 test "a counter was not zero before it came" {

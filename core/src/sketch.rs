@@ -97,7 +97,8 @@ impl Sketch {
         self.max = if first { x } else { self.max.max(x) };
         self.count += weight;
         self.sum += x * weight as f64;
-        self.avg += (x - self.avg) * weight as f64 / self.count as f64;
+        // Of one value the average is that value, to the last digit.
+        self.avg = if first { x } else { self.avg + (x - self.avg) * weight as f64 / self.count as f64 };
         *self.bins.entry(key(x)).or_default() += weight;
         self.trim();
     }
@@ -111,7 +112,8 @@ impl Sketch {
         self.max = if first { other.max } else { self.max.max(other.max) };
         self.count += other.count;
         self.sum += other.sum;
-        self.avg += (other.avg - self.avg) * other.count as f64 / self.count as f64;
+        let step = (other.avg - self.avg) * other.count as f64 / self.count as f64;
+        self.avg = if first { other.avg } else { self.avg + step };
         for (key, n) in &other.bins {
             *self.bins.entry(*key).or_default() += n;
         }

@@ -43,7 +43,8 @@ use metrics::Metrics;
 use numerics::Aggregate;
 
 /// A context without a value for so long is forgotten; a counter only after it has been zero for long.
-const EXPIRY: i64 = 20_000_000_000;
+const EXPIRY: i64 = 20 * SECOND;
+const SECOND: i64 = 1_000_000_000;
 
 weir_spec::options! {
     pub struct AggregateOptions {
@@ -148,10 +149,13 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
     let options = AggregateOptions::read(&cx.values()).map_err(Fault::bug)?;
     let filter = TagFilter::parse(&options.tags_allow, &options.tags_deny).map_err(|(_, why)| Fault::bug(why))?;
     let words = options.histogram_aggregates.iter();
+    // The Agent gives percentiles in their order, whatever order they were asked for in.
+    let mut percents: Vec<i64> = options.histogram_percentiles.iter().map(|part| numerics::percent(*part)).collect();
+    percents.sort_unstable();
     let numerics = Numerics {
         interval: options.interval.0,
         aggregates: words.filter_map(|word| Aggregate::parse(word)).collect(),
-        percents: options.histogram_percentiles.iter().map(|part| numerics::percent(*part)).collect(),
+        percents,
     };
     Ok(Box::new(Aggregation {
         interval: options.interval.0,
@@ -269,9 +273,10 @@ fn span(times: &[i64]) -> (i64, i64) {
     (first, times.iter().copied().max().unwrap_or(first))
 }
 
-/// Whether a counter has been silent for longer than it is zero, in the interval that begins at `start`.
+/// Whether a counter has been silent for longer than it is zero, in the interval that begins at `start`. As in the
+/// Agent, what came was seen in a whole second.
 fn is_silent(seen: i64, zero_fill: i64, start: i64) -> bool {
-    seen.saturating_add(zero_fill) <= start
+    start_of(seen, SECOND).saturating_add(zero_fill) <= start
 }
 
 impl Aggregation {

@@ -160,7 +160,8 @@ impl Decoder {
             let end = feed.unwrap_or(payload.bytes.len());
             next = end + 1;
             let line = match &payload.bytes[start..end] {
-                [line @ .., b'\r'] => line,
+                // Etsy's server cuts at line feeds alone.
+                [line @ .., b'\r'] if self.rules.dialect == Dialect::Dogstatsd => line,
                 line => line,
             };
             let is_last = feed.is_none();

@@ -94,15 +94,18 @@ fn at_tags(text: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// What JavaScript takes for blank, as far as it is ASCII.
-fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b'\t'..=b'\r' | b' ')
+/// What JavaScript takes for blank.
+fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        '\t'..='\r' | ' ' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}'
+            | '\u{3000}' | '\u{feff}'
+    )
 }
 
+/// A part of a line, which is UTF-8, without blanks around it.
 fn trim(text: &[u8]) -> &[u8] {
-    let Some(from) = text.iter().position(|b| !is_blank(b)) else { return &[] };
-    let to = text.iter().rposition(|b| !is_blank(b)).unwrap_or(from);
-    &text[from..=to]
+    std::str::from_utf8(text).map_or(text, |text| text.trim_matches(is_blank).as_bytes())
 }
 
 /// A name with tags as Graphite has them: `name;key=value;key=value`.
@@ -129,14 +132,16 @@ fn clean(name: &[u8]) -> Cow<'_, [u8]> {
         return Cow::Borrowed(name);
     }
     let mut cleaned = Vec::with_capacity(name.len());
-    for (at, byte) in name.iter().enumerate() {
-        match byte {
-            blank if is_blank(blank) && at > 0 && is_blank(&name[at - 1]) => {}
+    let mut is_behind_blank = false;
+    for c in String::from_utf8_lossy(name).chars() {
+        match c {
+            blank if is_blank(blank) && is_behind_blank => {}
             blank if is_blank(blank) => cleaned.push(b'_'),
-            b'/' => cleaned.push(b'-'),
-            good if is_good(good) => cleaned.push(*good),
+            '/' => cleaned.push(b'-'),
+            good if good.is_ascii() && is_good(&(good as u8)) => cleaned.push(good as u8),
             _ => {}
         }
+        is_behind_blank = is_blank(c);
     }
     Cow::Owned(cleaned)
 }

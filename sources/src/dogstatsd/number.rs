@@ -83,12 +83,12 @@ fn without_underscores(text: &str, prefixed: bool) -> Option<String> {
 /// `1.8p3`, without its prefix. The exponent is not optional.
 fn hex(text: &str) -> Option<f64> {
     let (mantissa, exponent) = text.split_once(['p', 'P'])?;
-    let exponent: i64 = exponent.parse().ok()?;
+    let exponent = power(exponent)?;
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     if whole.is_empty() && part.is_empty() {
         return None;
     }
-    // Sixteen digits fill 64 bits; what stands behind them only shifts, and rounds at most by one place.
+    // Sixteen digits fill 64 bits. What stands behind them only shifts, and the lowest bit keeps that it was not zero.
     let mut number = 0u64;
     let mut shift = 0i64;
     for (at, digit) in whole.chars().chain(part.chars()).enumerate() {
@@ -99,13 +99,40 @@ fn hex(text: &str) -> Option<f64> {
                 number = number << 4 | digit;
                 shift -= if behind_point { 4 } else { 0 };
             }
-            _ => shift += if behind_point { 0 } else { 4 },
+            _ => {
+                number |= u64::from(digit > 0);
+                shift += if behind_point { 0 } else { 4 };
+            }
         }
     }
-    let power = exponent.saturating_add(shift).clamp(-2000, 2000) as i32;
+    Some(scaled(number, exponent.saturating_add(shift)))
+}
+
+/// A power of two; what is beyond all numbers is as good as the largest.
+fn power(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let power = digits.parse().unwrap_or(i64::MAX);
+    Some(if text.starts_with('-') { -power } else { power })
+}
+
+/// `number` times a power of two, rounded once, to even where two are as near.
+fn scaled(number: u64, power: i64) -> f64 {
+    /// Of the lowest bit of the smallest numbers.
+    const POWER_MIN: i64 = -1074;
+    // Below that, bits are rounded away here; what is left is exact.
+    let below = POWER_MIN.saturating_sub(power).clamp(0, 127) as u32;
+    let whole = u128::from(number);
+    let (kept, half) = (whole >> below, (1u128 << below) >> 1);
+    let rest = whole - (kept << below);
+    let rounds_up = rest > half || (rest == half && half > 0 && kept & 1 == 1);
+    let kept = (kept + u128::from(rounds_up)) as f64;
+    let power = if below > 0 { POWER_MIN } else { power.min(2_000) } as i32;
     // In two steps, because the smallest numbers are below what one power can say.
     let half = power / 2;
-    Some(number as f64 * 2f64.powi(half) * 2f64.powi(power - half))
+    kept * 2f64.powi(half) * 2f64.powi(power - half)
 }
 
 #[cfg(test)]
@@ -131,6 +158,19 @@ mod tests {
             ("-INF", f64::NEG_INFINITY),
             ("123456789012345678901234567890", 123456789012345678901234567890.0),
             ("-0x1.8p1", -3.0),
+            ("0x1.000000000000080000000001p0", 1.000_000_000_000_000_2),
+            ("0x1.00000000000008p0", 1.0),
+            ("0x10000000000000800.8p0", 18_446_744_073_709_556_000.0),
+            ("-0X14028.10f90f8b2803a1e800fdp-12", -20.009_781_811_612_537),
+            ("0x1p-99999999999999999999", 0.0),
+            ("0x0p99999999999999999999", 0.0),
+            ("0x1p-1074", 5e-324),
+            ("0x1p-1075", 0.0),
+            ("0x1.8p-1075", 5e-324),
+            ("0x3p-1075", 1e-323),
+            ("0x1.fffffffffffffp-1023", 2.225_073_858_507_201_4e-308),
+            ("0xf.ffffffffffffp-1026", 2.225_073_858_507_201e-308),
+            ("0x1.fffffffffffffp1023", f64::MAX),
             ("0.1", 0.1),
             ("123.456", 123.456),
             ("4503599627370497.5", 4503599627370497.5),
@@ -140,8 +180,37 @@ mod tests {
         }
         assert!(float(b"NaN").is_some_and(f64::is_nan));
         let bad = [
-            "", ".", "-", "+", "-.", "0x1.8", "0x10", "1e400", "-1e400", "+nan", "1e", "0b1", "1__0", "_1", "1_", " 5",
-            "5 ", "1.2.3", "abc", "12a", "0xp1", "e5", "--1", "+-1", "infinit", "1_.5",
+            "",
+            ".",
+            "-",
+            "+",
+            "-.",
+            "0x1.8",
+            "0x10",
+            "1e400",
+            "-1e400",
+            "+nan",
+            "1e",
+            "0b1",
+            "1__0",
+            "_1",
+            "1_",
+            " 5",
+            "5 ",
+            "1.2.3",
+            "abc",
+            "12a",
+            "0xp1",
+            "e5",
+            "0x1p",
+            "0x1p-",
+            "0x1p1024",
+            "0x1p99999999999999999999",
+            "0x1.fffffffffffff8p1023",
+            "--1",
+            "+-1",
+            "infinit",
+            "1_.5",
         ];
         for text in bad {
             assert_eq!(float(text.as_bytes()), None, "{text}");

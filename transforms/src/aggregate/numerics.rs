@@ -56,9 +56,31 @@ impl Sum {
         self.sum = sum;
     }
 
+    fn of(values: impl Iterator<Item = f64>) -> Sum {
+        let mut sum = Sum::default();
+        values.for_each(|value| sum.add(value));
+        sum
+    }
+
     fn total(self) -> f64 {
         self.sum + self.lost
     }
+}
+
+/// Weights that differ by less are one.
+const WEIGHTS_ALIKE: f64 = 1e-9;
+
+/// The sum of samples that are in order of their values. As in the Agent, to the last digit: where all weights are one,
+/// values are added up before they are weighed, what is below zero and what is above apart, the largest first.
+fn weighed(samples: &[Sample], first_weight: f64) -> f64 {
+    if samples.iter().any(|sample| (sample.weight - first_weight).abs() > WEIGHTS_ALIKE) {
+        return Sum::of(samples.iter().map(|sample| sample.value * sample.weight)).total();
+    }
+    let (below, above) = samples.split_at(samples.partition_point(|sample| sample.value < 0.0));
+    let below = Sum::of(below.iter().map(|sample| sample.value));
+    let above = Sum::of(above.iter().rev().map(|sample| sample.value));
+    let both = Sum::of([below.sum, above.sum].into_iter());
+    (both.sum + (both.lost + below.lost + above.lost)) * first_weight
 }
 
 /// A histogram's samples, in order of their values.
@@ -71,13 +93,11 @@ pub struct Histogram<'a> {
 impl<'a> Histogram<'a> {
     /// Puts the samples in order; there is at least one.
     pub fn new(samples: &'a mut [Sample]) -> Histogram<'a> {
-        let (mut sum, mut count) = (Sum::default(), Sum::default());
-        for sample in samples.iter() {
-            sum.add(sample.value * sample.weight);
-            count.add(sample.weight);
-        }
+        // The Agent adds weights as they come, here and when it looks for a percentile.
+        let count = samples.iter().fold(0.0, |count, sample| count + sample.weight);
+        let first_weight = samples.first().map_or(1.0, |sample| sample.weight);
         samples.sort_by(|a, b| a.value.partial_cmp(&b.value).unwrap_or(Ordering::Equal));
-        Histogram { samples, count: count.total(), sum: sum.total() }
+        Histogram { samples, count, sum: weighed(samples, first_weight) }
     }
 
     /// A count is what came in a second.
@@ -99,10 +119,10 @@ impl<'a> Histogram<'a> {
 
     /// The first value at which more than `weight` have come.
     fn beyond(&self, weight: f64) -> f64 {
-        let mut sum = Sum::default();
+        let mut sum = 0.0;
         let found = self.samples.iter().find(|sample| {
-            sum.add(sample.weight);
-            sum.total() > weight
+            sum += sample.weight;
+            sum > weight
         });
         found.or(self.samples.last()).map_or(0.0, |s| s.value)
     }
@@ -148,6 +168,19 @@ mod tests {
         assert_eq!(histogram.value(Aggregate::Count, 10.0), (1e9 + 1.0) / 10.0);
         let sketch = sketch(&[Sample { value: 1.0, weight: 1e7 }]);
         assert_eq!((sketch.count, sketch.bins().collect::<Vec<_>>()), (10_000_000, vec![(1338, 10_000_000)]));
+    }
+
+    /// As the tests of the Agent's histograms have it, and its source.
+    #[test]
+    fn sums_are_the_agents_to_the_last_digit() {
+        let sum = |mut all: Vec<Sample>| Histogram::new(&mut all).value(Aggregate::Sum, 1.0);
+        assert_eq!(sum(samples(&[10.0; 5], 1.0 / 0.21)), 50.0 * (1.0 / 0.21));
+        assert_eq!(sum(samples(&[1.0, 1e100, 1.0, -1e100], 1.0)), 2.0);
+        let mut vary = samples(&[1.0, 1e100, -1e100], 1.0);
+        vary.push(Sample { value: 1.0, weight: 3.0 });
+        assert_eq!(sum(vary), 4.0);
+        let mut all = samples(&(0..10).map(f64::from).collect::<Vec<_>>(), 1.0 / 6.0);
+        assert_eq!(Histogram::new(&mut all).value(Aggregate::Median, 1.0), 2.0);
     }
 
     #[test]
