@@ -50,7 +50,7 @@ fn a_full_disk_and_a_closed_pipe() {
     let (code, stderr) = answer("generate(flow, rows: 50000) | file(\"/dev/full\")");
     assert_eq!(code, 1);
     assert!(stderr.contains("`file`: cannot write `/dev/full`: No space left on device"), "{stderr}");
-    assert!(stderr.contains("rows were not delivered"), "{stderr}");
+    assert!(stderr.contains("rows were not delivered: ") && stderr.contains(" `file`"), "{stderr}");
     let shell = format!("{} run -e 'generate(flow) | stdout(ndjson)' | head -1", env!("CARGO_BIN_EXE_weir"));
     let script = format!("{shell}; echo ${{PIPESTATUS[0]}}");
     let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();

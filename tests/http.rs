@@ -405,7 +405,7 @@ fn a_key_that_is_refused_is_kept_back() {
     let warning = "refuses our key (403 Forbidden): {}; is `api_key:` of this organisation";
     assert_eq!(told.matches(warning).count(), 1, "{told}");
     assert_eq!((run.count("datadog", "out"), run.count("datadog", "dropped/refused")), (0, 0));
-    assert!(run.code == 1 && told.contains("rows were not delivered"), "{told}");
+    assert!(run.code == 1 && told.contains("rows were not delivered: "), "{told}");
 }
 
 /// Who asks to be left alone is left alone by all payloads, not only by the one that was answered so.

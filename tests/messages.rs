@@ -209,6 +209,12 @@ const MISTAKES: &[(&str, &str)] = &[
     ("aggregate_given_twice", "internal() | aggregate(10s, histogram_aggregates: [count, max, count]) | stdout"),
     ("size_in_bytes", "let d = dogstatsd(message_bytes_max: 65536)\nd.metrics | stdout"),
     ("number_without_a_digit", "internal() | aggregate(10s, histogram_percentiles: [.95]) | stdout"),
+    ("header_that_frames", r#"generate(flow) | http("http://127.0.0.1:9/", headers: ["Content-Length: 5"])"#),
+    ("port_beyond_all", r#"generate(flow) | http("http://127.0.0.1:99999/")"#),
+    (
+        "address_with_a_query",
+        r#"internal() | aggregate(10s) | datadog(api_key: secret("env:DD_API_KEY"), url: "http://h/?a=b")"#,
+    ),
     ("filter_of_no_key", "internal() | aggregate(10s, tags_deny: [\"a:b:c\"]) | stdout"),
     ("datadog_of_flows", r#"pcap("a.pcap") | biflow | datadog(api_key: secret("env:K")) | stdout"#),
     ("datadog_with_a_plain_key", r#"internal() | aggregate | datadog(api_key: "abc")"#),

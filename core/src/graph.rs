@@ -59,6 +59,14 @@ enum Task {
     Sink(String, SinkParts, Receiver, Out),
 }
 
+impl Task {
+    fn name(&self) -> &str {
+        match self {
+            Task::Source(name, ..) | Task::Transform(name, ..) | Task::Sink(name, ..) => name,
+        }
+    }
+}
+
 /// What a graph is built with.
 pub struct Setup<'a> {
     pub table: &'a [Entry],
@@ -128,12 +136,15 @@ impl Graph {
     /// Runs to the end of every input, or until stopped and drained.
     pub async fn run(self) -> Report {
         let mut running = JoinSet::new();
+        let mut named = Vec::new();
         for task in self.tasks {
-            match task {
+            let name = task.name().to_string();
+            let spawned = match task {
                 Task::Source(name, source, cx) => running.spawn(source::run(name, source, cx)),
                 Task::Transform(name, stage, inputs, out) => running.spawn(transform::run(name, stage, inputs, out)),
                 Task::Sink(name, parts, receiver, out) => running.spawn(sink::run(name, parts, receiver, out)),
             };
+            named.push((name, spawned));
         }
         let mut faults = Vec::new();
         let stop = self.handle.stop.clone();
@@ -142,8 +153,12 @@ impl Graph {
                 ended = running.join_next() => ended,
                 () = drained(&stop, self.drain) => {
                     let drain = weir_spec::units::duration(self.drain.as_nanos() as i64);
-                    let message = format!("{} tasks did not drain within {drain}", running.len());
-                    faults.push(Fault::environment(message).of("shutdown"));
+                    // From the sources on, as the author wrote them.
+                    let left = named.iter().rev().filter(|(_, task)| !task.is_finished());
+                    let left: Vec<String> = left.map(|(name, _)| format!("`{name}`")).collect();
+                    let fault = Fault::environment(format!("{} did not drain within {drain}", left.join(", ")));
+                    let help = "what these held was not delivered; `settings(drain: …)` gives them longer";
+                    faults.push(fault.help(help).of("shutdown"));
                     running.shutdown().await;
                     None
                 }

@@ -232,12 +232,20 @@ impl Ledger {
         self.components.iter().find(|c| c.name == name)
     }
 
-    /// Rows that were accepted and neither delivered nor dropped by the author's wish.
-    pub fn undelivered(&self) -> u64 {
+    /// Rows that were accepted and neither delivered nor dropped by the author's wish: how many, and where they are.
+    pub fn undelivered(&self) -> Vec<(u64, String)> {
         // What was accepted and is nowhere: given up, or refused without a reader.
         let reasons = [reason::UNDELIVERED, reason::REFUSED, reason::TOO_LARGE];
-        let lost = |c: &ComponentLedger| reasons.iter().filter_map(|why| c.dropped.get(*why)).sum::<u64>();
-        self.components.iter().map(|c| lost(c) + c.held).sum::<u64>() + self.edges.iter().map(|e| e.queued).sum::<u64>()
+        let mut all = Vec::new();
+        for component in &self.components {
+            let name = &component.name;
+            let lost = reasons.iter().filter_map(|why| Some((*component.dropped.get(*why)?, why)));
+            all.extend(lost.map(|(rows, why)| (rows, format!("dropped by `{name}` as `{why}`"))));
+            all.push((component.held, format!("held by `{name}`")));
+        }
+        all.extend(self.edges.iter().map(|edge| (edge.queued, format!("waiting for `{}`", edge.to))));
+        all.retain(|(rows, _)| *rows > 0);
+        all
     }
 }
 

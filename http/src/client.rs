@@ -20,8 +20,9 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service;
 
-/// How long a connection may take to stand.
+/// How long a connection may take to stand, and with TLS and by way of a proxy.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+const SECURE_MAX: Duration = Duration::from_secs(20);
 /// How long a connection that nobody uses is kept.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// What is read of an answer: more than any message for people.
@@ -63,8 +64,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client; the error says why there is no TLS on this host.
+    /// A client; the error says why there is no TLS on this host, or which proxy cannot be used.
     pub fn new(timeout: Duration) -> Result<Client, String> {
+        usable_proxies(|name| std::env::var(name).ok())?;
         let proxies = Arc::new(Matcher::from_env());
         let connector = Connector::new(proxies.clone())?;
         let pool = Pool::builder(TokioExecutor::new())
@@ -102,6 +104,26 @@ impl Client {
             Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs())),
         }
     }
+}
+
+/// Where the environment names proxies.
+const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Proxies are spoken to in plain HTTP: what is of another scheme would be told its password in the clear, and what is
+/// no address would be passed by.
+fn usable_proxies(env: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    for name in PROXY_VARIABLES {
+        let Some(value) = env(name).filter(|value| !value.is_empty()) else { continue };
+        // It may have a password.
+        let (scheme, rest) = value.split_once("://").unwrap_or(("http", &value));
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(format!("`{name}` names a proxy of `{scheme}://`: write one that is spoken to by `http://`"));
+        }
+        if !format!("http://{rest}").parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
+            return Err(format!("`{name}` names no proxy: write `http://host:port`"));
+        }
+    }
+    Ok(())
 }
 
 /// How long to wait (RFC 9110, 10.2.3): a number of seconds, or until a date, by the clock of who answers.
@@ -189,7 +211,18 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
+    /// The pool lets connections that it does not need any more stand up by themselves: each has an end.
     fn call(&mut self, to: Uri) -> Self::Future {
+        let linking = self.link(to);
+        Box::pin(async move {
+            let linked = tokio::time::timeout(SECURE_MAX, linking).await;
+            linked.unwrap_or_else(|_| Err(format!("no connection within {} s", SECURE_MAX.as_secs()).into()))
+        })
+    }
+}
+
+impl Connector {
+    fn link(&mut self, to: Uri) -> <Self as Service<Uri>>::Future {
         let Some(proxy) = self.proxies.intercept(&to) else {
             let connecting = self.direct.call(to);
             return Box::pin(async move { Ok(Link { stream: Box::pin(connecting.await?), is_proxied: false }) });
@@ -233,5 +266,26 @@ impl Write for Link {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.stream.as_mut().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::usable_proxies;
+
+    #[test]
+    fn proxies_that_cannot_be_used_are_told() {
+        let of =
+            |name: &'static str, value: &'static str| usable_proxies(|asked| (asked == name).then(|| value.into()));
+        for value in ["http://proxy:3128", "http://u:p@proxy:3128/", "proxy:3128", "10.0.0.1:8080", "HTTP://proxy", ""]
+        {
+            assert_eq!(of("HTTPS_PROXY", value), Ok(()), "{value}");
+        }
+        let why = |name, value| of(name, value).unwrap_err();
+        let other = "`ALL_PROXY` names a proxy of `socks5://`: write one that is spoken to by `http://`";
+        assert_eq!(why("ALL_PROXY", "socks5://proxy:1080"), other);
+        assert!(why("https_proxy", "https://u:secret@proxy").starts_with("`https_proxy` names a proxy of `https://`"));
+        let none = "`HTTP_PROXY` names no proxy: write `http://host:port`";
+        assert_eq!([why("HTTP_PROXY", "::::not a url"), why("HTTP_PROXY", "http://")], [none, none]);
     }
 }

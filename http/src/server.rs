@@ -1,8 +1,11 @@
 //! A small server: whole requests in, whole answers out. For `/info`, `/metrics`, `/health`.
 
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,8 +17,11 @@ use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 
 /// Connections at once; more wait.
 const CONNECTIONS_MAX: usize = 256;
@@ -26,6 +32,8 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a request's body, and the answer to it, may take.
 const BODY_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what it is being told.
+const WRITE_MAX: Duration = Duration::from_secs(10);
 /// How long a connection is kept at most, however busy it is.
 const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// How long nobody is let in after a connection could not be.
@@ -118,10 +126,62 @@ async fn accept(listener: tokio::net::TcpListener, answers: Arc<dyn Answers>) {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).keep_alive(is_calm);
             // A client that breaks off is no news.
-            let serving = builder.serve_connection(TokioIo::new(stream), service);
+            let serving = builder.serve_connection(TokioIo::new(Impatient::new(stream)), service);
             let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
             drop(permit);
         });
+    }
+}
+
+/// A connection that ends where its client takes nothing for [`WRITE_MAX`]: what it is told would be held as long.
+struct Impatient {
+    stream: TcpStream,
+    /// Until when it may stand still, if it does.
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Impatient {
+    fn new(stream: TcpStream) -> Impatient {
+        Impatient { stream, until: None }
+    }
+
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.until = None;
+            return written;
+        }
+        let until = self.until.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_MAX)));
+        until.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, from);
+        self.bounded(cx, written)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, from);
+        self.bounded(cx, written)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -159,5 +219,43 @@ async fn answer(answers: Arc<dyn Answers>, head: Parts, body: Incoming) -> Said 
             answer.unwrap_or_else(|_| Said::text(StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n"))
         }
         Ok(Err(_)) => Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Much;
+
+    #[async_trait]
+    impl Answers for Much {
+        async fn answer(&self, _: Asked) -> Said {
+            Said::text(StatusCode::OK, vec![b'x'; 64 << 20])
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_not_told_for_long() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _serving = serve(listener, Arc::new(Much)).unwrap();
+        let asked = Instant::now();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        // Whoever takes something now and then is still told.
+        let mut some = vec![0; 1 << 20];
+        for _ in 0..3 {
+            tokio::time::sleep(WRITE_MAX / 2).await;
+            client.read_exact(&mut some).await.unwrap();
+        }
+        assert!(asked.elapsed() > WRITE_MAX);
+        tokio::time::sleep(WRITE_MAX + Duration::from_secs(2)).await;
+        let rest = client.read_to_end(&mut some).await;
+        assert!(rest.map_or(true, |bytes| bytes < 32 << 20), "it was told all");
     }
 }

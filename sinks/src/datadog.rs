@@ -81,6 +81,9 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 fn base(options: &DatadogOptions) -> Result<String, (&'static str, String)> {
     if let Some(url) = &options.url {
         address(url).map_err(|why| ("url", why))?;
+        if url.contains(['?', '#']) {
+            return Err(("url", format!("`{url}` ends where paths begin: leave out what is behind `?` or `#`")));
+        }
         return Ok(url.trim_end_matches('/').to_string());
     }
     let site = &options.site;

@@ -85,10 +85,20 @@ pub fn address(text: &str) -> Result<Uri, String> {
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err("an address has no user and password: write them as `auth: secret(…)`".into());
     }
+    if let Some(port) = uri.authority().and_then(|authority| port(authority.as_str()))
+        && !port.parse::<u16>().is_ok_and(|port| port > 0)
+    {
+        return Err(format!("`{port}` is no port: they go from 1 to 65535"));
+    }
     match (uri.scheme_str(), uri.host()) {
         (Some("http" | "https"), Some(_)) => Ok(uri),
         _ => Err(format!("`{text}` is no address: write `https://host/path`")),
     }
+}
+
+/// What stands behind the host and its colon; an address of IPv6 has colons of its own.
+fn port(authority: &str) -> Option<&str> {
+    authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'))
 }
 
 weir_spec::options! {
@@ -140,12 +150,28 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     ..ComponentSpec::PLAIN
 };
 
+/// Headers that frame a message, or say which way it goes: another one would have rows taken for others, or lost.
+const OURS: [HeaderName; 9] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::EXPECT,
+    header::HOST,
+];
+
 fn headers(texts: &[String]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for text in texts {
         let wrong = || format!("`{text}` is no header: write \"Name: value\"");
         let (name, value) = text.split_once(':').ok_or_else(wrong)?;
         let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
+        if OURS.contains(&name) {
+            return Err(format!("`{name}` says how a request is sent, which is told from what is in it: leave it out"));
+        }
         headers.append(name, value.trim().parse().map_err(|_| wrong())?);
     }
     Ok(headers)

@@ -8,6 +8,7 @@ mod text;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -83,8 +84,8 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let address = weir_spec::address::socket(&options.listen).map_err(Fault::bug)?;
     let registry = Arc::new(Mutex::new(Registry::new(options.stale.0, options.series_max)));
     let listener = server::bind(address).map_err(|error| cannot_listen(address, &error))?;
-    let serving = server::serve(listener, Arc::new(Scrape { registry: registry.clone() }))
-        .map_err(|error| cannot_listen(address, &error))?;
+    let scrape = Scrape { registry: registry.clone(), written: tokio::sync::Mutex::default() };
+    let serving = server::serve(listener, Arc::new(scrape)).map_err(|error| cannot_listen(address, &error))?;
     Ok(FarEnd::new(Arc::new(Exposed { registry, counts: cx.counts.clone(), _serving: serving })))
 }
 
@@ -122,8 +123,42 @@ impl Delivery for Exposed {
     }
 }
 
+/// A text that was written so shortly before is given again.
+const WRITTEN_MAX: Duration = Duration::from_millis(250);
+
 struct Scrape {
     registry: Arc<Mutex<Registry>>,
+    /// What was written last in each form: all who ask hold one text, and one is written at a time.
+    written: tokio::sync::Mutex<[Option<Written>; Form::ALL.len()]>,
+}
+
+struct Written {
+    version: u64,
+    at: Instant,
+    text: Bytes,
+}
+
+impl Scrape {
+    async fn text(&self, form: Form) -> Bytes {
+        let mut written = self.written.lock().await;
+        let written = &mut written[form as usize];
+        if let Some(fresh) = written.as_ref().filter(|written| written.at.elapsed() < WRITTEN_MAX) {
+            return fresh.text.clone();
+        }
+        let (registry, version) = (self.registry.clone(), written.as_ref().map(|written| written.version));
+        // Many series take long, and others wait for this thread.
+        let anew = tokio::task::spawn_blocking(move || {
+            let mut registry = lock(&registry);
+            registry.expire(Clock::Real.now().0);
+            let text = (version != Some(registry.version())).then(|| text::write(&registry, form).into());
+            (registry.version(), text)
+        });
+        let Ok((version, anew)) = anew.await else { return Bytes::new() };
+        let before = written.take().map(|written| written.text);
+        let text = anew.or(before).unwrap_or_default();
+        *written = Some(Written { version, at: Instant::now(), text: text.clone() });
+        text
+    }
 }
 
 #[async_trait]
@@ -136,10 +171,7 @@ impl Answers for Scrape {
             return Said::not_allowed();
         }
         let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let form = if accept.contains("application/openmetrics-text") { Form::OpenMetrics } else { Form::Classic };
-        let mut registry = lock(&self.registry);
-        registry.expire(Clock::Real.now().0);
-        let body = text::write(&registry, form);
-        Said { status: StatusCode::OK, content_type: form.content_type(), body: body.into() }
+        let form = Form::asked_for(accept);
+        Said { status: StatusCode::OK, content_type: form.content_type(), body: self.text(form).await }
     }
 }

@@ -189,8 +189,10 @@ fn finish(report: Report, path: Option<&Path>) -> u8 {
     }
     let mut code = if report.faults.is_empty() { OK } else { FAILED };
     let undelivered = report.ledger.undelivered();
-    if undelivered > 0 {
-        anstream::eprintln!("error: {undelivered} rows were not delivered");
+    if !undelivered.is_empty() {
+        let rows: u64 = undelivered.iter().map(|(rows, _)| rows).sum();
+        let each: Vec<String> = undelivered.iter().map(|(rows, place)| format!("{rows} {place}")).collect();
+        anstream::eprintln!("error: {rows} rows were not delivered: {}", each.join(", "));
         code = FAILED;
     }
     if !report.ledger.balanced {

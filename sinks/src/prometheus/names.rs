@@ -84,6 +84,11 @@ pub fn unit(unit: &str) -> Option<String> {
     MEASURES.contains(&one).then(|| format!("{one}s"))
 }
 
+/// Whether a name ends in its unit, as OpenMetrics wants it where a unit is told: `_seconds`, not `milliseconds`.
+pub fn says_unit(name: &str, unit: &str) -> bool {
+    name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

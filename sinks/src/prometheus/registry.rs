@@ -122,7 +122,7 @@ impl Point {
     fn family(&self) -> String {
         let name = names::metric(&self.name);
         match &self.unit {
-            Some(unit) if !name.ends_with(unit.as_str()) => format!("{name}_{unit}"),
+            Some(unit) if name != *unit && !names::says_unit(&name, unit) => format!("{name}_{unit}"),
             _ => name,
         }
     }
@@ -285,6 +285,8 @@ pub struct Registry {
     exposed: BTreeMap<String, String>,
     /// When what is stale was last taken out.
     looked_at: i64,
+    /// Another number for whatever is exposed differently.
+    version: u64,
 }
 
 /// The names under which a family's samples are written, its own among them.
@@ -320,6 +322,7 @@ impl Registry {
             bytes_max: room_bytes(series_max),
             exposed: BTreeMap::new(),
             looked_at: i64::MIN,
+            version: 0,
         }
     }
 
@@ -340,6 +343,7 @@ impl Registry {
             self.bytes += family_bytes(&name, &point.name);
             self.exposed.extend(samples(&name, ty).into_iter().map(|sample| (sample, name.clone())));
         }
+        self.version += 1;
         let family = self.families.entry(name.clone()).or_insert_with(|| Family {
             ty,
             unit: point.unit.clone(),
@@ -393,8 +397,13 @@ impl Registry {
         is_room && self.bytes + family_bytes + series_bytes <= self.bytes_max
     }
 
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Takes out what got no point for long.
     pub fn expire(&mut self, now: i64) {
+        let series = self.series;
         for family in self.families.values_mut() {
             family.series.retain(|_, series| now.saturating_sub(series.updated) <= self.stale);
         }
@@ -402,6 +411,7 @@ impl Registry {
         self.exposed.retain(|_, name| self.families.contains_key(name));
         self.looked_at = now;
         self.series = self.families.values().map(|family| family.series.len()).sum();
+        self.version += u64::from(self.series != series);
         self.bytes = self.families.iter().map(|(name, family)| family.bytes(name)).sum();
     }
 }
@@ -449,6 +459,23 @@ mod tests {
         assert_eq!(registry.put(&point(1_000), 0), Put::Taken);
         registry.bytes_max = registry.bytes;
         assert_eq!([registry.put(&point(2_000), 0), registry.put(&point(1_000), 0)], [Put::Refused, Put::Taken]);
+    }
+
+    /// Prometheus takes nothing at all where the unit that is told is no part of the name behind a `_`.
+    #[test]
+    fn a_unit_is_a_part_of_the_name_or_not_told() {
+        use super::super::text::{Form, write};
+        let mut registry = Registry::new(1_000, 10);
+        for (name, unit) in [("bytes", "byte"), ("netbytes", "byte"), ("milliseconds", "second"), ("a_bytes", "bytes")]
+        {
+            let row = format!(r#"{{"name":"{name}","kind":"gauge","value":1,"unit":"{unit}"}}"#);
+            assert_eq!(registry.put(&Point::read(row.as_bytes()).unwrap(), 0), Put::Taken);
+        }
+        let text = write(&registry, Form::OpenMetrics);
+        let units: Vec<&str> = text.lines().filter(|line| line.starts_with("# UNIT")).collect();
+        let told = ["a_bytes bytes", "milliseconds_seconds seconds", "netbytes_bytes bytes"];
+        assert_eq!(units, told.map(|told| format!("# UNIT {told}")));
+        assert!(text.contains("\nbytes 1\n"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::names::says_unit;
 use super::registry::{Family, Registry, State, Type};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,6 +12,19 @@ pub enum Form {
 }
 
 impl Form {
+    pub const ALL: [Form; 2] = [Form::Classic, Form::OpenMetrics];
+
+    /// What a scraper that accepts these types is given: OpenMetrics, if it takes that at all.
+    pub fn asked_for(accept: &str) -> Form {
+        let takes_open = accept.split(',').any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let is_open = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+            let quality = |part: &str| part.strip_prefix("q=").and_then(|quality| quality.parse::<f64>().ok());
+            is_open && parts.find_map(quality).is_none_or(|quality| quality > 0.0)
+        });
+        if takes_open { Form::OpenMetrics } else { Form::Classic }
+    }
+
     pub fn content_type(self) -> &'static str {
         match self {
             Form::Classic => "text/plain; version=0.0.4; charset=utf-8",
@@ -55,8 +69,7 @@ fn family(name: &str, family: &Family, form: Form, out: &mut String) {
     });
     let _ = writeln!(out, "# HELP {called} {help}");
     let _ = writeln!(out, "# TYPE {called} {word}");
-    if let Some(unit) = family.unit.as_ref().filter(|unit| form == Form::OpenMetrics && called.ends_with(unit.as_str()))
-    {
+    if let Some(unit) = family.unit.as_ref().filter(|unit| form == Form::OpenMetrics && says_unit(&called, unit)) {
         let _ = writeln!(out, "# UNIT {called} {unit}");
     }
     for (labels, series) in &family.series {
@@ -91,5 +104,19 @@ fn number(value: f64) -> String {
         f64::NEG_INFINITY => "-Inf".into(),
         value if value.is_nan() => "NaN".into(),
         value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Form;
+
+    #[test]
+    fn scrapers_get_what_they_accept() {
+        let open =
+            ["application/openmetrics-text", "text/plain;q=0.1, Application/OpenMetrics-Text; version=1.0.0;q=0.8"];
+        assert!(open.iter().all(|accept| Form::asked_for(accept) == Form::OpenMetrics));
+        let classic = ["", "*/*", "text/plain", "application/openmetrics-text; q=0", "application/openmetrics-texts"];
+        assert!(classic.iter().all(|accept| Form::asked_for(accept) == Form::Classic));
     }
 }
