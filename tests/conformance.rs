@@ -277,6 +277,8 @@ fn what_hangs_is_bounded_and_can_be_stopped() {
 fn a_stop_drains() {
     // Time moves only where nothing else does, so this feed is asleep when the stop comes.
     for (spec, pipeline) in uses("generate(packet, rows: 5000, every: 50ms) | ticket") {
+        // Each payload is tried four times, and there are several.
+        let pipeline = format!("settings(drain: 1m)\n{pipeline}");
         let ran = run(&pipeline, Behind::Comes, Ending::Flush, Some(Duration::from_millis(1)));
         let ledger = ran.ledger();
         assert!(ran.report.faults.is_empty() && ledger.undelivered().is_empty(), "{}: {ledger:#?}", spec.name);

@@ -439,6 +439,24 @@ fn a_payload_has_the_rows_it_is_to_have() {
     assert_eq!((rows.iter().sum::<usize>(), rows.iter().max()), (3001, Some(&10)));
 }
 
+/// Nor many more bytes than fit, however long its rows are, and however much longer in JSON.
+#[test]
+fn a_payload_of_long_rows_has_few() {
+    let stub = Stub::start(vec![Says(200, "")]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lines");
+    let tags = format!("k:{}", "\u{1}".repeat(7_700));
+    std::fs::write(&path, (0..2_000).map(|n| format!("m{n}:1|c|#{tags}\n")).collect::<String>()).unwrap();
+    let run = super::support::run(&format!(
+        "let d = dogstatsd({path:?})\nd.metrics | http(\"http://127.0.0.1:{}/x\")",
+        stub.port
+    ));
+    assert_eq!((run.code, run.count("http", "out")), (0, 2_000), "{}", run.stderr);
+    let bytes: Vec<usize> = stub.taken().iter().map(|asked| asked.body.len()).collect();
+    assert!(bytes.iter().sum::<usize>() > 2_000 * 6 * 7_700, "control characters take six bytes each");
+    assert!(bytes.iter().all(|bytes| *bytes < 4 << 20), "{bytes:?}");
+}
+
 #[test]
 fn a_refusal_is_said_and_fails_the_run() {
     let stub = Stub::start(vec![Says(404, "")]);

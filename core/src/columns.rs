@@ -243,6 +243,22 @@ pub fn rows_bytes(rows: &RecordBatch) -> usize {
     rows.columns().iter().map(|c| array_bytes(c.as_ref())).sum()
 }
 
+/// The same where each row has all that it shares with others.
+pub fn expanded_bytes(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(|c| expanded_array_bytes(c.as_ref())).sum()
+}
+
+fn expanded_array_bytes(array: &dyn Array) -> usize {
+    let Some(shared) = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>() else { return array_bytes(array) };
+    let offsets = match shared.values().data_type() {
+        DataType::Utf8 => shared.values().as_any().downcast_ref::<StringArray>().map(StringArray::value_offsets),
+        DataType::Binary => shared.values().as_any().downcast_ref::<BinaryArray>().map(BinaryArray::value_offsets),
+        _ => None,
+    };
+    let Some(offsets) = offsets else { return array_bytes(array) };
+    shared.keys().iter().flatten().map(|key| (offsets[key as usize + 1] - offsets[key as usize]) as usize).sum()
+}
+
 fn array_bytes(array: &dyn Array) -> usize {
     let rows = array.len();
     let nulls = if array.nulls().is_some() { rows.div_ceil(8) } else { 0 };
@@ -288,6 +304,14 @@ mod tests {
             assert!(rows_bytes(&rows) > 0);
             assert!(rows.columns().iter().all(|column| column.null_count() == 3));
         }
+    }
+
+    #[test]
+    fn what_is_shared_is_expanded_for_each_row() {
+        let mut builder = WordBuilder::default();
+        ["abc", "d", "abc"].into_iter().for_each(|w| builder.push(Some(w)));
+        builder.push(None);
+        assert_eq!(expanded_array_bytes(&builder.finish()), 7);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
+use crate::columns;
 use crate::component::{Batching, Delivery, Encoded, Outcome, Retry, Route, SinkParts};
 use crate::edge::{Item, Receiver, Stopped};
 use crate::fault::Fault;
@@ -251,20 +252,24 @@ impl Driver {
 
     /// Adds rows to their payload, as far as it takes more; gives back the rest, which waits its turn.
     fn add(&mut self, route: Route, batch: Batch) -> Option<Batch> {
-        let (pending, batching) = (&self.pending[route], &self.parts.far_end.batching);
-        if pending.is_full(batching) {
-            return Some(batch);
+        let mut batch = batch;
+        loop {
+            let (pending, batching) = (&self.pending[route], &self.parts.far_end.batching);
+            if pending.is_full(batching) {
+                return Some(batch);
+            }
+            let room = batching.rows_max.saturating_sub(pending.cargo.rows);
+            let room = room.min(rows_of(&batch, batching.bytes_max)).max(1);
+            // What lays rows out together decides itself how many it wants.
+            if pending.is_held || batch.len() <= room {
+                self.encode(route, batch);
+                return None;
+            }
+            let (first, rest) = (batch.slice(0, room), batch.slice(room, batch.len() - room));
+            batch.acks.delivered();
+            self.encode(route, first);
+            batch = rest;
         }
-        let room = batching.rows_max.saturating_sub(pending.cargo.rows).max(1);
-        // What lays rows out together decides itself how many it wants.
-        if pending.is_held || batch.len() <= room {
-            self.encode(route, batch);
-            return None;
-        }
-        let (first, rest) = (batch.slice(0, room), batch.slice(room, batch.len() - room));
-        batch.acks.delivered();
-        self.encode(route, first);
-        Some(rest)
     }
 
     /// Takes up what waited for its turn. Rows of one route stay in their order.
@@ -506,3 +511,13 @@ async fn fly(
         wait = (wait * 2).min(retry.longest);
     }
 }
+
+/// How many rows of a batch to lay out before its payload is looked at again: all, unless they are so long that they
+/// would make it several times as large as it is to be.
+fn rows_of(batch: &Batch, bytes_max: usize) -> usize {
+    let each = columns::expanded_bytes(&batch.rows) / batch.len().max(1);
+    PAYLOADS * bytes_max / each.max(1)
+}
+
+/// Payloads that a batch may fill at once, going by the bytes of its columns; as text it takes more.
+const PAYLOADS: usize = 2;
