@@ -64,10 +64,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client; the error says why there is no TLS on this host, or which proxy cannot be used.
-    pub fn new(timeout: Duration) -> Result<Client, String> {
-        usable_proxies(|name| std::env::var(name).ok())?;
+    /// A client for requests to one host; the error says why there is no TLS here, or which proxy cannot be used.
+    pub fn new(to: &Uri, timeout: Duration) -> Result<Client, String> {
         let proxies = Arc::new(Matcher::from_env());
+        usable_proxy(&proxies, to, |name| std::env::var(name).ok())?;
         let connector = Connector::new(proxies.clone())?;
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -106,24 +106,33 @@ impl Client {
     }
 }
 
-/// Where the environment names proxies.
-const PROXY_VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-
-/// Proxies are spoken to in plain HTTP: what is of another scheme would be told its password in the clear, and what is
-/// no address would be passed by.
-fn usable_proxies(env: impl Fn(&str) -> Option<String>) -> Result<(), String> {
-    for name in PROXY_VARIABLES {
-        let Some(value) = env(name).filter(|value| !value.is_empty()) else { continue };
-        // It may have a password.
-        let (scheme, rest) = value.split_once("://").unwrap_or(("http", &value));
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(format!("`{name}` names a proxy of `{scheme}://`: write one that is spoken to by `http://`"));
-        }
-        if !format!("http://{rest}").parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
-            return Err(format!("`{name}` names no proxy: write `http://host:port`"));
-        }
+/// Whether what the environment names for an address is a proxy that can be used. All are spoken to in plain HTTP: one of
+/// another scheme would be told its password in the clear. What is no address would be passed by in silence.
+fn usable_proxy(proxies: &Matcher, url: &Uri, env: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    let host = url.host().unwrap_or_default();
+    if let Some(proxy) = proxies.intercept(url) {
+        return match proxy.uri().scheme_str() {
+            Some("http") | None => Ok(()),
+            Some(scheme) => Err(format!(
+                "the environment names a proxy of `{scheme}://` for `{host}`: write one that is spoken to by `http://`"
+            )),
+        };
     }
-    Ok(())
+    // There proxies are meant for nobody, or not for all.
+    if ["REQUEST_METHOD", "NO_PROXY", "no_proxy"].iter().any(|name| env(name).is_some_and(|value| !value.is_empty())) {
+        return Ok(());
+    }
+    let own =
+        if url.scheme_str() == Some("https") { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    // Of a pair, the first that is set counts.
+    let named = [own, ["ALL_PROXY", "all_proxy"]].into_iter().find_map(|pair| {
+        let (name, value) = pair.into_iter().find_map(|name| Some((name, env(name)?)))?;
+        (!value.trim().is_empty()).then_some(name)
+    });
+    match named {
+        Some(name) => Err(format!("`{name}` names no proxy: write `http://host:port`")),
+        None => Ok(()),
+    }
 }
 
 /// How long to wait (RFC 9110, 10.2.3): a number of seconds, or until a date, by the clock of who answers.
@@ -271,21 +280,32 @@ impl Write for Link {
 
 #[cfg(test)]
 mod tests {
-    use super::usable_proxies;
+    use super::*;
 
     #[test]
     fn proxies_that_cannot_be_used_are_told() {
-        let of =
-            |name: &'static str, value: &'static str| usable_proxies(|asked| (asked == name).then(|| value.into()));
-        for value in ["http://proxy:3128", "http://u:p@proxy:3128/", "proxy:3128", "10.0.0.1:8080", "HTTP://proxy", ""]
-        {
-            assert_eq!(of("HTTPS_PROXY", value), Ok(()), "{value}");
+        let of = |name: &'static str, value: &'static str, url: &'static str| {
+            let builder = Matcher::builder();
+            let proxies = match name {
+                "HTTP_PROXY" => builder.http(value),
+                "HTTPS_PROXY" => builder.https(value),
+                _ => builder.all(value),
+            };
+            usable_proxy(&proxies.build(), &Uri::from_static(url), |asked| (asked == name).then(|| value.into()))
+        };
+        let secure = "https://far.example/x";
+        for value in ["http://proxy:3128", "http://u:p@proxy:3128/", "proxy:3128", "10.0.0.1:8080", ""] {
+            assert_eq!(of("HTTPS_PROXY", value, secure), Ok(()), "{value}");
         }
-        let why = |name, value| of(name, value).unwrap_err();
-        let other = "`ALL_PROXY` names a proxy of `socks5://`: write one that is spoken to by `http://`";
-        assert_eq!(why("ALL_PROXY", "socks5://proxy:1080"), other);
-        assert!(why("https_proxy", "https://u:secret@proxy").starts_with("`https_proxy` names a proxy of `https://`"));
-        let none = "`HTTP_PROXY` names no proxy: write `http://host:port`";
-        assert_eq!([why("HTTP_PROXY", "::::not a url"), why("HTTP_PROXY", "http://")], [none, none]);
+        let other =
+            "the environment names a proxy of `socks5://` for `far.example`: write one that is spoken to by `http://`";
+        assert_eq!(of("ALL_PROXY", "socks5://proxy:1080", secure), Err(other.into()));
+        assert!(of("HTTPS_PROXY", "https://u:secret@proxy", secure).is_err_and(|why| !why.contains("secret")));
+        // It is not used for this address.
+        assert_eq!(of("HTTPS_PROXY", "https://proxy", "http://far.example/"), Ok(()));
+        for value in ["::::not a url", "proxy:3128/path"] {
+            let why = "`HTTP_PROXY` names no proxy: write `http://host:port`";
+            assert_eq!(of("HTTP_PROXY", value, "http://far.example/"), Err(why.into()), "{value}");
+        }
     }
 }

@@ -192,7 +192,8 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
         Ok((url, *content, *limits))
     });
     let delivery = Intakes {
-        client: Client::new(duration(options.timeout)).map_err(Fault::environment)?,
+        client: Client::new(&address(&base).map_err(Fault::bug)?, duration(options.timeout))
+            .map_err(Fault::environment)?,
         routes: routes.collect::<Result<_, Fault>>()?,
         key,
         compression: options.compression,

@@ -98,7 +98,7 @@ pub fn address(text: &str) -> Result<Uri, String> {
 
 /// What stands behind the host and its colon; an address of IPv6 has colons of its own.
 fn port(authority: &str) -> Option<&str> {
-    authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'))
+    authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.is_empty() && !port.contains(']'))
 }
 
 weir_spec::options! {
@@ -151,7 +151,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
 };
 
 /// Headers that frame a message, or say which way it goes: another one would have rows taken for others, or lost.
-const OURS: [HeaderName; 9] = [
+const OURS: [HeaderName; 8] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::TRANSFER_ENCODING,
@@ -160,7 +160,6 @@ const OURS: [HeaderName; 9] = [
     header::TE,
     header::TRAILER,
     header::EXPECT,
-    header::HOST,
 ];
 
 fn headers(texts: &[String]) -> Result<HeaderMap, String> {
@@ -171,6 +170,9 @@ fn headers(texts: &[String]) -> Result<HeaderMap, String> {
         let name: HeaderName = name.trim().parse().map_err(|_| wrong())?;
         if OURS.contains(&name) {
             return Err(format!("`{name}` says how a request is sent, which is told from what is in it: leave it out"));
+        }
+        if name == header::HOST && headers.contains_key(&name) {
+            return Err("a request has one `host`".into());
         }
         headers.append(name, value.trim().parse().map_err(|_| wrong())?);
     }
@@ -232,7 +234,7 @@ fn build_far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     }
     let url = address(&options.url).map_err(Fault::bug)?;
     let delivery = Post {
-        client: Client::new(duration(options.timeout)).map_err(Fault::environment)?,
+        client: Client::new(&url, duration(options.timeout)).map_err(Fault::environment)?,
         method: options.method.to_uppercase().parse().unwrap_or(Method::POST),
         host: url.authority().map(ToString::to_string).unwrap_or_default(),
         url,

@@ -8,7 +8,7 @@ mod text;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,7 +53,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     outputs: &[OutputSpec { name: "rejected", doc: "points that are not exposed" }],
     drops: &[ReasonSpec {
         name: "refused",
-        doc: "points of a name that is exposed with another type, or of new series when there were `series_max`, or when the names and labels of all took as much as 600 bytes for each of so many",
+        doc: "points of a name that is exposed with another type, or of new series when there were `series_max`, or when the names, labels and buckets of all took as much as 600 bytes for each of so many",
     }],
     notes: &[&[ReasonSpec {
         name: "mixed",
@@ -84,7 +84,7 @@ fn far_end(cx: &BuildCx) -> Result<FarEnd, Fault> {
     let address = weir_spec::address::socket(&options.listen).map_err(Fault::bug)?;
     let registry = Arc::new(Mutex::new(Registry::new(options.stale.0, options.series_max)));
     let listener = server::bind(address).map_err(|error| cannot_listen(address, &error))?;
-    let scrape = Scrape { registry: registry.clone(), written: tokio::sync::Mutex::default() };
+    let scrape = Scrape { registry: registry.clone(), written: Arc::default() };
     let serving = server::serve(listener, Arc::new(scrape)).map_err(|error| cannot_listen(address, &error))?;
     Ok(FarEnd::new(Arc::new(Exposed { registry, counts: cx.counts.clone(), _serving: serving })))
 }
@@ -101,63 +101,70 @@ struct Exposed {
 
 #[async_trait]
 impl Delivery for Exposed {
+    /// Off the runtime's threads: whoever is being told of many series holds the registry for long.
     async fn deliver(&self, _: Route, payload: Bytes) -> Outcome {
-        let now = Clock::Real.now().0;
-        let mut registry = lock(&self.registry);
-        let lines = payload.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        let mut refused = Vec::new();
-        for (row, line) in lines.enumerate() {
-            match Point::read(line).map_or(Put::Refused, |point| registry.put(&point, now)) {
-                Put::Taken => {}
-                Put::Mixed(news) => {
-                    self.counts.add_noted("mixed", 1);
-                    news.iter().for_each(|news| self.counts.warn_once(news));
-                }
-                Put::Refused => refused.push(row as u32),
-            }
-        }
-        match refused.is_empty() {
-            true => Outcome::Delivered,
-            false => Outcome::Rejected { rows: refused, why: weir_core::ledger::reason::REFUSED.into() },
-        }
+        let (registry, counts) = (self.registry.clone(), self.counts.clone());
+        let taken = tokio::task::spawn_blocking(move || take(&registry, &counts, &payload));
+        taken.await.unwrap_or_else(|error| Outcome::Down(Fault::bug(format!("a payload was not taken: {error}"))))
     }
 }
 
-/// A text that was written so shortly before is given again.
+/// Takes a payload's points in.
+fn take(registry: &Mutex<Registry>, counts: &Counts, payload: &[u8]) -> Outcome {
+    let now = Clock::Real.now().0;
+    let mut registry = lock(registry);
+    let lines = payload.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let mut refused = Vec::new();
+    for (row, line) in lines.enumerate() {
+        match Point::read(line).map_or(Put::Refused, |point| registry.put(&point, now)) {
+            Put::Taken => {}
+            Put::Mixed(news) => {
+                counts.add_noted("mixed", 1);
+                news.iter().for_each(|news| counts.warn_once(news));
+            }
+            Put::Refused => refused.push(row as u32),
+        }
+    }
+    match refused.is_empty() {
+        true => Outcome::Delivered,
+        false => Outcome::Rejected { rows: refused, why: weir_core::ledger::reason::REFUSED.into() },
+    }
+}
+
+/// For so long a text is given to whoever else asks for it.
 const WRITTEN_MAX: Duration = Duration::from_millis(250);
 
 struct Scrape {
     registry: Arc<Mutex<Registry>>,
-    /// What was written last in each form: all who ask hold one text, and one is written at a time.
-    written: tokio::sync::Mutex<[Option<Written>; Form::ALL.len()]>,
-}
-
-struct Written {
-    version: u64,
-    at: Instant,
-    text: Bytes,
+    /// What was written just now in each form: all who ask hold one text, and one is written at a time.
+    written: Arc<tokio::sync::Mutex<[Option<Bytes>; Form::ALL.len()]>>,
 }
 
 impl Scrape {
-    async fn text(&self, form: Form) -> Bytes {
-        let mut written = self.written.lock().await;
-        let written = &mut written[form as usize];
-        if let Some(fresh) = written.as_ref().filter(|written| written.at.elapsed() < WRITTEN_MAX) {
-            return fresh.text.clone();
+    /// The text, which is written off the runtime's threads: many series take long. Nothing, if that failed.
+    async fn text(&self, form: Form) -> Option<Bytes> {
+        let mut written = self.written.clone().lock_owned().await;
+        if let Some(text) = &written[form as usize] {
+            return Some(text.clone());
         }
-        let (registry, version) = (self.registry.clone(), written.as_ref().map(|written| written.version));
-        // Many series take long, and others wait for this thread.
-        let anew = tokio::task::spawn_blocking(move || {
-            let mut registry = lock(&registry);
-            registry.expire(Clock::Real.now().0);
-            let text = (version != Some(registry.version())).then(|| text::write(&registry, form).into());
-            (registry.version(), text)
+        let registry = self.registry.clone();
+        // Whoever asked may be gone before it is written: the lock is not, so that no two are.
+        let writing = tokio::task::spawn_blocking(move || {
+            let text = {
+                let mut registry = lock(&registry);
+                registry.expire(Clock::Real.now().0);
+                Bytes::from(text::write(&registry, form))
+            };
+            written[form as usize] = Some(text.clone());
+            text
         });
-        let Ok((version, anew)) = anew.await else { return Bytes::new() };
-        let before = written.take().map(|written| written.text);
-        let text = anew.or(before).unwrap_or_default();
-        *written = Some(Written { version, at: Instant::now(), text: text.clone() });
-        text
+        let text = writing.await.ok()?;
+        let written = self.written.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(WRITTEN_MAX).await;
+            written.lock().await[form as usize] = None;
+        });
+        Some(text)
     }
 }
 
@@ -172,6 +179,9 @@ impl Answers for Scrape {
         }
         let accept = asked.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let form = Form::asked_for(accept);
-        Said { status: StatusCode::OK, content_type: form.content_type(), body: self.text(form).await }
+        match self.text(form).await {
+            Some(body) => Said { status: StatusCode::OK, content_type: form.content_type(), body },
+            None => Said::text(StatusCode::INTERNAL_SERVER_ERROR, "the series could not be written\n"),
+        }
     }
 }

@@ -25,7 +25,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         ReasonSpec { name: "unread_late", doc: "late rows that nobody reads" },
         ReasonSpec {
             name: "windows_full",
-            doc: "rows with times so far ahead of the clock, or of all others, that they are in none of the next windows, when 1,024 such windows were open (fewer where groups are large)",
+            doc: "rows with times so far ahead of the clock, or of all others, that they are in none of the next windows, when as many such windows were open as half of the memory for groups holds (1,024 at least)",
         },
     ],
     notes: &[

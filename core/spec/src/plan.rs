@@ -120,12 +120,8 @@ impl Window {
 
     /// What one group in each of them takes at most: that much is never refused.
     pub fn overflow_bytes_max(&self) -> u64 {
-        self.open_max().saturating_mul(self.overflow_group_bytes_max() as u64)
-    }
-
-    /// What one such group takes at most.
-    pub fn overflow_group_bytes_max(&self) -> usize {
-        GROUP_BYTES + self.aggregates.iter().map(|call| call.aggregate.bytes_max()).sum::<usize>()
+        let states: usize = self.aggregates.iter().map(|call| call.aggregate.bytes_max()).sum();
+        self.open_max().saturating_mul((GROUP_BYTES + states) as u64)
     }
 }
 

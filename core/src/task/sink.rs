@@ -259,7 +259,8 @@ impl Driver {
                 return Some(batch);
             }
             let room = batching.rows_max.saturating_sub(pending.cargo.rows);
-            let room = room.min(rows_of(&batch, batching.bytes_max)).max(1);
+            let bytes = (PAYLOADS * batching.bytes_max).saturating_sub(pending.payload.len());
+            let room = room.min(rows_within(&batch, bytes)).max(1);
             // What lays rows out together decides itself how many it wants.
             if pending.is_held || batch.len() <= room {
                 self.encode(route, batch);
@@ -514,9 +515,18 @@ async fn fly(
 
 /// How many rows of a batch to lay out before its payload is looked at again: all, unless they are so long that they
 /// would make it several times as large as it is to be.
-fn rows_of(batch: &Batch, bytes_max: usize) -> usize {
-    let each = columns::expanded_bytes(&batch.rows) / batch.len().max(1);
-    PAYLOADS * bytes_max / each.max(1)
+fn rows_within(batch: &Batch, bytes_max: usize) -> usize {
+    if columns::expanded_bytes(&batch.rows) <= bytes_max {
+        return batch.len();
+    }
+    let mut left = bytes_max;
+    let fits = |row: &usize| {
+        let bytes = columns::expanded_bytes(&batch.rows.slice(*row, 1));
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    };
+    (0..batch.len()).take_while(fits).count()
 }
 
 /// Payloads that a batch may fill at once, going by the bytes of its columns; as text it takes more.

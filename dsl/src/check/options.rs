@@ -397,7 +397,7 @@ impl Checker<'_> {
                 format!("`{name}` takes {wanted}, this is {}", weir_spec::types::article(found)),
             );
             if let Value::Int(n) = &value
-                && let Some(unit) = missing_unit(ty, *n)
+                && let Some(unit) = missing_unit(name, ty, *n)
             {
                 d = d.help(format!("give it a unit: `{n}{unit}`")).replace(format!("{n}{unit}"));
             }
@@ -494,11 +494,11 @@ fn describe(ty: OptionType) -> String {
 }
 
 /// The unit that a plain number is most likely meant in.
-fn missing_unit(ty: OptionType, number: i64) -> Option<&'static str> {
+fn missing_unit(name: &str, ty: OptionType, number: i64) -> Option<&'static str> {
     match ty {
         OptionType::Duration => Some("s"),
-        // Whoever writes 65536 has worked it out; `memory: 512` is not half a KiB.
-        OptionType::Size if number >= 1024 => Some("B"),
+        // Whoever writes 65536 has worked it out; memory is thought of in MiB, also where it is much.
+        OptionType::Size if name != "memory" && number > 4096 => Some("B"),
         OptionType::Size => Some("MiB"),
         OptionType::Percent => Some("%"),
         _ => None,

@@ -66,7 +66,7 @@ enum Measure {
     },
 }
 
-/// How many values lie in each bucket, not below its bound.
+/// How many values lie in each bucket, not above its bound.
 type Buckets = BTreeMap<usize, u64>;
 
 /// The buckets that the bins of a sketch lie in.
@@ -257,6 +257,13 @@ pub struct Family {
     pub series: BTreeMap<Box<str>, Series>,
 }
 
+impl Series {
+    /// Bytes of its buckets, and of a name of its own.
+    fn bytes(&self) -> usize {
+        self.state.bytes() + self.name.as_ref().map_or(0, |name| name.len())
+    }
+}
+
 /// Bytes of a family beside its series.
 fn family_bytes(name: &str, meaning: &str) -> usize {
     FAMILY_BYTES + FAMILY_NAMES * name.len().max(meaning.len())
@@ -269,7 +276,7 @@ fn series_bytes(labels: &str) -> usize {
 
 impl Family {
     fn bytes(&self, name: &str) -> usize {
-        let each = self.series.iter().map(|(labels, series)| series_bytes(labels) + series.state.bytes());
+        let each = self.series.iter().map(|(labels, series)| series_bytes(labels) + series.bytes());
         family_bytes(name, &self.meaning) + each.sum::<usize>()
     }
 }
@@ -285,8 +292,6 @@ pub struct Registry {
     exposed: BTreeMap<String, String>,
     /// When what is stale was last taken out.
     looked_at: i64,
-    /// Another number for whatever is exposed differently.
-    version: u64,
 }
 
 /// The names under which a family's samples are written, its own among them.
@@ -322,7 +327,6 @@ impl Registry {
             bytes_max: room_bytes(series_max),
             exposed: BTreeMap::new(),
             looked_at: i64::MIN,
-            version: 0,
         }
     }
 
@@ -343,7 +347,6 @@ impl Registry {
             self.bytes += family_bytes(&name, &point.name);
             self.exposed.extend(samples(&name, ty).into_iter().map(|sample| (sample, name.clone())));
         }
-        self.version += 1;
         let family = self.families.entry(name.clone()).or_insert_with(|| Family {
             ty,
             unit: point.unit.clone(),
@@ -361,14 +364,14 @@ impl Registry {
             name: None,
             updated: now,
         });
-        self.bytes -= series.state.bytes();
+        self.bytes -= series.bytes();
         series.state.take(&point.value);
-        self.bytes += series.state.bytes();
         series.updated = now;
         let is_mixed = std::mem::replace(&mut series.origin, point.origin) != point.origin;
         let own_name = || point.name.chars().take(TOLD_CHARS_MAX).collect::<String>().into();
         let own_name = (point.name != family.meaning).then(own_name);
         let name_before = std::mem::replace(&mut series.name, own_name);
+        self.bytes += series.bytes();
         if !is_mixed {
             return Put::Taken;
         }
@@ -397,13 +400,8 @@ impl Registry {
         is_room && self.bytes + family_bytes + series_bytes <= self.bytes_max
     }
 
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
     /// Takes out what got no point for long.
     pub fn expire(&mut self, now: i64) {
-        let series = self.series;
         for family in self.families.values_mut() {
             family.series.retain(|_, series| now.saturating_sub(series.updated) <= self.stale);
         }
@@ -411,7 +409,6 @@ impl Registry {
         self.exposed.retain(|_, name| self.families.contains_key(name));
         self.looked_at = now;
         self.series = self.families.values().map(|family| family.series.len()).sum();
-        self.version += u64::from(self.series != series);
         self.bytes = self.families.iter().map(|(name, family)| family.bytes(name)).sum();
     }
 }

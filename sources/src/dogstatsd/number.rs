@@ -120,16 +120,18 @@ fn power(text: &str) -> Option<i64> {
 
 /// `number` times a power of two, rounded once, to even where two are as near.
 fn scaled(number: u64, power: i64) -> f64 {
-    /// Of the lowest bit of the smallest numbers.
+    /// Bits of a number, and the power of the lowest one of the smallest numbers.
+    const BITS: i64 = 53;
     const POWER_MIN: i64 = -1074;
-    // Below that, bits are rounded away here; what is left is exact.
-    let below = POWER_MIN.saturating_sub(power).clamp(0, 127) as u32;
+    let bits = i64::from(u64::BITS - number.leading_zeros());
+    // So many of the lowest bits are rounded away; what is left is exact.
+    let below = (bits - BITS).max(POWER_MIN.saturating_sub(power)).clamp(0, 127);
     let whole = u128::from(number);
     let (kept, half) = (whole >> below, (1u128 << below) >> 1);
     let rest = whole - (kept << below);
     let rounds_up = rest > half || (rest == half && half > 0 && kept & 1 == 1);
     let kept = (kept + u128::from(rounds_up)) as f64;
-    let power = if below > 0 { POWER_MIN } else { power.min(2_000) } as i32;
+    let power = power.saturating_add(below).clamp(-2_000, 2_000) as i32;
     // In two steps, because the smallest numbers are below what one power can say.
     let half = power / 2;
     kept * 2f64.powi(half) * 2f64.powi(power - half)
@@ -164,6 +166,7 @@ mod tests {
             ("-0X14028.10f90f8b2803a1e800fdp-12", -20.009_781_811_612_537),
             ("0x1p-99999999999999999999", 0.0),
             ("0x0p99999999999999999999", 0.0),
+            ("0x8000000000000401p-1080", f64::from_bits(0x0060_0000_0000_0001)),
             ("0x1p-1074", 5e-324),
             ("0x1p-1075", 0.0),
             ("0x1.8p-1075", 5e-324),

@@ -31,7 +31,7 @@ impl Gauges {
         if value == 0.0 {
             return;
         }
-        if self.young.len() >= self.generation_max {
+        if self.young.len() >= self.generation_max && !self.young.contains_key(&of) {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(of, value);

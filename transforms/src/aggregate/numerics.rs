@@ -67,11 +67,11 @@ impl Sum {
     }
 }
 
-/// Weights that differ by less are one.
+/// Weights that differ by less are the same.
 const WEIGHTS_ALIKE: f64 = 1e-9;
 
-/// The sum of samples that are in order of their values. As in the Agent, to the last digit: where all weights are one,
-/// values are added up before they are weighed, what is below zero and what is above apart, the largest first.
+/// The sum of samples that are in order of their values. As in the Agent, to the last digit: where all weights are
+/// the same, values are added up before they are weighed, what is below zero and what is above apart, the largest first.
 fn weighed(samples: &[Sample], first_weight: f64) -> f64 {
     if samples.iter().any(|sample| (sample.weight - first_weight).abs() > WEIGHTS_ALIKE) {
         return Sum::of(samples.iter().map(|sample| sample.value * sample.weight)).total();

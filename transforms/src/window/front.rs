@@ -16,15 +16,13 @@ use weir_spec::plan::{Window, Windowing};
 use super::{starts, width};
 use crate::key;
 
-/// Windows ahead of the watermark that may be open at once, whatever times rows claim to be of.
-const AHEAD_MAX: usize = 1_024;
-/// So many may be, however little memory there is.
-const AHEAD_MIN: usize = 16;
-/// What these take of the memory for groups is one part in this many, should all of their keys overflow.
-const AHEAD_PART: usize = 8;
-/// Bytes of an open window without groups: 400 for a worker, of which there may be ten. How many there are must not
-/// matter.
-const OPEN_BYTES: usize = 4_000;
+/// Windows that may be open ahead of the watermark, however little memory there is.
+const AHEAD_MIN: usize = 1_024;
+/// What these take of the memory for groups is one part in this many at most.
+const AHEAD_PART: usize = 2;
+/// Bytes of an open window beside its groups, with some for a group that takes in what finds no room. How many workers
+/// there are must not matter.
+const OPEN_BYTES: usize = 1_000;
 
 /// Windows that begin later than the next one, by when they do. Clocks of senders may be wrong, and senders hostile:
 /// each of their windows would stay open until its time has come.
@@ -39,8 +37,8 @@ impl Ahead {
             Windowing::Hopping { width, every } => (width / every.max(1)) as usize + 1,
             Windowing::Tumbling { .. } | Windowing::Session { .. } => 1,
         };
-        let open_bytes = windows_each.saturating_mul(OPEN_BYTES + window.overflow_group_bytes_max());
-        let max = (state_bytes / AHEAD_PART / open_bytes).clamp(AHEAD_MIN, AHEAD_MAX);
+        let max = (state_bytes / AHEAD_PART / OPEN_BYTES).max(AHEAD_MIN) / windows_each;
+        let max = max.max(1);
         Ahead { starts: BTreeSet::new(), max }
     }
 
