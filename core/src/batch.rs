@@ -48,6 +48,15 @@ impl Batch {
         self.rows.num_rows()
     }
 
+    /// Itself; an empty one has nothing left to wait for.
+    pub fn unless_empty(self) -> Option<Batch> {
+        if self.is_empty() {
+            self.acks.delivered();
+            return None;
+        }
+        Some(self)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

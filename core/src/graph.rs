@@ -155,10 +155,10 @@ impl Graph {
                     let drain = weir_spec::units::duration(self.drain.as_nanos() as i64);
                     let left = named.iter().filter(|(_, task)| !task.is_finished());
                     let left: Vec<String> = left.map(|(name, _)| format!("`{name}`")).collect();
-                    let fault = Fault::environment(format!("{} did not drain within {drain}", left.join(", ")));
-                    let help = "what these held was not delivered; `settings(drain: …)` gives them longer";
                     // The last one may have ended just now.
                     if !left.is_empty() {
+                        let fault = Fault::environment(format!("{} did not drain within {drain}", left.join(", ")));
+                        let help = "what these held was not delivered; `settings(drain: …)` gives them longer";
                         faults.push(fault.help(help).of("shutdown"));
                     }
                     running.shutdown().await;

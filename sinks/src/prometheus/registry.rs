@@ -337,10 +337,12 @@ impl Registry {
             return Put::Refused;
         }
         let (name, ty) = (point.family(), point.ty());
-        if !self.has_room(&name, point) && self.looked_at.saturating_add(self.stale / 4) < now {
+        let mut has_room = self.has_room(&name, point);
+        if !has_room && self.looked_at.saturating_add(self.stale / 4) < now {
             self.expire(now);
+            has_room = self.has_room(&name, point);
         }
-        if !self.is_free(&name, ty) || !self.has_room(&name, point) {
+        if !has_room || !self.is_free(&name, ty) {
             return Put::Refused;
         }
         if !self.families.contains_key(&name) {

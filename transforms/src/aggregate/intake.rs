@@ -247,11 +247,7 @@ impl Aggregation {
             batch = out.keep(batch, &keep, why);
             left.retain(|refused| *refused != Some(why));
         }
-        if batch.is_empty() {
-            batch.acks.delivered();
-            return None;
-        }
-        Some(batch)
+        batch.unless_empty()
     }
 }
 

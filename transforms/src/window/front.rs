@@ -37,9 +37,8 @@ impl Ahead {
             Windowing::Hopping { width, every } => (width / every.max(1)) as usize + 1,
             Windowing::Tumbling { .. } | Windowing::Session { .. } => 1,
         };
-        let max = (state_bytes / AHEAD_PART / OPEN_BYTES).max(AHEAD_MIN) / windows_each;
-        let max = max.max(1);
-        Ahead { starts: BTreeSet::new(), max }
+        let windows = (state_bytes / AHEAD_PART / OPEN_BYTES).max(AHEAD_MIN);
+        Ahead { starts: BTreeSet::new(), max: (windows / windows_each).max(1) }
     }
 
     /// Whether there is room for the window that starts at `start`, where the next one starts at `next` at the latest.
@@ -106,17 +105,11 @@ impl WindowFront {
             return Some(batch);
         }
         let windowing = self.window.windowing;
-        let mut has_room = |row: usize| {
+        let keep = mask(batch.len(), |row| {
             let last = starts(windowing, batch.time[row]).next();
             last.is_none_or(|start| self.ahead.has_room(start, next(row)))
-        };
-        let keep = mask(batch.len(), &mut has_room);
-        let batch = out.keep(batch, &keep, "windows_full");
-        if batch.is_empty() {
-            batch.acks.delivered();
-            return None;
-        }
-        Some(batch)
+        });
+        out.keep(batch, &keep, "windows_full").unless_empty()
     }
 
     /// Keys, then each aggregate's argument and filter, as columns `0`, `1`, ….
