@@ -15,8 +15,9 @@ use weir_core::edge::{Limits, edge};
 use weir_core::eval::Compiled;
 use weir_core::ledger::{Counts, EdgeCounts};
 use weir_core::{Acks, Clock, Out, Time};
+use weir_sources::dogstatsd::about::Sender;
 use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
-use weir_sources::dogstatsd::rows::{Finished, Sender};
+use weir_sources::dogstatsd::rows::Finished;
 use weir_spec::expr::{Comparison, Expr, Node};
 use weir_spec::kinds::metric::METRIC;
 use weir_spec::plan::OnFull;
@@ -156,13 +157,9 @@ fn lines() {
 /// Nanoseconds a line, and what came of them.
 fn decode(datagrams: &[Vec<u8>]) -> (f64, Vec<Finished>) {
     let (sender, peer) = (Sender::default(), String::new);
-    let mut decoder = Decoder::new(Rules {
-        dialect: Dialect::Dogstatsd,
-        tags: vec![],
-        eol_required: false,
-        timestamps: true,
-        mappings: vec![],
-    });
+    let rules =
+        Rules { dialect: Dialect::Dogstatsd, tags: vec![], eol_required: false, timestamps: true, mappings: vec![] };
+    let mut decoder = Decoder::new(rules, 64 << 20);
     let schema = METRIC.schema();
     let mut batches = Vec::new();
     let before = cpu();

@@ -151,9 +151,9 @@ pub fn statsd(data: &[u8]) {
     use std::sync::LazyLock;
 
     use weir_core::Time;
+    use weir_sources::dogstatsd::about::Sender;
     use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
     use weir_sources::dogstatsd::mapper::Mapping;
-    use weir_sources::dogstatsd::rows::Sender;
     use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
     static MAPPINGS: LazyLock<Vec<Mapping>> = LazyLock::new(|| {
         let mappings = ["*.*.c -> $1 {was:$2}", "/([a-c]+)(.*)/ -> ${1} {host:$2,$1}"];
@@ -163,23 +163,27 @@ pub fn statsd(data: &[u8]) {
     for dialect in [Dialect::Dogstatsd, Dialect::Etsy] {
         let mappings = MAPPINGS.clone();
         let rules = Rules { dialect, tags: vec!["always:1".into()], eol_required: false, timestamps: true, mappings };
-        let read = |payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
-            let mut decoder = Decoder::new(rules.clone());
+        let read = |decoder: &mut Decoder, payloads: &mut dyn Iterator<Item = &[u8]>, is_truncated: bool| {
             for bytes in payloads {
                 decoder.payload(&Payload { bytes, is_truncated, sender: &sender, peer: &peer }, Time(1));
             }
-            let (metrics, _) = decoder.metrics.finish(&METRIC.schema());
-            let (events, _) = decoder.events.finish(&EVENT.schema());
+            let (metrics, events) =
+                (decoder.metrics.finish(&METRIC.schema()).0, decoder.events.finish(&EVENT.schema()).0);
             let (checks, _) = decoder.checks.finish(&CHECK.schema());
-            let rows = metrics.num_rows() + events.num_rows() + checks.num_rows() + decoder.rejected.len();
+            let rejected = std::mem::take(&mut decoder.rejected).len();
+            let (lines, truncated) = (std::mem::take(&mut decoder.lines), std::mem::take(&mut decoder.truncated));
+            let rows = metrics.len() + events.len() + checks.len() + rejected;
             if dialect == Dialect::Dogstatsd {
-                assert_eq!(rows + decoder.truncated, decoder.lines as usize, "lines and messages");
+                assert_eq!(rows + truncated, lines as usize, "lines and messages");
             }
-            (metrics, events, checks, decoder.rejected.len())
+            (metrics.into_plain(), events.into_plain(), checks.into_plain(), rejected)
         };
-        let whole = read(&mut std::iter::once(data), false);
-        assert!(whole == read(&mut data.split_inclusive(|b| *b == b'\n'), false), "in datagrams of one line");
-        read(&mut std::iter::once(data), true);
+        let (mut decoder, mut other) = (Decoder::new(rules.clone(), 1 << 20), Decoder::new(rules.clone(), 0));
+        let whole = read(&mut decoder, &mut std::iter::once(data), false);
+        assert!(whole == read(&mut decoder, &mut std::iter::once(data), false), "what is known");
+        let lines = &mut data.split_inclusive(|b| *b == b'\n');
+        assert!(whole == read(&mut other, lines, false), "in datagrams of one line");
+        read(&mut decoder, &mut std::iter::once(data), true);
     }
 }
 

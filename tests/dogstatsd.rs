@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use weir_core::Time;
 use weir_sinks::encode::json::NdJson;
+use weir_sources::dogstatsd::about::Sender;
 use weir_sources::dogstatsd::decode::{Decoder, Dialect, Payload, Rules};
 use weir_sources::dogstatsd::mapper::Mapping;
-use weir_sources::dogstatsd::rows::Sender;
 use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC};
 
 use super::support::root;
@@ -45,30 +45,139 @@ fn plain_rules(dialect: Dialect) -> Rules {
     Rules { dialect, tags: Vec::new(), eol_required: false, timestamps: true, mappings: Vec::new() }
 }
 
-fn objects(rows: arrow_array::RecordBatch, kind: &'static weir_spec::Kind) -> Vec<Value> {
+fn objects(rows: &arrow_array::RecordBatch, kind: &'static weir_spec::Kind) -> Vec<Value> {
     let encoder = NdJson::new(&std::sync::Arc::new(kind.schema()));
     let row = |at| {
         let mut text = bytes::BytesMut::new();
-        encoder.row(&rows, at, &mut text);
+        encoder.row(rows, at, &mut text);
         serde_json::from_slice(&text).unwrap()
     };
     (0..rows.num_rows()).map(row).collect()
 }
 
-/// What a payload was read as: one object a message in the form of the vectors.
+/// What a payload is read as: one object a message in the form of the vectors. The same when it comes again, and what it
+/// says is known.
 fn read(bytes: &[u8], rules: Rules) -> Vec<Value> {
-    let mut decoder = Decoder::new(rules);
+    let mut decoder = Decoder::new(rules, 1 << 20);
+    let first = read_by(&mut decoder, bytes);
+    assert_eq!(first, read_by(&mut decoder, bytes), "for the second time: {}", String::from_utf8_lossy(bytes));
+    first
+}
+
+fn read_by(decoder: &mut Decoder, bytes: &[u8]) -> Vec<Value> {
     let (sender, peer) = (Sender::default(), String::new);
     let payload = Payload { bytes, is_truncated: false, sender: &sender, peer: &peer };
     decoder.payload(&payload, Time(1_000_000_000));
     // NaN has no form in JSON, so values are taken from the column.
     let (metrics, _) = decoder.metrics.finish(&METRIC.schema());
     let values = values(&metrics);
-    let metrics = objects(metrics, &METRIC).into_iter().zip(values).map(|(row, values)| metric(&row, values));
-    let events = objects(decoder.events.finish(&EVENT.schema()).0, &EVENT).into_iter().map(|row| event(&row));
-    let checks = objects(decoder.checks.finish(&CHECK.schema()).0, &CHECK).into_iter().map(|row| check(&row));
-    let bad = decoder.rejected.iter().map(|bad| json!({"error": bad.reason}));
+    let metrics = objects(&metrics, &METRIC).into_iter().zip(values).map(|(row, values)| metric(&row, values));
+    let events = objects(&decoder.events.finish(&EVENT.schema()).0, &EVENT).into_iter().map(|row| event(&row));
+    let checks = objects(&decoder.checks.finish(&CHECK.schema()).0, &CHECK).into_iter().map(|row| check(&row));
+    let bad = std::mem::take(&mut decoder.rejected).into_iter().map(|bad| json!({"error": bad.reason}));
     metrics.chain(events).chain(checks).chain(bad).collect()
+}
+
+/// What was read of one line is not taken for what another says.
+#[test]
+fn lines_that_are_alike_are_told_apart() {
+    let lines = [
+        "a:1|ms|#t:1",
+        "a:2|m|#t:1",
+        "a:2|mx|#t:1",
+        "a:2|c|#t:1",
+        "a:2|cs|#t:1",
+        "a:2|c |#t:1",
+        "a:|c|#t:1",
+        "a:x|c|#t:1",
+        "a:1:2|c|#t:1",
+        "a:1|c|@0.5|#t:1",
+        "a:1|c|#t:1|@0.5",
+        "a:1|c|@|#t:1",
+        "a:1|c|@x|#t:1",
+        "a:y|c|@x|#t:1",
+        "a:1|c|@0.5|@0.1|#t:1",
+        "a:1|c|@0.5|#t:1|@0.1",
+        "a:1|c|@0.1|#t:1",
+        "a:1|c#t:1",
+        "a:1|c|#t:1|T100",
+        "a:1|c|#t:1|T101",
+        "a:1|c|#t:1|Tx",
+        "a:1|s|#t:1",
+        "a:|s|#t:1",
+        "a:b|s|#t:1",
+        "a:1|c|#t:1|c:x",
+        "a:1|c|#t:1|c:in-1",
+        "a:1|c|#t:1|e:pu-x",
+        "a:1|c|#host:h,t:1",
+        "a:1|c|#t:1,dd.internal.card:low",
+        "a:1|c|#t:1|card:low",
+        "a:1|c|#t:1,",
+        "a:1|c|#",
+        "a:1|c|",
+        "a:1|c",
+        "a:1",
+        "a|c",
+        ":1|c",
+        "a:1|",
+        "_e:1|c",
+        "_e:x|c",
+        "_e|c:1|c",
+        "a:1|g",
+        "a:+1|g",
+        "a:nan|c|#t:1",
+        "a#t:1:1|c",
+        "aa:1|c|#t:1",
+    ];
+    let alone: Vec<Vec<Value>> =
+        lines.iter().map(|line| read(line.as_bytes(), plain_rules(Dialect::Dogstatsd))).collect();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut decoder = Decoder::new(plain_rules(Dialect::Dogstatsd), 1 << 20);
+    for _ in 0..5_000 {
+        let at = random.usize(0..lines.len());
+        assert_eq!(read_by(&mut decoder, lines[at].as_bytes()), alone[at], "{}", lines[at]);
+    }
+}
+
+/// Whether rows come by their entries or as plain columns, in whatever kinds and order of tags: `aggregate` gives the
+/// same, and refuses the same.
+#[test]
+fn rows_by_entries_are_aggregated_as_others_are() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut lines = String::new();
+    for _ in 0..20_000 {
+        let (name, tag) = (random.u8(b'a'..b'k') as char, random.u8(0..3));
+        // Hardly any name has two kinds, and some values are none.
+        let kind = ["c", "g", "ms", "d", "s", "h"][(name as usize + usize::from(random.u8(0..60) == 0)) % 6];
+        let value = if random.u8(0..50) == 0 { "nan".to_string() } else { random.u8(0..100).to_string() };
+        let tags = [format!("x:{tag},y:1"), format!("y:1,x:{tag}"), format!("y:1,x:{tag},y:1")];
+        let stamp = if random.u8(0..30) == 0 { "|T1700000000" } else { "" };
+        let rate = if random.u8(0..9) == 0 { "|@0.5" } else { "" };
+        lines += &format!("{name}:{value}|{kind}{rate}|#{}{stamp}\n", tags[random.usize(0..3)]);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    std::fs::write(&path, lines).unwrap();
+    let run = |between: &str, contexts: usize| {
+        let pipeline = format!(
+            "let d = dogstatsd({path:?})\nd.metrics {between}| aggregate(1000h, contexts_max: {contexts}) | stdout(ndjson)"
+        );
+        let ledger = directory.path().join("ledger.json");
+        let output = super::support::weir().args(["run", "-e", &pipeline, "--ledger"]).arg(&ledger).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut rows: Vec<Value> = text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        rows.sort_by_key(Value::to_string);
+        let ledger: Value = serde_json::from_slice(&std::fs::read(ledger).unwrap()).unwrap();
+        let components = ledger["components"].as_array().unwrap().clone();
+        let aggregate = components.into_iter().find(|c| c["component"] == "aggregate").unwrap();
+        (rows, aggregate["dropped"].clone())
+    };
+    for contexts in [1000, 12] {
+        let (rows, dropped) = run("", contexts);
+        assert!(rows.len() > 10 && dropped["kind_conflict"].as_u64() > Some(10), "{dropped}");
+        assert_eq!((rows, dropped), run("| set sample_rate = sample_rate ", contexts));
+    }
 }
 
 fn values(rows: &arrow_array::RecordBatch) -> Vec<Value> {

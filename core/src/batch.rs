@@ -7,7 +7,7 @@ use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
 
 use crate::acks::Acks;
-use crate::columns::rows_bytes;
+use crate::rows::Rows;
 
 /// Rows that a batch should have for the cost of handling it to vanish (measured: more gains
 /// nothing, and dictionaries get slower).
@@ -26,7 +26,7 @@ pub enum Times {
 ///
 /// Not `Clone`: only the engine may give rows to a second reader, because it splits the acks too.
 pub struct Batch {
-    pub rows: RecordBatch,
+    pub rows: Rows,
     /// Nanoseconds since the epoch.
     pub time: ScalarBuffer<i64>,
     pub seen: ScalarBuffer<i64>,
@@ -34,18 +34,19 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn new(rows: RecordBatch, times: Times, acks: Acks) -> Batch {
+    pub fn new(rows: impl Into<Rows>, times: Times, acks: Acks) -> Batch {
         let (time, seen) = match times {
             Times::InOrder(time) => (time.clone(), time),
             Times::Seen { time, seen } => (time, seen),
         };
-        debug_assert_eq!(rows.num_rows(), time.len());
-        debug_assert_eq!(rows.num_rows(), seen.len());
+        let rows = rows.into();
+        debug_assert_eq!(rows.len(), time.len());
+        debug_assert_eq!(rows.len(), seen.len());
         Batch { rows, time, seen, acks }
     }
 
     pub fn len(&self) -> usize {
-        self.rows.num_rows()
+        self.time.len()
     }
 
     /// Itself; an empty one has nothing left to wait for.
@@ -63,20 +64,20 @@ impl Batch {
 
     /// Bytes that it keeps alive by itself.
     pub fn bytes(&self) -> usize {
-        rows_bytes(&self.rows) + 16 * self.len()
+        self.rows.bytes() + 16 * self.len()
     }
 
     /// The same rows with other columns; `f` keeps their number and order.
     pub fn map(self, f: impl FnOnce(RecordBatch) -> RecordBatch) -> Batch {
         let n = self.len();
-        let rows = f(self.rows);
+        let rows = f(self.rows.into_plain());
         debug_assert_eq!(rows.num_rows(), n);
-        Batch { rows, ..self }
+        Batch { rows: rows.into(), ..self }
     }
 
     /// A second reader's copy.
     pub(crate) fn share(&self) -> Batch {
-        Batch { rows: self.rows.clone(), time: self.time.clone(), seen: self.seen.clone(), acks: self.acks.split() }
+        Batch { rows: self.rows.share(), time: self.time.clone(), seen: self.seen.clone(), acks: self.acks.split() }
     }
 
     /// The rows where `mask` is true; its acks go along.
@@ -88,17 +89,18 @@ impl Batch {
         let time = pick(&self.time);
         let same = self.time.ptr_eq(&self.seen);
         let seen = if same { time.clone() } else { pick(&self.seen) };
-        match filter_record_batch(&self.rows, mask) {
-            Ok(rows) => Batch { rows, time, seen, acks: self.acks },
+        let rows = self.rows.picked(|rows| match filter_record_batch(rows, mask) {
+            Ok(rows) => rows,
             // The mask has as many bits as the batch has rows.
             Err(error) => unreachable!("filter: {error}"),
-        }
+        });
+        Batch { rows, time, seen, acks: self.acks }
     }
 
     /// Rows `from..from + len`, sharing the columns; acks are split.
     pub fn slice(&self, from: usize, len: usize) -> Batch {
         Batch {
-            rows: self.rows.slice(from, len),
+            rows: self.rows.picked(|rows| rows.slice(from, len)),
             time: self.time.slice(from, len),
             seen: self.seen.slice(from, len),
             acks: self.acks.split(),
@@ -111,7 +113,7 @@ impl Batch {
             rows.iter().map(|i| values[*i as usize]).collect::<Vec<_>>().into()
         };
         let (time, seen) = (pick(&self.time), pick(&self.seen));
-        Batch { rows: take_rows(&self.rows, rows), time, seen, acks: self.acks.split() }
+        Batch { rows: self.rows.picked(|own| take_rows(own, rows)), time, seen, acks: self.acks.split() }
     }
 
     /// Cuts the rows into `parts` by the number of each; absent where a part has no rows.
@@ -134,7 +136,7 @@ impl Batch {
             return batches.pop();
         }
         let schema = batches[0].rows.schema();
-        let rows = match concat_batches(&schema, batches.iter().map(|b| &b.rows)) {
+        let rows = match concat_batches(&schema, batches.iter().map(|b| &*b.rows)) {
             Ok(rows) => rows,
             // Only batches of one edge are joined, and an edge has one schema.
             Err(error) => unreachable!("join: {error}"),
@@ -145,7 +147,7 @@ impl Batch {
         let (time, seen) = (all(|b| &b.time), all(|b| &b.seen));
         let mut acks = Acks::none();
         batches.into_iter().for_each(|b| acks.join(b.acks));
-        Some(Batch { rows, time, seen, acks })
+        Some(Batch { rows: rows.into(), time, seen, acks })
     }
 }
 

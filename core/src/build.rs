@@ -32,6 +32,13 @@ impl Texts {
         Texts { bytes: room(other.bytes.len()), ends: room(other.ends.len()), validity: Validity::default() }
     }
 
+    /// Lets go of the room that is left, where it is to be kept for long.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        // With the first offset, which is none of an end.
+        self.ends.shrink_to(self.ends.len() + 1);
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }

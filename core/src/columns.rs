@@ -148,6 +148,10 @@ impl Keys {
         Keys { keys: room(other.keys.len()), validity: Validity::default() }
     }
 
+    pub fn shrink(&mut self) {
+        self.keys.shrink_to_fit();
+    }
+
     pub fn push(&mut self, key: i32) {
         self.keys.push(key);
         self.validity.push();
@@ -256,6 +260,9 @@ fn expanded_array_bytes(array: &dyn Array) -> usize {
         _ => None,
     };
     let Some(offsets) = offsets else { return array_bytes(array) };
+    if shared.null_count() == shared.len() {
+        return 0;
+    }
     shared.keys().iter().flatten().map(|key| (offsets[key as usize + 1] - offsets[key as usize]) as usize).sum()
 }
 

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::ledger::{Accounts, Ledger, Reason};
 use crate::out::{Out, Port};
+use crate::rows::Rows;
 use crate::stop::Stop;
 use crate::time::Time;
 
@@ -304,7 +305,7 @@ impl SourceCx {
     }
 
     /// Sends rows that were read.
-    pub fn made(&mut self, port: Port, rows: RecordBatch, times: Times, acks: Acks) {
+    pub fn made(&mut self, port: Port, rows: impl Into<Rows>, times: Times, acks: Acks) {
         self.out.make(port, rows, times, acks);
     }
 

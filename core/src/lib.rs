@@ -3,11 +3,13 @@
 //! Reading order, from data to graph:
 //!
 //! - [`time`], [`clock`]: event time, and the only clock there is;
-//! - [`columns`], [`build`], [`tags`], [`batch`], [`acks`]: rows with their times and the promise that rides on them;
+//! - [`columns`], [`build`], [`tags`], [`rows`], [`batch`], [`acks`]: rows with their times and the promise that rides
+//!   on them;
 //! - [`ledger`], [`terminal`], [`edge`], [`out`]: counting and telling, bounded queues, and the verbs by which a batch
 //!   leaves;
 //! - [`component`]: what a source, a transform and a sink are;
-//! - [`eval`], [`sketch`], [`distinct`]: running expressions, and mergeable state;
+//! - [`eval`], [`sketch`], [`distinct`], [`hash`], [`places`]: running expressions, mergeable state, and tables under
+//!   hashes;
 //! - [`host`]: what the host says about its processes;
 //! - [`task`], [`split`], [`graph`]: driving components, and a plan as running tasks.
 //!
@@ -28,9 +30,12 @@ pub mod edge;
 pub mod eval;
 pub mod fault;
 pub mod graph;
+pub mod hash;
 pub mod host;
 pub mod ledger;
 pub mod out;
+pub mod places;
+pub mod rows;
 pub mod secret;
 pub mod sketch;
 pub mod split;
@@ -49,4 +54,5 @@ pub use component::{Build, BuildCx, Entry, Finish, Source, SourceCx, Transform};
 pub use fault::Fault;
 pub use graph::{Graph, Report};
 pub use out::Out;
+pub use rows::Rows;
 pub use time::Time;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::BooleanArray;
 
 use crate::acks::Acks;
 use crate::batch::{Batch, Times};
@@ -16,6 +16,7 @@ use crate::component::Transform;
 use crate::edge::Sender;
 use crate::fault::Fault;
 use crate::ledger::{Counts, EdgeCounts, Reason, reason};
+use crate::rows::Rows;
 use crate::time::Time;
 
 /// Which output; 0 is the default one.
@@ -137,15 +138,16 @@ impl Out {
     }
 
     /// Takes a batch into the component's state. Its acks are now the component's.
-    pub fn absorb(&mut self, batch: Batch) -> (RecordBatch, Acks) {
+    pub fn absorb(&mut self, batch: Batch) -> (Rows, Acks) {
         self.counts.add_absorbed(batch.len());
         (batch.rows, batch.acks)
     }
 
     /// Sends rows that the component has created.
-    pub fn make(&mut self, port: Port, rows: RecordBatch, times: Times, acks: Acks) {
-        self.counts.add_made(rows.num_rows());
-        self.send(port, Batch::new(rows, times, acks));
+    pub fn make(&mut self, port: Port, rows: impl Into<Rows>, times: Times, acks: Acks) {
+        let batch = Batch::new(rows, times, acks);
+        self.counts.add_made(batch.len());
+        self.send(port, batch);
     }
 
     /// Whether anybody reads this output.

@@ -18,8 +18,13 @@ pub const END: u8 = 0xff;
 
 /// The tags of a set. What is no text is none.
 pub fn each(set: &[u8]) -> impl Iterator<Item = &str> {
+    each_bytes(set).filter_map(|tag| std::str::from_utf8(tag).ok())
+}
+
+/// The tags of a set as bytes, for whoever only compares and copies them.
+pub fn each_bytes(set: &[u8]) -> impl Iterator<Item = &[u8]> {
     let tags = set.strip_suffix(&[END]).map(|tags| tags.split(|byte| *byte == END));
-    tags.into_iter().flatten().filter_map(|tag| std::str::from_utf8(tag).ok())
+    tags.into_iter().flatten()
 }
 
 /// Builds a column of tag sets: each set is ended once, and given to as many rows as have it.
@@ -40,6 +45,12 @@ impl TagSets {
     pub fn tag(&mut self, tag: &[u8]) {
         self.bytes.extend_from_slice(tag);
         self.bytes.push(END);
+    }
+
+    /// Adds a set as another column holds it; gives its number.
+    pub fn add(&mut self, set: &[u8]) -> i32 {
+        self.bytes.extend_from_slice(set);
+        self.end_set()
     }
 
     /// Ends the set that is being built; gives its number.
@@ -103,6 +114,13 @@ impl JoinedTagSets {
     #[inline]
     pub fn row(&mut self, set: i32) {
         self.0.row(set);
+    }
+
+    /// Lets go of the room that is left, where it is to be kept for long.
+    pub fn shrink(&mut self) {
+        self.0.bytes.shrink_to_fit();
+        self.0.ends.shrink_to(self.0.ends.len() + 1);
+        self.0.keys.shrink();
     }
 
     pub fn finish(mut self) -> ArrayRef {

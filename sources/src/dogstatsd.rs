@@ -1,8 +1,10 @@
 //! `dogstatsd`: metrics, events and service checks as Datadog's and plain StatsD's clients send them.
 //!
 //! Reading order: [`message`] (one line), [`etsy`] (the same in plain StatsD), [`decode`] (a datagram),
-//! [`rows`] (columns), [`listener`] (sockets), [`origin`] (who a process is), [`info`] (what tracers ask).
+//! [`series`] (what is not read again), [`about`] and [`rows`] (columns), [`listener`] (sockets), [`origin`] (who a
+//! process is), [`info`] (what tracers ask).
 
+pub mod about;
 pub mod decode;
 pub mod etsy;
 pub mod frames;
@@ -14,6 +16,7 @@ pub mod number;
 pub mod origin;
 pub mod rows;
 mod scan;
+mod series;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,11 +37,12 @@ use weir_spec::{ComponentSpec, Schema, Shape, Stream, Values};
 
 use crate::net::address::Address;
 use crate::rejected;
+use about::Sender;
 use decode::{Decoder, Dialect, Payload, Rules};
 use info::Info;
 use listener::{DATAGRAMS_MAX, Listeners, Listening, Setup, Woken, held_bytes};
 use mapper::{MAPPINGS_MAX, Mapping};
-use rows::{Finished, Sender};
+use rows::Finished;
 
 /// Where the Agent listens, if nothing is said.
 const LISTEN_DEFAULT: &str = "udp://127.0.0.1:8125";
@@ -169,7 +173,7 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let of_connections = message * connections * listen.iter().filter(is_stream).count();
         let of_mappings = mapper::held_bytes(values.get("mappings").items().len());
         let of_all = message * DATAGRAMS_MAX + of_threads + of_connections + of_mappings;
-        Memory::fixed(of_all as u64 + ((sockets.max(0) as u64) << 16))
+        Memory::cache(of_all as u64 + ((sockets.max(0) as u64) << 16), series::HELD_BYTES_MAX as u64)
     },
     needs,
     examples: &[
@@ -225,7 +229,8 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Source>, Fault> {
             From::Sockets(listeners, info)
         }
     };
-    Ok(Box::new(Dogstatsd { decoder: Decoder::new(Rules::new(&options)), schemas: cx.outputs.clone(), from }))
+    let decoder = Decoder::new(Rules::new(&options), cx.state_bytes as usize);
+    Ok(Box::new(Dogstatsd { decoder, schemas: cx.outputs.clone(), from }))
 }
 
 enum From {
@@ -425,7 +430,9 @@ impl Run {
         self.count(cx);
         let Decoder { metrics, events, checks, rejected, .. } = &mut self.decoder;
         let rows = metrics.len() + events.len() + checks.len() + rejected.len();
-        (*metrics, *events, *checks) = Default::default();
+        // What they taught of series stays.
+        drop(metrics.finish(&self.schemas[METRICS]));
+        (*events, *checks) = Default::default();
         rejected.clear();
         if rows > 0 {
             cx.reject("unsent", rows);
@@ -461,7 +468,7 @@ impl Run {
         if !decoder.rejected.is_empty() {
             let bad = std::mem::take(&mut decoder.rejected);
             let rows = rejected::rows(&bad, now, &self.schemas[REJECTED_]);
-            made(REJECTED_, (rows, vec![now.0; bad.len()].into()));
+            made(REJECTED_, (rows.into(), vec![now.0; bad.len()].into()));
         }
         cx.advance(now);
     }

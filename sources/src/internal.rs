@@ -16,9 +16,10 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::schema::Delivery;
 use weir_spec::{ComponentSpec, Schema, Shape, Stream};
 
+use crate::dogstatsd::about::{Around, Sender};
 use crate::dogstatsd::message::{self, Metric, Origin};
 use crate::dogstatsd::origin::Inodes;
-use crate::dogstatsd::rows::{Around, Metrics, Sender};
+use crate::dogstatsd::rows::Metrics;
 
 weir_spec::options! {
     pub struct InternalOptions {
@@ -83,7 +84,7 @@ impl Source for Internal {
                 return Ok(Finish::Flush);
             }
             let now = clock.now();
-            let mut metrics = Metrics::default();
+            let mut metrics = Metrics::new(0);
             let sender = Sender::default();
             let (tags, inodes) = (&self.options.tags, &Inodes::default());
             let around = Around { time: now.0, sender: &sender, tags, inodes };
@@ -104,11 +105,10 @@ impl Source for Internal {
                     sample_rate: 1.0,
                     timestamp: None,
                     tags: (!number.tags.is_empty()).then_some(number.tags.as_bytes()),
-                    magic_from: Some(0),
                     origin: Origin::default(),
                 };
                 // A number that was just written is one.
-                let _ = metrics.push(&metric, &around);
+                let _ = metrics.push(&metric, None, &around);
             }
             let (rows, times) = metrics.finish(&self.schema);
             cx.made(0, rows, Times::InOrder(times), Acks::none());

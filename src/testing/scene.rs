@@ -177,7 +177,11 @@ impl Transform for Capture {
     fn on_batch(&mut self, batch: Batch, out: &mut Out) {
         let (time, seen) = (batch.time.to_vec(), batch.seen.to_vec());
         let (rows, acks) = out.absorb(batch);
-        lock(&self.scene.captured).entry(self.name.clone()).or_default().push(Captured { rows, time, seen });
+        lock(&self.scene.captured).entry(self.name.clone()).or_default().push(Captured {
+            rows: rows.into_plain(),
+            time,
+            seen,
+        });
         acks.delivered();
     }
 }

@@ -1,28 +1,25 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
-//! Reading order: [`metrics`] (what comes in), [`hash`], [`aliases`], [`gauges`], [`context`] (what tells series apart),
-//! [`interval`], [`bucket`] (what is kept of an interval), [`intake`] (how rows come into it), [`numerics`] (what
+//! Reading order: [`metrics`] (what comes in), [`gauges`], [`context`] (what tells series apart), [`known`], [`interval`], [`bucket`] (what is kept of an interval), [`intake`] (how rows come into it), [`numerics`] (what
 //! comes out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
 
-mod aliases;
 mod bucket;
 mod context;
 mod emit;
 mod filter;
 mod gauges;
-mod hash;
 mod intake;
 mod interval;
+mod known;
 mod metrics;
 mod numerics;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::Array;
 use weir_core::batch::Batch;
-use weir_core::columns::get;
 use weir_core::ledger::Counts;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Out, Time, Transform};
 use weir_spec::component::{Columns, Inputs, OutputSpec, ReasonSpec};
@@ -39,6 +36,7 @@ use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
 use intake::Verdicts;
 use interval::{Span, number, start_of};
+use known::Known;
 use metrics::Metrics;
 use numerics::Aggregate;
 
@@ -118,7 +116,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let contexts = values.get("contexts_max").as_i64().unwrap_or(0).max(0) as u64;
         // Two buckets are open at once while one is being given out.
         let each = (CONTEXT_BYTES + 2 * SLOT_BYTES) as u64;
-        Memory::share(contexts.saturating_mul(each).saturating_add(text_bytes_max(contexts as usize) as u64))
+        let text = text_bytes_max(contexts as usize).saturating_add(known::BYTES_MAX) as u64;
+        Memory::share(contexts.saturating_mul(each).saturating_add(text))
     },
     examples: &["internal(10s) | aggregate(10s, tags_deny: [\"what\"]) | stdout"],
     ..ComponentSpec::PLAIN
@@ -173,6 +172,9 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         counts: cx.counts.clone(),
         ids: Vec::new(),
         verdicts: Verdicts::default(),
+        known: Known::default(),
+        set: Vec::new(),
+        replaced: BTreeSet::new(),
     }))
 }
 
@@ -201,16 +203,20 @@ struct Aggregation {
     /// Of the batch at hand, and used again: contexts of its rows, what becomes of its rows.
     ids: Vec<Id>,
     verdicts: Verdicts,
+    known: Known,
+    /// The set of tags of a new context.
+    set: Vec<u8>,
+    /// Contexts whose place one of another kind took in the batch at hand: what is known of them is of the past.
+    replaced: BTreeSet<Id>,
 }
 
 impl Transform for Aggregation {
     fn on_batch(&mut self, batch: Batch, out: &mut Out) {
         let Some((batch, (first, last))) = self.in_time(batch, out) else { return };
-        let Some(metrics) = Metrics::new(&batch.rows) else {
-            return out.discard(batch, "no_context");
-        };
         self.verdicts.reset(batch.len());
-        self.find_contexts(&metrics, &batch.time);
+        let metrics = Metrics::new(&batch.rows);
+        let metrics = metrics.filter(|metrics| self.find_contexts(&batch.rows, metrics, &batch.time));
+        let Some(metrics) = metrics else { return out.discard(batch, "no_context") };
         self.take_in(&metrics, &batch.time);
         let Some(batch) = self.drop_refused(batch, out) else { return };
         let (_, acks) = out.absorb(batch);
@@ -295,7 +301,7 @@ impl Aggregation {
         if !(0..batch.len()).any(&mut is_over) {
             return Some((batch, times));
         }
-        let stamped = get(&batch.rows, kind::TIMESTAMP);
+        let stamped = batch.rows.own(kind::TIMESTAMP);
         let mut is_late = |row: usize| is_over(row) && stamped.is_none_or(|stamped| stamped.is_null(row));
         let part: Vec<u32> = (0..batch.len()).map(|row| u32::from(is_late(row))).collect();
         let mut parts = batch.partition(&part, 2);
@@ -350,5 +356,6 @@ impl Aggregation {
             let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };
             seen.saturating_add(silence) <= now && !is_open(id)
         });
+        self.known.retain(|id| contexts.is_alive(id));
     }
 }

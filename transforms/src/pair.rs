@@ -166,6 +166,7 @@ impl Pair {
         let time = batch.time.clone();
         let bytes_a_row = rows_bytes(&batch.rows) / batch.len().max(1) + size_of::<Half>();
         let (rows, acks) = out.absorb(batch);
+        let rows = rows.into_plain();
         let Some(view) = View::new(&rows) else { unreachable!("there is no half without the columns of one") };
         let mut begun = BTreeSet::new();
         for row in 0..rows.num_rows() {

@@ -13,8 +13,10 @@ pub struct Memory {
 pub enum StateMemory {
     #[default]
     None,
-    /// An equal share of what the budget leaves.
+    /// An equal share of what the budget and its caches leave.
     Share,
+    /// Half of such a share, and no more than so many bytes: what it does not hold it finds out anew.
+    Cache(u64),
     /// What its options ask for, in bytes.
     Bytes(u64),
 }
@@ -25,6 +27,9 @@ impl Memory {
     }
     pub const fn share(fixed_bytes: u64) -> Memory {
         Memory { fixed_bytes, state: StateMemory::Share }
+    }
+    pub const fn cache(fixed_bytes: u64, bytes_max: u64) -> Memory {
+        Memory { fixed_bytes, state: StateMemory::Cache(bytes_max) }
     }
     pub const fn bytes(fixed_bytes: u64, state_bytes: u64) -> Memory {
         Memory { fixed_bytes, state: StateMemory::Bytes(state_bytes) }
@@ -66,18 +71,46 @@ pub fn divide(budget_bytes: u64, edges: usize, components: &[Memory]) -> Result<
     };
     let fixed = PROCESS_BYTES + edge_bytes * edges as u64 + components.iter().map(asked).sum::<u64>();
     let Some(left) = budget_bytes.checked_sub(fixed) else { return Err(fixed - budget_bytes) };
-    let sharers = components.iter().filter(|m| m.state == StateMemory::Share).count() as u64;
-    let share = left.checked_div(sharers).unwrap_or(0);
-    let state_bytes = components
+    let share = share(left, components);
+    let state_bytes: Vec<u64> = components
         .iter()
         .map(|m| match m.state {
             StateMemory::None => 0,
             StateMemory::Share => share,
+            StateMemory::Cache(bytes_max) => (share / 2).min(bytes_max),
             StateMemory::Bytes(bytes) => bytes,
         })
         .collect();
-    let total_bytes = fixed + share * sharers;
+    let shared = |(m, bytes): (&Memory, &u64)| if matches!(m.state, StateMemory::Bytes(_)) { 0 } else { *bytes };
+    let total_bytes = fixed + components.iter().zip(&state_bytes).map(shared).sum::<u64>();
     Ok(Division { budget_bytes, edge_bytes, state_bytes, total_bytes })
+}
+
+/// The share of those bytes that each gets: what a cache does not take goes to the others.
+fn share(bytes: u64, components: &[Memory]) -> u64 {
+    let mut caches: Vec<u64> = Vec::new();
+    let mut halves = 0;
+    for component in components {
+        match component.state {
+            StateMemory::Share => halves += 2,
+            StateMemory::Cache(bytes_max) => caches.push(bytes_max),
+            _ => {}
+        }
+    }
+    caches.sort_unstable();
+    let mut left = bytes;
+    for (at, bytes_max) in caches.iter().enumerate() {
+        let half = left / (halves + (caches.len() - at) as u64);
+        if half <= *bytes_max {
+            return 2 * half;
+        }
+        left -= bytes_max;
+    }
+    match halves {
+        // All of them are caches, and none wants more.
+        0 => 2 * caches.last().copied().unwrap_or(0),
+        _ => left / (halves / 2),
+    }
 }
 
 #[cfg(test)]
@@ -92,5 +125,16 @@ mod tests {
         assert_eq!(d.state_bytes[3], 5 << 20);
         assert!(d.total_bytes <= d.budget_bytes && d.budget_bytes - d.total_bytes < 2);
         assert!(divide(16 << 20, 3, &all).is_err());
+    }
+
+    #[test]
+    fn what_a_cache_does_not_take_goes_to_the_others() {
+        let all = [Memory::share(0), Memory::cache(1 << 20, 3 << 20), Memory::cache(0, 1 << 40), Memory::fixed(7)];
+        let d = divide(256 << 20, 1, &all).unwrap();
+        assert_eq!(d.state_bytes[1], 3 << 20);
+        assert_eq!(d.state_bytes[0] / 2, d.state_bytes[2]);
+        assert!(d.total_bytes <= d.budget_bytes && d.budget_bytes - d.total_bytes < 4);
+        let little = divide(40 << 20, 1, &all).unwrap();
+        assert!(little.state_bytes[1] < 3 << 20 && little.state_bytes[0] == 2 * little.state_bytes[1], "{little:?}");
     }
 }

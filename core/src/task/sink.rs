@@ -236,6 +236,8 @@ impl Driver {
     }
 
     fn take(&mut self, batch: Batch) {
+        // Whoever lays rows out wants columns, and several times over.
+        let batch = batch.map(|rows| rows);
         let parts = match self.pending.len() {
             1 => vec![Some(batch)],
             routes => {
@@ -516,17 +518,22 @@ async fn fly(
 /// How many rows of a batch to lay out before its payload is looked at again: all, unless they are so long that they
 /// would make it several times as large as it is to be.
 fn rows_within(batch: &Batch, bytes_max: usize) -> usize {
-    if columns::expanded_bytes(&batch.rows) <= bytes_max {
+    let bytes = columns::expanded_bytes(&batch.rows);
+    if bytes <= bytes_max {
         return batch.len();
     }
-    let mut left = bytes_max;
-    let fits = |row: &usize| {
-        let bytes = columns::expanded_bytes(&batch.rows.slice(*row, 1));
-        let fits = bytes <= left;
-        left = left.saturating_sub(bytes);
-        fits
-    };
-    (0..batch.len()).take_while(fits).count()
+    let fits = |rows: usize| columns::expanded_bytes(&batch.rows.slice(0, rows)) <= bytes_max;
+    // Rows are mostly of about one length; where the first ones are longer, halving finds how many fit.
+    let average = batch.len() * bytes_max / bytes;
+    if fits(average) {
+        return average;
+    }
+    let (mut fit, mut too_many) = (0, average);
+    while fit + 1 < too_many {
+        let middle = fit.midpoint(too_many);
+        if fits(middle) { fit = middle } else { too_many = middle }
+    }
+    fit
 }
 
 /// Payloads that a batch may fill at once, going by the bytes of its columns; as text it takes more.

@@ -1,13 +1,20 @@
 //! Datagrams and frames into messages, and messages into rows.
 
+use std::ops::Range;
+
+use memchr::memmem;
 use weir_core::Time;
 use weir_core::batch::BATCH_ROWS;
+use weir_core::hash::Hash;
 
+use super::about::{Around, Sender};
 use super::mapper::{Mapper, Mapping};
 use super::message::{self, BAD_EVENT, Metric, Refused, UNTERMINATED};
+use super::number::float;
 use super::origin::Inodes;
-use super::rows::{Around, Checks, Events, Metrics, Sender};
-use super::scan::{Line, Mark, Marks};
+use super::rows::{Checks, Events, Metrics};
+use super::scan::{Line, Mark, Marks, find};
+use super::series::Known;
 use super::{DogstatsdOptions, etsy};
 use crate::rejected::{Bad, REJECTED_ROWS};
 
@@ -64,6 +71,42 @@ pub struct Payload<'a> {
     pub peer: &'a dyn Fn() -> String,
 }
 
+/// A line of a metric, by where its parts are in the payload.
+struct Cut {
+    start: u32,
+    colon: u32,
+    bar: u32,
+    /// Where a rate begins that stands where clients put it, right behind the type; otherwise as `fields`.
+    rate: u32,
+    /// What is behind values, type and such a rate.
+    fields: u32,
+    end: u32,
+    /// Of what it says beside values and rate.
+    hash: Hash,
+}
+
+impl Cut {
+    fn line(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn values(&self) -> Range<usize> {
+        self.colon as usize + 1..self.bar as usize
+    }
+
+    /// Behind its `|@`.
+    fn rate(&self) -> Option<Range<usize>> {
+        (self.rate < self.fields).then_some(self.rate as usize + 2..self.fields as usize)
+    }
+
+    fn fields(&self) -> Range<usize> {
+        self.fields as usize..self.end as usize
+    }
+}
+
+/// Lines that are cut before the first of them is read: what is known of each is fetched from memory meanwhile.
+const CUTS_MAX: usize = 64;
+
 /// Messages read and not yet sent on.
 pub struct Decoder {
     rules: Rules,
@@ -71,6 +114,8 @@ pub struct Decoder {
     mapper: Option<Mapper>,
     /// Of the payload that is read.
     marks: Marks,
+    /// Of its lines, those that are cut and not yet read.
+    cuts: Vec<Cut>,
     pub metrics: Metrics,
     pub events: Events,
     pub checks: Checks,
@@ -105,7 +150,7 @@ fn etsy_line(line: &[u8], metrics: &mut Metrics, mapper: &mut Option<Mapper>, ar
                 metrics.push_number(&mapped(mapper, metric), number, around);
                 Ok(())
             }
-            etsy::Pair::Set(metric) => metrics.push(&mapped(mapper, metric), around),
+            etsy::Pair::Set(metric) => metrics.push(&mapped(mapper, metric), None, around),
         });
         refused = refused.or(read.err());
     }
@@ -113,13 +158,15 @@ fn etsy_line(line: &[u8], metrics: &mut Metrics, mapper: &mut Option<Mapper>, ar
 }
 
 impl Decoder {
-    pub fn new(mut rules: Rules) -> Decoder {
+    /// With so many bytes to know series by, that lines which come again are not read again.
+    pub fn new(mut rules: Rules, series_bytes_max: usize) -> Decoder {
         Decoder {
             mapper: Mapper::new(std::mem::take(&mut rules.mappings)),
             rules,
             inodes: Inodes::default(),
             marks: Marks::default(),
-            metrics: Metrics::default(),
+            cuts: Vec::with_capacity(CUTS_MAX),
+            metrics: Metrics::new(series_bytes_max),
             events: Events::default(),
             checks: Checks::default(),
             rejected: Vec::new(),
@@ -153,6 +200,8 @@ impl Decoder {
             self.lines += 1;
             self.truncated += 1;
         }
+        self.metrics.begin();
+        let sender = self.metrics.series().of_sender(payload.sender);
         let mut next = 0;
         while next < payload.bytes.len() {
             let start = next;
@@ -174,13 +223,22 @@ impl Decoder {
                 self.truncated += 1;
                 continue;
             }
+            let is_refused = is_last && self.rules.eol_required;
+            if !is_refused && self.cut(&Line { bytes: line, start, marks }, is_utf8, sender) {
+                if self.cuts.len() == CUTS_MAX {
+                    self.each_cut(marks, payload, now);
+                }
+                continue;
+            }
+            // In their order.
+            self.each_cut(marks, payload, now);
             let read = match line {
-                _ if is_last && self.rules.eol_required => Err(UNTERMINATED),
+                _ if is_refused => Err(UNTERMINATED),
                 // These two are cut at a number of bytes, which may be inside a character: each part is mended.
                 [b'_', b'e', b'{', ..] if self.rules.dialect == Dialect::Dogstatsd => self.event(line, payload, now),
                 [b'_', b's', b'c', ..] if self.rules.dialect == Dialect::Dogstatsd => self.check(line, payload, now),
                 _ if is_utf8 || std::str::from_utf8(line).is_ok() => {
-                    self.metric(&Line { bytes: line, start, marks }, payload, now)
+                    self.metric(&Line { bytes: line, start, marks }, None, payload, now)
                 }
                 _ => self.mended(line, payload, now),
             };
@@ -188,6 +246,70 @@ impl Decoder {
                 self.refuse(line, why, payload);
             }
         }
+        self.each_cut(marks, payload, now);
+    }
+
+    /// Cuts a line that looks like a metric's, to be read soon; `false` for any other.
+    #[inline(always)]
+    fn cut(&mut self, line: &Line, is_utf8: bool, sender: Hash) -> bool {
+        let text = line.bytes;
+        // Events and checks begin so, and hardly any metric.
+        if self.metrics.series().is_off() || !is_utf8 || self.rules.dialect == Dialect::Etsy || text.starts_with(b"_") {
+            return false;
+        }
+        // Of a file a line may be as long as that.
+        if u32::try_from(line.start + text.len()).is_err() {
+            return false;
+        }
+        let Some(bar) = line.find(Mark::Bar, 0, text.len()) else { return false };
+        // In the whole line, which is long enough to be looked through quickly.
+        let Some(colon) = find(b':', text).filter(|at| *at < bar) else { return false };
+        let Some((kind, kind_bytes)) = message::kind_of(&text[bar + 1..]) else { return false };
+        let behind = bar + 1 + kind_bytes;
+        let mut fields = behind;
+        if text[behind..].starts_with(b"|@") {
+            fields = line.find(Mark::Bar, behind + 1, text.len()).unwrap_or(text.len());
+        }
+        let hash = self.metrics.series().of_line(sender, &text[..colon], kind, &text[fields..]);
+        let [start, colon, bar, rate, fields, end] =
+            [0, colon, bar, behind, fields, text.len()].map(|at| (line.start + at) as u32);
+        self.cuts.push(Cut { start, colon, bar, rate, fields, end, hash });
+        true
+    }
+
+    /// Reads the lines that are cut.
+    #[inline(always)]
+    fn each_cut(&mut self, marks: &Marks, payload: &Payload, now: Time) {
+        if self.cuts.is_empty() {
+            return;
+        }
+        let mut cuts = std::mem::take(&mut self.cuts);
+        self.metrics.series().reach_for(cuts.iter().map(|cut| cut.hash));
+        for cut in cuts.drain(..) {
+            let read = match self.known(&cut, payload.bytes) {
+                Some((known, rate)) => self.metrics.push_known(known, &payload.bytes[cut.values()], rate, now.0),
+                None => {
+                    let line = Line { bytes: &payload.bytes[cut.line()], start: cut.start as usize, marks };
+                    let has_rate = memmem::find(&payload.bytes[cut.fields()], b"|@").is_some();
+                    self.metric(&line, Some(cut.hash).filter(|_| !has_rate), payload, now)
+                }
+            };
+            if let Err(why) = read {
+                self.refuse(&payload.bytes[cut.line()], why, payload);
+            }
+        }
+        self.cuts = cuts;
+    }
+
+    /// What is known of a line, and its rate; nothing of one that has to be read.
+    #[inline(always)]
+    fn known(&mut self, cut: &Cut, bytes: &[u8]) -> Option<(Known, f64)> {
+        let known = self.metrics.series().find(cut.hash)?;
+        let rate = match cut.rate() {
+            Some(rate) => float(&bytes[rate])?,
+            None => 1.0,
+        };
+        Some((known, rate))
     }
 
     /// A line that is no UTF-8: what is not is replaced.
@@ -196,7 +318,7 @@ impl Decoder {
         let text = String::from_utf8_lossy(line);
         let mut marks = Marks::default();
         marks.read(text.as_bytes());
-        self.metric(&Line { bytes: text.as_bytes(), start: 0, marks: &marks }, payload, now)
+        self.metric(&Line { bytes: text.as_bytes(), start: 0, marks: &marks }, None, payload, now)
     }
 
     fn event(&mut self, line: &[u8], payload: &Payload, now: Time) -> Result<(), Refused> {
@@ -213,9 +335,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// A line that is neither an event nor a check.
-    #[inline(always)]
-    fn metric(&mut self, line: &Line, payload: &Payload, now: Time) -> Result<(), Refused> {
+    /// A line that is neither an event nor a check. Under `hash`, what it says beside its values is known from then on.
+    fn metric(&mut self, line: &Line, hash: Option<Hash>, payload: &Payload, now: Time) -> Result<(), Refused> {
         let Decoder { rules, inodes, mapper, metrics, .. } = self;
         let around = around(rules, inodes, payload, now);
         if rules.dialect == Dialect::Etsy {
@@ -223,8 +344,8 @@ impl Decoder {
         }
         // Not by way of `mapped`, which would copy each metric for nothing.
         let read = message::metric(line, rules.timestamps).and_then(|metric| match mapper {
-            Some(mapper) => metrics.push(&mapper.map(metric), &around),
-            None => metrics.push(&metric, &around),
+            Some(mapper) => metrics.push(&mapper.map(metric), hash, &around),
+            None => metrics.push(&metric, hash, &around),
         });
         // A metric may be called `_e`; what is none was meant as an event.
         match line.bytes {

@@ -64,7 +64,6 @@ impl<'a> Line<'a> {
             sample_rate,
             timestamp: None,
             tags: None,
-            magic_from: None,
             origin: Origin::default(),
         };
         if word == b"s" {

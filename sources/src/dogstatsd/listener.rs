@@ -20,10 +20,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net;
 use weir_core::{Fault, SourceCx};
 
+use super::about::Sender;
 use super::decode::Payload;
 use super::frames::{self, Frames};
 use super::origin::Origins;
-use super::rows::Sender;
 use crate::net::datagrams::{Datagram, Datagrams};
 use bind::Bound;
 pub use bind::{Listeners, Setup};

@@ -189,7 +189,7 @@ impl Mapper {
         }
         tags.extend_from_slice(mapped.tags.as_bytes());
         let tags = (!tags.is_empty()).then_some(&tags[..]);
-        Metric { name: mapped.name.as_bytes(), tags, magic_from: Some(0), ..metric }
+        Metric { name: mapped.name.as_bytes(), tags, ..metric }
     }
 }
 
@@ -263,15 +263,6 @@ mod tests {
 
     fn plain<'a>() -> Metric<'a> {
         let origin = Default::default();
-        Metric {
-            name: b"",
-            kind: 0,
-            values: b"1",
-            sample_rate: 1.0,
-            timestamp: None,
-            tags: None,
-            magic_from: None,
-            origin,
-        }
+        Metric { name: b"", kind: 0, values: b"1", sample_rate: 1.0, timestamp: None, tags: None, origin }
     }
 }

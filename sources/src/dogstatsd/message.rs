@@ -14,7 +14,7 @@ use weir_spec::option::OptionError;
 use weir_spec::types::Enumeration;
 
 use super::number::float;
-use super::scan::{Line, Mark, find, may_be_magic};
+use super::scan::{Line, Mark, find};
 
 /// Why a message was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,9 +73,6 @@ pub struct Metric<'a> {
     pub timestamp: Option<i64>,
     /// Joined by commas, as sent; absent without the field or with nothing in it.
     pub tags: Option<&'a [u8]>,
-    /// Where in them the first tag begins that may be meant for the receiver, 0 where nobody has looked; absent if none
-    /// is.
-    pub magic_from: Option<usize>,
     pub origin: Origin<'a>,
 }
 
@@ -130,21 +127,10 @@ pub fn metric<'a>(line: &Line<'a>, timestamps: bool) -> Result<Metric<'a>, Refus
         return Err(EMPTY_VALUE);
     }
     // Each field is behind a bar.
-    let (kind, mut next) = match &text[bar + 1..] {
-        [b'm', b's', ..] => (metric_kind::TIMING, bar + 3),
-        [letter, ..] => (KINDS[usize::from(*letter)].ok_or(BAD_TYPE)?, bar + 2),
-        [] => return Err(BAD_TYPE),
-    };
-    let mut metric = Metric {
-        name,
-        kind,
-        values,
-        sample_rate: 1.0,
-        timestamp: None,
-        tags: None,
-        magic_from: None,
-        origin: Origin::default(),
-    };
+    let (kind, kind_bytes) = kind_of(&text[bar + 1..]).ok_or(BAD_TYPE)?;
+    let mut next = bar + 1 + kind_bytes;
+    let mut metric =
+        Metric { name, kind, values, sample_rate: 1.0, timestamp: None, tags: None, origin: Origin::default() };
     while next < text.len() {
         if text[next] != b'|' {
             return Err(BAD_TYPE);
@@ -152,10 +138,7 @@ pub fn metric<'a>(line: &Line<'a>, timestamps: bool) -> Result<Metric<'a>, Refus
         let start = next + 1;
         next = line.find(Mark::Bar, start, text.len()).unwrap_or(text.len());
         match &text[start..next] {
-            [b'#', tags @ ..] => {
-                metric.tags = (!tags.is_empty()).then_some(tags);
-                metric.magic_from = magic_from(line, tags, start + 1);
-            }
+            [b'#', tags @ ..] => metric.tags = (!tags.is_empty()).then_some(tags),
             [b'@', rate @ ..] => metric.sample_rate = float(rate).ok_or_else(|| first(&metric, BAD_RATE))?,
             [b'T', time @ ..] if timestamps => {
                 metric.timestamp = Some(seconds(time).ok_or_else(|| first(&metric, BAD_TIMESTAMP))?);
@@ -166,21 +149,22 @@ pub fn metric<'a>(line: &Line<'a>, timestamps: bool) -> Result<Metric<'a>, Refus
     Ok(metric)
 }
 
-/// Where in tags, which begin at `start` in their line, the first begins that may be meant for the receiver.
-#[inline(always)]
-fn magic_from(line: &Line, tags: &[u8], start: usize) -> Option<usize> {
-    if tags.first().is_some_and(|byte| may_be_magic(*byte)) {
-        return Some(0);
-    }
-    line.find(Mark::MagicComma, start, start + tags.len()).map(|at| at + 1 - start)
-}
-
 /// What is said of a metric with a bad field: its values come before.
 #[cold]
 fn first(metric: &Metric, field: Refused) -> Refused {
     match metric.kind {
         metric_kind::SET => field,
         _ => values(metric.values, &mut Vec::new()).err().unwrap_or(field),
+    }
+}
+
+/// The type that a field begins with, and how many bytes say it.
+#[inline(always)]
+pub fn kind_of(field: &[u8]) -> Option<(u8, usize)> {
+    match field {
+        [b'm', b's', ..] => Some((metric_kind::TIMING, 2)),
+        [letter, ..] => Some((KINDS[usize::from(*letter)]?, 1)),
+        [] => None,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use weir_core::host::cgroup;
 
-use super::rows::Sender;
+use super::about::Sender;
 use crate::net::datagrams::{is_alive, open_process};
 
 /// Processes that are remembered.

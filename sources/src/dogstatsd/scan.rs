@@ -1,4 +1,4 @@
-//! Where the bytes stand that payloads, lines and tags are cut at.
+//! Where the bytes stand that payloads and lines are cut at.
 //!
 //! Names, values, types and tags are a dozen bytes each: calling `memchr` for each of them was a sixth of what reading a
 //! line cost, and looking for each in a loop of its own had the processor guess wrong five times a line where that ends.
@@ -16,11 +16,9 @@ const BLOCK_BYTES: usize = u64::BITS as usize;
 pub enum Mark {
     LineFeed,
     Bar,
-    /// A comma, if the tag behind it may be meant for the receiver. See [`may_be_magic`].
-    MagicComma,
 }
 
-const MARKS: usize = 3;
+const MARKS: usize = 2;
 
 /// The marks of some bytes, a bit each, the first the lowest; as many numbers as there are marks, in their order.
 type Block = [u64; MARKS];
@@ -41,12 +39,11 @@ impl Marks {
         let mut high = u8x16::ZERO;
         self.blocks.clear();
         let mut rest = bytes;
-        // With the byte behind them: it says what a comma at their end is.
-        while let Some(whole) = rest.first_chunk::<{ BLOCK_BYTES + 1 }>() {
+        while let Some((whole, behind)) = rest.split_first_chunk::<BLOCK_BYTES>() {
             self.blocks.push(mark(whole, &mut high));
-            rest = &rest[BLOCK_BYTES..];
+            rest = behind;
         }
-        let mut last = [0; BLOCK_BYTES + 1];
+        let mut last = [0; BLOCK_BYTES];
         last[..rest.len()].copy_from_slice(rest);
         self.blocks.push(mark(&last, &mut high));
         self.blocks.extend([Block::default(); BLOCKS_BEHIND]);
@@ -103,32 +100,19 @@ impl Line<'_> {
     }
 }
 
-/// In which two bits `d` and `h` differ.
-const MAGIC_BITS: u8 = b'd' ^ b'h';
-
-/// Whether a tag that begins with this byte may be meant for the receiver: all of those begin with `d` or `h`. So does
-/// what differs from them in the same two bits, `l` and the backtick, which only cost a look.
-pub fn may_be_magic(byte: u8) -> bool {
-    byte | MAGIC_BITS == (b'd' | b'h')
-}
-
-/// Marks all of some bytes but the last, which only counts as what stands behind another; in `high` a bit is set if one
-/// is not ASCII.
+/// Marks some bytes; in `high` a bit is set if one is not ASCII.
 #[inline(always)]
-fn mark(bytes: &[u8; BLOCK_BYTES + 1], high: &mut u8x16) -> Block {
+fn mark(bytes: &[u8; BLOCK_BYTES], high: &mut u8x16) -> Block {
     let (parts, _) = bytes.as_chunks::<WIDTH>();
-    let (nexts, _) = bytes[1..].as_chunks::<WIDTH>();
-    let [mut line_feeds, mut bars, mut magic] = [0; MARKS];
-    for (at, (part, next)) in parts.iter().zip(nexts).enumerate() {
-        let (part, next) = (u8x16::new(*part), u8x16::new(*next));
-        let is = |bytes: u8x16, byte: u8| bytes.simd_eq(u8x16::splat(byte));
-        let put = |found: u8x16| u64::from(found.to_bitmask()) << (at * WIDTH);
-        line_feeds |= put(is(part, b'\n'));
-        bars |= put(is(part, b'|'));
-        magic |= put(is(part, b',') & is(next | u8x16::splat(MAGIC_BITS), b'd' | b'h'));
+    let [mut line_feeds, mut bars] = [0; MARKS];
+    for (at, part) in parts.iter().enumerate() {
+        let part = u8x16::new(*part);
+        let put = |byte: u8| u64::from(part.simd_eq(u8x16::splat(byte)).to_bitmask()) << (at * WIDTH);
+        line_feeds |= put(b'\n');
+        bars |= put(b'|');
         *high |= part;
     }
-    [line_feeds, bars, magic]
+    [line_feeds, bars]
 }
 
 /// Where a byte first stands in what is short.
@@ -177,7 +161,7 @@ mod tests {
         let mut marks = Marks::default();
         for round in 0..800 {
             // Some have next to none of what is looked for.
-            let often = [b"\n|:,,dhxl".as_slice(), b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n|:,d"][round % 2];
+            let often = [b"\n|:,xl".as_slice(), b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n|:,d"][round % 2];
             let length = round / 2;
             let bytes: Vec<u8> = (0..length).map(|_| often[random.usize(0..often.len())]).collect();
             marks.read(&bytes);
@@ -190,16 +174,8 @@ mod tests {
                     let found = first(&|at| bytes[at] == byte);
                     assert_eq!(marks.find(mark, from, to), found, "{mark:?} from {from} to {to} of {text}");
                 }
-                let found = first(&|at| bytes[at] == b',' && bytes.get(at + 1).is_some_and(|b| may_be_magic(*b)));
-                assert_eq!(marks.find(Mark::MagicComma, from, to), found, "from {from} to {to} of {text}");
             }
         }
-    }
-
-    #[test]
-    fn what_may_be_magic_begins_like_it() {
-        let letters: Vec<u8> = (0..=u8::MAX).filter(|byte| may_be_magic(*byte)).collect();
-        assert_eq!(letters, b"`dhl");
     }
 
     #[test]

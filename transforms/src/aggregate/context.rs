@@ -6,12 +6,11 @@
 //! belongs to.
 
 use hashbrown::HashTable;
-
+use weir_core::hash::{Hash, Hashing};
+use weir_core::places::Places;
 use weir_spec::kinds::enums::metric_kind;
 
-use super::aliases::{ALIAS_BYTES, Alias, Aliases};
 use super::gauges::{GAUGE_BYTES, Gauges};
-use super::hash::{Hash, Hashing};
 
 /// A context's number.
 pub type Id = u32;
@@ -31,7 +30,7 @@ fn unpack(packed: u32) -> (Id, u8) {
     (packed & NUMBERS, kind & 0x07 | (kind >> 3) << 7)
 }
 
-/// What a series is called. Text in one piece: name, host, unit and tags, one behind the other.
+/// What a series is called. Text in one piece: name, host, unit and set of tags, one behind the other.
 pub struct Context {
     pub kind: u8,
     /// Whether a host was given; an empty one says that there is none.
@@ -39,17 +38,16 @@ pub struct Context {
     name_bytes: u16,
     host_bytes: u16,
     unit_bytes: u8,
-    /// Before each tag its length in two bytes.
     text: Box<[u8]>,
 }
 
-/// What a context is made from. Tags are in order, each once.
+/// What a context is made from. Tags are in order, each once, as columns have them.
 pub struct Parts<'a> {
     pub kind: u8,
     pub name: &'a str,
     pub host: Option<&'a str>,
     pub unit: Option<&'a str>,
-    pub tags: &'a [&'a str],
+    pub tags: &'a [u8],
 }
 
 /// Text that is longer is cut: the longest datagram is of 64 KiB.
@@ -66,14 +64,7 @@ impl Context {
         let name = short(parts.name, u16::MAX);
         let host = short(parts.host.unwrap_or_default(), u16::MAX);
         let unit = short(parts.unit.unwrap_or_default(), u8::MAX);
-        let tags: usize = parts.tags.iter().map(|tag| 2 + tag.len()).sum();
-        let mut text = Vec::with_capacity(name.len() + host.len() + unit.len() + tags);
-        [name, host, unit].iter().for_each(|part| text.extend_from_slice(part));
-        for tag in parts.tags {
-            let tag = short(tag, u16::MAX);
-            text.extend_from_slice(&(tag.len() as u16).to_le_bytes());
-            text.extend_from_slice(tag);
-        }
+        let text = [name, host, unit, parts.tags].concat();
         Context {
             kind: parts.kind,
             has_host: parts.host.is_some(),
@@ -100,20 +91,24 @@ impl Context {
         (!unit.is_empty()).then(|| std::str::from_utf8(unit).unwrap_or_default())
     }
 
-    pub fn tags(&self) -> impl Iterator<Item = &[u8]> {
-        let mut at = usize::from(self.name_bytes) + usize::from(self.host_bytes) + usize::from(self.unit_bytes);
-        std::iter::from_fn(move || {
-            let head = self.text.get(at..at + 2)?;
-            let length = usize::from(u16::from_le_bytes([head[0], head[1]]));
-            at += 2 + length;
-            self.text.get(at - length..at)
-        })
+    pub fn tags(&self) -> &[u8] {
+        let from = usize::from(self.name_bytes) + usize::from(self.host_bytes) + usize::from(self.unit_bytes);
+        &self.text[from..]
     }
+}
+
+/// What a hash of plain rows leads to.
+#[derive(Clone, Copy, Default)]
+struct Alias {
+    /// The context and what it is of, packed.
+    of: u32,
+    /// The bucket in which it was last used, by its number.
+    used: u32,
 }
 
 /// All contexts that are alive.
 pub struct Contexts {
-    aliases: Aliases,
+    aliases: Places<Alias>,
     /// The hash of each context's tags in order, which stays as long as the context. Apart from the others,
     /// because rows hardly ever ask for it.
     canonical: HashTable<(Hash, Id)>,
@@ -149,8 +144,8 @@ pub fn text_bytes_max(contexts: usize) -> usize {
     contexts.saturating_mul(TEXT_BYTES).max(TEXT_BYTES_MIN)
 }
 
-/// Hashes kept for each context that may be.
-const ALIASES_EACH: usize = 2;
+/// Hashes kept for each context that may be. What comes by its entry in a dictionary has none.
+const ALIASES_EACH: usize = 1;
 /// Bytes of a context beside its text: its own fields, the allocator's, its times, its gauge and the one before it, and
 /// its hashes.
 pub const CONTEXT_BYTES: usize = size_of::<Option<Context>>()
@@ -160,12 +155,12 @@ pub const CONTEXT_BYTES: usize = size_of::<Option<Context>>()
     + 8
     + GAUGE_BYTES
     + size_of::<(Hash, Id)>() * 8 / 7
-    + ALIASES_EACH * ALIAS_BYTES;
+    + ALIASES_EACH * Places::<Alias>::ENTRY_BYTES;
 
 impl Contexts {
     pub fn new(max: usize) -> Contexts {
         Contexts {
-            aliases: Aliases::new(),
+            aliases: Places::new(),
             canonical: HashTable::new(),
             aliases_max: max.saturating_mul(ALIASES_EACH),
             contexts: Vec::new(),
@@ -215,7 +210,7 @@ impl Contexts {
 
     /// Has what is looked for next fetched from memory.
     pub fn reach_for(&self, hashes: &[Hash]) {
-        self.aliases.reach_for(hashes);
+        self.aliases.reach_for(hashes.iter().copied());
     }
 
     /// The context that a hash was found to belong to, and what it is of.
@@ -226,21 +221,25 @@ impl Contexts {
         Some(unpack(alias.of))
     }
 
-    /// The context that a hash leads to from now on; absent if there is no room for another. `canonical` is the hash
-    /// of the same tags in order. `old` is the context of another kind that it led to before: a new one takes its
-    /// place, and it is forgotten as soon as may be.
+    /// The context that has this hash of its tags in order, and what it is of.
+    pub fn known(&self, canonical: Hash) -> Option<(Id, u8)> {
+        self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| unpack(*packed))
+    }
+
+    /// The context that a hash, if there is one, leads to from now on; absent if there is no room for another.
+    /// `canonical` is the hash of the same tags in order. `old` is the context of another kind that it led to before: a
+    /// new one takes its place, and it is forgotten as soon as may be.
     pub fn add(
         &mut self,
-        hash: Hash,
+        hash: Option<Hash>,
         canonical: Hash,
         (time, bucket): (i64, u32),
         parts: &Parts,
         old: Option<Id>,
     ) -> Option<(Id, u8)> {
-        let known = self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| *packed);
         // Under another of its hashes the old one may have been replaced already.
-        let packed = match known.filter(|packed| old != Some(unpack(*packed).0)) {
-            Some(packed) => packed,
+        let packed = match self.known(canonical).filter(|(id, _)| old != Some(*id)) {
+            Some((id, kind)) => pack(id, kind),
             None => {
                 if let Some(old) = old {
                     self.seen[old as usize] = i64::MIN;
@@ -259,12 +258,22 @@ impl Contexts {
                 packed
             }
         };
-        if let Some(alias) = self.aliases.find(hash) {
-            (alias.of, alias.used) = (packed, bucket);
-        } else if self.aliases.len() < self.aliases_max {
-            self.aliases.insert(Alias { hash, of: packed, used: bucket });
+        if let Some(hash) = hash {
+            self.lead(hash, Alias { of: packed, used: bucket });
         }
         Some(unpack(packed))
+    }
+
+    fn lead(&mut self, hash: Hash, to: Alias) {
+        if let Some(alias) = self.aliases.find(hash) {
+            *alias = to;
+        } else if self.aliases.len() < self.aliases_max {
+            self.aliases.insert(hash, to);
+        }
+    }
+
+    pub fn is_alive(&self, id: Id) -> bool {
+        self.contexts[id as usize].is_some()
     }
 
     pub fn is_full(&self) -> bool {
@@ -337,7 +346,13 @@ mod tests {
             number += 1;
             let hash = Hash { high: number, low: number };
             let name = "n".repeat(bytes);
-            contexts.add(hash, hash, (0, 0), &Parts { kind: 0, name: &name, host: None, unit: None, tags: &[] }, None)
+            contexts.add(
+                Some(hash),
+                hash,
+                (0, 0),
+                &Parts { kind: 0, name: &name, host: None, unit: None, tags: &[] },
+                None,
+            )
         };
         let taken = (0..10).filter(|_| add(&mut contexts, 60_000).is_some()).count();
         assert_eq!(taken, 1_000 * TEXT_BYTES / 60_000);

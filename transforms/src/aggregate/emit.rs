@@ -123,8 +123,7 @@ struct Rows {
 impl Rows {
     /// The tags of the rows that follow.
     fn begin(&mut self, context: &Context) {
-        context.tags().for_each(|tag| self.tags.tag(tag));
-        self.set = self.tags.end_set();
+        self.set = self.tags.add(context.tags());
     }
 
     /// One point; `suffix` goes behind the context's name. One that values were too large for is none.

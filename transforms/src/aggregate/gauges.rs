@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::hash::Hash;
+use weir_core::hash::Hash;
 
 /// One value is kept for so many contexts that there may be.
 pub const CONTEXTS_EACH: usize = 4;

@@ -2,29 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use arrow_array::{Array, BooleanArray, StringArray};
-use weir_core::Out;
+use arrow_array::{Array, BooleanArray, RecordBatch, StringArray};
 use weir_core::batch::{Batch, mask};
 use weir_core::eval::text::word;
+use weir_core::hash::Hash;
 use weir_core::ledger::Counts;
-use weir_core::tags::END;
+use weir_core::rows::{Encoded, PASSING};
+use weir_core::tags::{self, END};
+use weir_core::{Out, Rows};
 use weir_spec::kinds::enums::metric_kind;
 
 use super::bucket::{self, Bucket};
 use super::context::{Contexts, Id, Parts};
-use super::hash::Hash;
-use super::interval::Span;
-use super::metrics::{Metrics, class};
+use super::interval::{Span, number};
+use super::metrics::{Heads, Metrics, class};
 use super::numerics::Sample;
 use super::{Aggregation, units};
 
 /// Rows whose memory is fetched at once.
 const REACH_ROWS: usize = 256;
+/// Tags that there is room for before any is looked at.
+const TAGS_ROOM: usize = 32;
 /// A rate below stands for more samples than a `u32` counts, and is a mistake.
 const SAMPLE_RATE_MIN: f64 = 1.0 / u32::MAX as f64;
 
 /// Of rows that name no host, which is not the empty one.
-const NO_HOST: Hash = Hash { high: 0, low: 0 };
+const NO_HOST: Hash = Hash::NONE;
 
 /// What becomes of the rows of a batch.
 #[derive(Default)]
@@ -53,56 +56,124 @@ impl Verdicts {
 }
 
 impl Aggregation {
-    /// The context of every row: for some rows at a time their hashes, then where these lead to.
-    pub fn find_contexts(&mut self, metrics: &Metrics, times: &[i64]) {
-        let hosts = self.host_hashes(metrics);
+    /// The context of every row; `false` if the rows have none.
+    pub fn find_contexts(&mut self, rows: &Rows, metrics: &Metrics, times: &[i64]) -> bool {
+        self.ids.clear();
+        if let Some(rows) = rows.encoded() {
+            self.find_entries(rows, metrics, times);
+            return true;
+        }
+        let Some(heads) = Heads::new(rows) else { return false };
+        self.find_hashes(&heads, metrics, times);
+        self.forget_replaced();
+        true
+    }
+
+    /// Of rows by their entries. What was met before is known.
+    fn find_entries(&mut self, rows: &Encoded, metrics: &Metrics, times: &[i64]) {
+        let mut known = self.known.take(rows.dictionary());
+        let mut met: Option<(&RecordBatch, Heads)> = None;
+        for (row, entry) in rows.entries_of().iter().copied().enumerate() {
+            if let Some(id) = known.find(entry).filter(|id| !self.is_replaced(*id)) {
+                self.ids.push(id);
+                continue;
+            }
+            let (entries, at) = rows.find(entry);
+            if met.as_ref().is_none_or(|(before, _)| !std::ptr::eq(*before, entries)) {
+                met = Heads::new(entries).map(|heads| (entries, heads));
+            }
+            let Some((_, heads)) = &met else { unreachable!("entries of metrics have a name") };
+            let head = Head { heads, at, row };
+            let id = if entry < PASSING {
+                let id = self.uncommon(metrics, &head, None, None, times[row]);
+                id.inspect(|id| known.learn(entry, *id))
+            } else {
+                self.find_hash(metrics, &head, times[row])
+            };
+            self.take_id(row, id);
+        }
+        self.known.put(known);
+        self.forget_replaced();
+    }
+
+    /// Whether an entry that leads to this context is to be looked at again.
+    #[inline(always)]
+    fn is_replaced(&self, id: Id) -> bool {
+        !self.replaced.is_empty() && self.replaced.contains(&id)
+    }
+
+    /// No entry leads to what was replaced from here on.
+    fn forget_replaced(&mut self) {
+        if !self.replaced.is_empty() {
+            let replaced = std::mem::take(&mut self.replaced);
+            self.known.retain(|id| !replaced.contains(&id));
+        }
+    }
+
+    /// The context of a row that will not come again.
+    fn find_hash(&mut self, metrics: &Metrics, head: &Head, time: i64) -> Result<Id, &'static str> {
+        let kind = metrics.context_kind(head.row);
+        let hash = self.joined(head, kind, head.tags());
+        match self.contexts.find(hash, number(time, self.interval)) {
+            Some((id, other)) if other == kind => Ok(id),
+            found => self.uncommon(metrics, head, Some(hash), found, time),
+        }
+    }
+
+    fn take_id(&mut self, row: usize, id: Result<Id, &'static str>) {
+        self.ids.push(id.unwrap_or_else(|why| {
+            self.verdicts.refuse(row, why);
+            0
+        }));
+    }
+
+    /// Of plain rows: for some at a time their hashes, then where these lead to.
+    fn find_hashes(&mut self, heads: &Heads, metrics: &Metrics, times: &[i64]) {
+        let hosts = self.host_hashes(heads);
         let (mut hashes, mut kinds) = ([Hash::default(); REACH_ROWS], [0; REACH_ROWS]);
         let mut spans = Span::default();
-        self.ids.clear();
         for (chunk, times) in times.chunks(REACH_ROWS).enumerate() {
             let start = chunk * REACH_ROWS;
             let (hashes, kinds) = (&mut hashes[..times.len()], &mut kinds[..times.len()]);
             (start..).zip(&mut *kinds).for_each(|(row, kind)| *kind = metrics.context_kind(row));
-            self.hash(metrics, start, kinds, &hosts, hashes);
+            self.hash(heads, start, kinds, &hosts, hashes);
             self.contexts.reach_for(hashes);
             for (row, ((hash, kind), time)) in (start..).zip(hashes.iter().zip(&*kinds).zip(times)) {
-                let bucket = spans.number(*time, self.interval);
-                let id = match self.contexts.find(*hash, bucket) {
+                let id = match self.contexts.find(*hash, spans.number(*time, self.interval)) {
                     // As nearly always.
                     Some((id, other)) if other == *kind => Ok(id),
-                    found => self.uncommon(metrics, row, *hash, found, (*time, bucket)),
+                    found => self.uncommon(metrics, &Head { heads, at: row, row }, Some(*hash), found, *time),
                 };
-                self.ids.push(id.unwrap_or_else(|why| {
-                    self.verdicts.refuse(row, why);
-                    0
-                }));
+                self.take_id(row, id);
             }
         }
     }
 
-    /// The context of one row whose hash is new, or leads to one of another kind; otherwise why it has none.
+    /// The context of one row whose hash, if it has one, is new or leads to one of another kind; otherwise why it has
+    /// none.
     #[cold]
     fn uncommon(
         &mut self,
         metrics: &Metrics,
-        row: usize,
-        hash: Hash,
+        head: &Head,
+        hash: Option<Hash>,
         mut found: Option<(Id, u8)>,
-        at: (i64, u32),
+        time: i64,
     ) -> Result<Id, &'static str> {
-        let kind = metrics.context_kind(row);
+        let kind = metrics.context_kind(head.row);
         if found.is_none_or(|found| self.gives_way(found, kind)) {
-            // What is not taken in takes no name, and no room.
-            if let Some(why) = refusal(metrics, row) {
-                return Err(why);
+            let canonical = self.canonical(head, kind);
+            // It may be known under another order of its tags.
+            found = found.or_else(|| self.contexts.known(canonical));
+            let old = found.filter(|found| self.gives_way(*found, kind)).map(|(id, _)| id);
+            if found.is_none() || old.is_some() {
+                // What is not taken in takes no name, and no room.
+                if let Some(why) = head.refusal().or_else(|| refusal(metrics, head.row)) {
+                    return Err(why);
+                }
             }
-            if found.is_none() {
-                // It may be known under another order of its tags.
-                found = self.new_context(metrics, row, hash, at, None);
-            }
-            if let Some((old, _)) = found.filter(|found| self.gives_way(*found, kind)) {
-                found = self.new_context(metrics, row, hash, at, Some(old));
-            }
+            found = self.lead(hash, canonical, head, kind, time, old);
+            self.replaced.extend(old.filter(|old| found.is_some_and(|(id, _)| id != *old)));
         }
         match found {
             Some((id, other)) if other == kind => Ok(id),
@@ -117,27 +188,27 @@ impl Aggregation {
     }
 
     /// Of every host that the rows name, behind that of rows that name none.
-    fn host_hashes(&self, metrics: &Metrics) -> Vec<Hash> {
-        let named = metrics.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
+    fn host_hashes(&self, heads: &Heads) -> Vec<Hash> {
+        let named = heads.hosts.and_then(|hosts| hosts.values().as_any().downcast_ref::<StringArray>());
         let hash = |host: Option<&str>| self.contexts.hashing.bytes(host.unwrap_or("").as_bytes());
         [NO_HOST].into_iter().chain(named.into_iter().flatten().map(hash)).collect()
     }
 
     /// The hashes of rows from `start` on, of whose contexts these are the kinds.
-    fn hash(&self, metrics: &Metrics, start: usize, kinds: &[u8], hosts: &[Hash], into: &mut [Hash]) {
+    fn hash(&self, heads: &Heads, start: usize, kinds: &[u8], hosts: &[Hash], into: &mut [Hash]) {
         let hashing = &self.contexts.hashing;
         let no_tags = hashing.bytes(&[]);
         // Rows of one client share a set.
         let mut last = (usize::MAX, no_tags);
         for (row, (hash, kind)) in (start..).zip(into.iter_mut().zip(kinds)) {
-            let name = hashing.bytes(metrics.names.value(row).as_bytes());
-            let tags = metrics.set(row).map_or(no_tags, |(tags, set)| {
+            let name = hashing.bytes(heads.names.value(row).as_bytes());
+            let tags = heads.set(row).map_or(no_tags, |(tags, set)| {
                 if last.0 != set {
                     last = (set, hashing.bytes(tags.bytes(set)));
                 }
                 last.1
             });
-            *hash = hashing.join(class(*kind), name, hosts[metrics.host(row)], tags);
+            *hash = hashing.join(class(*kind), name, hosts[heads.host(row)], tags);
         }
     }
 
@@ -151,31 +222,45 @@ impl Aggregation {
             || self.ids.iter().enumerate().any(|(row, of)| *of == id && self.verdicts.is_taken(row))
     }
 
-    /// A hash that was not seen before, or of whose context, `old`, rows of another kind come now: its tags in
-    /// order, without duplicates and what the filter takes.
-    fn new_context(
-        &mut self,
-        metrics: &Metrics,
-        row: usize,
-        hash: Hash,
-        at: (i64, u32),
-        old: Option<Id>,
-    ) -> Option<(Id, u8)> {
-        let name = metrics.names.value(row);
-        let mut tags: Vec<&str> = metrics.set(row).map(|(tags, set)| tags.tags(set).collect()).unwrap_or_default();
+    /// The hash of one row with that set of tags.
+    fn joined(&self, head: &Head, kind: u8, tags: &[u8]) -> Hash {
+        let hashing = &self.contexts.hashing;
+        let host = head.host().map_or(NO_HOST, |host| hashing.bytes(host.as_bytes()));
+        hashing.join(class(kind), hashing.bytes(head.name().as_bytes()), host, hashing.bytes(tags))
+    }
+
+    /// The hash of a row with its tags in order, without duplicates and what the filter takes; they are in `set` then.
+    fn canonical(&mut self, head: &Head, kind: u8) -> Hash {
+        let mut tags = Vec::with_capacity(TAGS_ROOM);
+        tags.extend(tags::each_bytes(head.tags()));
         if !self.filter.is_empty() {
-            tags.retain(|tag| self.filter.keeps(name, tag));
+            tags.retain(|tag| std::str::from_utf8(tag).is_ok_and(|tag| self.filter.keeps(head.name(), tag)));
         }
         tags.sort_unstable();
         tags.dedup();
-        let set: Vec<u8> = tags.iter().flat_map(|tag| tag.bytes().chain([END])).collect();
-        let hashing = &self.contexts.hashing;
-        let kind = metrics.context_kind(row);
-        let host = metrics.hosts.and_then(|hosts| word(hosts, row));
-        let of_host = host.map_or(NO_HOST, |host| hashing.bytes(host.as_bytes()));
-        let canonical = hashing.join(class(kind), hashing.bytes(name.as_bytes()), of_host, hashing.bytes(&set));
-        let unit = metrics.units.and_then(|units| word(units, row)).or_else(|| units::of(name));
-        self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &tags }, old)
+        self.set.clear();
+        for tag in tags {
+            self.set.extend_from_slice(tag);
+            self.set.push(END);
+        }
+        self.joined(head, kind, &self.set)
+    }
+
+    /// The context that a row leads to from now on: that of what is known, or a new one, also in the place of `old`, of
+    /// whose context rows of another kind come now.
+    fn lead(
+        &mut self,
+        hash: Option<Hash>,
+        canonical: Hash,
+        head: &Head,
+        kind: u8,
+        time: i64,
+        old: Option<Id>,
+    ) -> Option<(Id, u8)> {
+        let (name, host) = (head.name(), head.host());
+        let unit = head.unit().or_else(|| units::of(name));
+        let at = (time, number(time, self.interval));
+        self.contexts.add(hash, canonical, at, &Parts { kind, name, host, unit, tags: &self.set }, old)
     }
 
     /// Every row's values into its bucket.
@@ -251,11 +336,39 @@ impl Aggregation {
     }
 }
 
+/// Which of some heads a row has.
+struct Head<'a> {
+    heads: &'a Heads<'a>,
+    at: usize,
+    row: usize,
+}
+
+impl<'a> Head<'a> {
+    fn name(&self) -> &'a str {
+        self.heads.names.value(self.at)
+    }
+
+    fn host(&self) -> Option<&'a str> {
+        word(self.heads.hosts?, self.at)
+    }
+
+    fn unit(&self) -> Option<&'a str> {
+        word(self.heads.units?, self.at)
+    }
+
+    /// As they came, each with its end.
+    fn tags(&self) -> &'a [u8] {
+        self.heads.set(self.at).map_or(&[], |(tags, set)| tags.bytes(set))
+    }
+
+    /// Why no row of it is taken in.
+    fn refusal(&self) -> Option<&'static str> {
+        self.name().is_empty().then_some("no_context")
+    }
+}
+
 /// Why nothing of a row is taken in, whatever was before it.
 fn refusal(metrics: &Metrics, row: usize) -> Option<&'static str> {
-    if metrics.names.value(row).is_empty() {
-        return Some("no_context");
-    }
     let kind = metrics.kinds[row];
     let is_stamped = metrics.stamp(row).is_some();
     if is_stamped && !matches!(kind, metric_kind::COUNTER | metric_kind::GAUGE) {

@@ -5,40 +5,30 @@ use std::any::Any;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow_buffer::ScalarBuffer;
+use weir_core::Rows;
 use weir_core::columns::get;
 use weir_core::tags::TagView;
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::metric as kind;
 
-/// The columns of metrics that make an aggregate.
+/// The columns of metrics that each row has of its own.
 pub struct Metrics<'a> {
-    pub names: &'a StringArray,
     pub kinds: &'a [u8],
     values: Option<(&'a ListArray, ScalarBuffer<f64>)>,
     members: Option<(&'a ListArray, &'a StringArray)>,
     rates: Option<&'a Float64Array>,
     /// Absent if no row has a time of its own.
     stamped: Option<&'a Int64Array>,
-    pub hosts: Option<&'a DictionaryArray<Int32Type>>,
-    pub units: Option<&'a DictionaryArray<Int32Type>>,
-    pub tags: Option<TagView<'a>>,
 }
 
 impl<'a> Metrics<'a> {
-    pub fn new(rows: &'a RecordBatch) -> Option<Metrics<'a>> {
-        let kinds = get(rows, kind::KIND)?;
-        let names = get(rows, kind::NAME)?;
-        if kinds.null_count() > 0 || names.null_count() > 0 {
-            return None;
-        }
-        let values = get(rows, kind::VALUES).and_then(|lists| Some((lists, numbers(lists.values().as_any())?)));
-        let members = get(rows, kind::MEMBERS).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
-        let rates = get(rows, kind::SAMPLE_RATE);
-        let stamped = get(rows, kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
-        let tags = get(rows, kind::TAGS).and_then(TagView::new);
-        let hosts = get(rows, kind::HOST).filter(|hosts| hosts.null_count() < hosts.len());
-        let units = get(rows, kind::UNIT);
-        Some(Metrics { names, kinds: kinds.values(), values, members, rates, stamped, hosts, units, tags })
+    pub fn new(rows: &'a Rows) -> Option<Metrics<'a>> {
+        let kinds = rows.own(kind::KIND).filter(|kinds| kinds.null_count() == 0)?;
+        let values = rows.own(kind::VALUES).and_then(|lists| Some((lists, numbers(lists.values().as_any())?)));
+        let members = rows.own(kind::MEMBERS).and_then(|lists| Some((lists, lists.values().as_any().downcast_ref()?)));
+        let rates = rows.own(kind::SAMPLE_RATE);
+        let stamped = rows.own(kind::TIMESTAMP).filter(|stamped| stamped.null_count() < stamped.len());
+        Some(Metrics { kinds: kinds.values(), values, members, rates, stamped })
     }
 
     /// The time of its own that a row has.
@@ -51,22 +41,6 @@ impl<'a> Metrics<'a> {
     #[inline]
     pub fn context_kind(&self, row: usize) -> u8 {
         context_kind(self.kinds[row], self.stamp(row).is_some())
-    }
-
-    /// The host of a row by its place in the dictionary, from 1 on; 0 for none. Where some rows have one and others do
-    /// not, a branch would be guessed wrong.
-    #[inline]
-    pub fn host(&self, row: usize) -> usize {
-        let Some(hosts) = self.hosts else { return 0 };
-        let place = (hosts.keys().values()[row] as usize).wrapping_add(1);
-        if hosts.is_null(row) { 0 } else { place }
-    }
-
-    /// The tags of a row, by the number of its set.
-    #[inline]
-    pub fn set(&self, row: usize) -> Option<(&TagView<'a>, usize)> {
-        let tags = self.tags.as_ref()?;
-        Some((tags, tags.set(row)?))
     }
 
     /// The numbers of a row.
@@ -90,6 +64,39 @@ impl<'a> Metrics<'a> {
     #[inline]
     pub fn rate(&self, row: usize) -> f64 {
         self.rates.filter(|rates| !rates.is_null(row)).map_or(1.0, |rates| rates.value(row))
+    }
+}
+
+/// The columns of metrics that tell contexts apart: of all rows, or of the entries that rows refer to.
+pub struct Heads<'a> {
+    pub names: &'a StringArray,
+    pub hosts: Option<&'a DictionaryArray<Int32Type>>,
+    pub units: Option<&'a DictionaryArray<Int32Type>>,
+    tags: Option<TagView<'a>>,
+}
+
+impl<'a> Heads<'a> {
+    pub fn new(rows: &'a RecordBatch) -> Option<Heads<'a>> {
+        let names = get(rows, kind::NAME).filter(|names| names.null_count() == 0)?;
+        let tags = get(rows, kind::TAGS).and_then(TagView::new);
+        let hosts = get(rows, kind::HOST).filter(|hosts| hosts.null_count() < hosts.len());
+        Some(Heads { names, hosts, units: get(rows, kind::UNIT), tags })
+    }
+
+    /// The host of a row by its place in the dictionary, from 1 on; 0 for none. Where some rows have one and others do
+    /// not, a branch would be guessed wrong.
+    #[inline]
+    pub fn host(&self, row: usize) -> usize {
+        let Some(hosts) = self.hosts else { return 0 };
+        let place = (hosts.keys().values()[row] as usize).wrapping_add(1);
+        if hosts.is_null(row) { 0 } else { place }
+    }
+
+    /// The tags of a row, by the number of its set.
+    #[inline]
+    pub fn set(&self, row: usize) -> Option<(&TagView<'a>, usize)> {
+        let tags = self.tags.as_ref()?;
+        Some((tags, tags.set(row)?))
     }
 }
 

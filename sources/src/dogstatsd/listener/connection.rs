@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 use weir_core::SourceCx;
 
+use super::super::about::Sender;
 use super::super::decode::Payload;
 use super::super::frames::{Frames, TooLong};
-use super::super::rows::Sender;
 use super::{CALLS_MAX, Next, PACE, Take};
 use crate::net::datagrams;
 

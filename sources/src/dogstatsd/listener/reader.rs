@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
 
+use super::super::about::Sender;
 use super::super::origin::Origins;
-use super::super::rows::Sender;
 use super::PACE;
 use crate::net::datagrams::{self, Datagram, Datagrams};
 

@@ -1,0 +1,164 @@
+//! A table under hashes that are trusted.
+//!
+//! With ten thousand entries nearly every look-up misses the cache, and waiting for memory was most of what a row cost.
+//! Places are open, one behind the other, so that a look-up's place is known from the hash alone:
+//! [`Places::reach_for`] has the memory of many fetched at once, which takes hardly longer than for one.
+
+use crate::hash::Hash;
+
+/// What is held under one hash.
+#[derive(Clone, Copy)]
+pub struct Place<V> {
+    pub hash: Hash,
+    pub value: V,
+}
+
+/// Places for each entry, at least: with fewer, one more look-up in five begins where another entry is.
+const PLACES_EACH: usize = 2;
+const PLACES_MIN: usize = 64;
+
+pub struct Places<V> {
+    /// A power of two. Those that are free have no hash.
+    places: Vec<Place<V>>,
+    len: usize,
+}
+
+impl<V: Copy + Default> Places<V> {
+    /// Bytes of each entry, with the places that are free; just after they were doubled, twice as much.
+    pub const ENTRY_BYTES: usize = PLACES_EACH * size_of::<Place<V>>();
+
+    /// Bytes of so many entries, with the places that are free.
+    pub const fn bytes(entries: usize) -> usize {
+        places(entries) * size_of::<Place<V>>()
+    }
+
+    pub fn new() -> Places<V> {
+        Places { places: free(PLACES_MIN), len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where to look first.
+    #[inline]
+    fn home(&self, hash: Hash) -> usize {
+        hash.high as usize & (self.places.len() - 1)
+    }
+
+    /// Has the place of each hash fetched into the cache.
+    pub fn reach_for(&self, hashes: impl Iterator<Item = Hash>) {
+        let last = self.places.len() - 1;
+        // The next place as well, where it may be.
+        let both = |home: usize| self.places[home].hash.low ^ self.places[(home + 1) & last].hash.low;
+        let places = hashes.fold(0, |all, hash| all ^ both(self.home(hash)));
+        // What is read for nothing would not be read at all.
+        std::hint::black_box(places);
+    }
+
+    /// Where a hash is, or the free place where it would be.
+    #[inline]
+    fn at(&self, hash: Hash) -> usize {
+        let mut at = self.home(hash);
+        // Half of the places at least are free.
+        while self.places[at].hash != hash && self.places[at].hash != Hash::NONE {
+            at = (at + 1) & (self.places.len() - 1);
+        }
+        at
+    }
+
+    #[inline]
+    pub fn find(&mut self, hash: Hash) -> Option<&mut V> {
+        let at = self.at(hash);
+        let place = &mut self.places[at];
+        (place.hash != Hash::NONE).then_some(&mut place.value)
+    }
+
+    /// Puts in a hash that is not there.
+    pub fn insert(&mut self, hash: Hash, value: V) {
+        if self.places.len() < places(self.len + 1) {
+            self.rebuild(self.len + 1, |_| true);
+        }
+        self.place(Place { hash, value });
+    }
+
+    fn place(&mut self, place: Place<V>) {
+        let at = self.at(place.hash);
+        self.places[at] = place;
+        self.len += 1;
+    }
+
+    pub fn retain(&mut self, stays: impl Fn(&V) -> bool) {
+        let left = self.taken().filter(|place| stays(&place.value)).count();
+        if left < self.len {
+            self.rebuild(left, stays);
+        }
+    }
+
+    fn taken(&self) -> impl Iterator<Item = &Place<V>> {
+        self.places.iter().filter(|place| place.hash != Hash::NONE)
+    }
+
+    /// Makes as many places as so many entries need, for those that stay.
+    fn rebuild(&mut self, entries: usize, stays: impl Fn(&V) -> bool) {
+        let old = Places { places: std::mem::replace(&mut self.places, free(places(entries))), len: self.len };
+        self.len = 0;
+        old.taken().filter(|place| stays(&place.value)).for_each(|place| self.place(*place));
+    }
+}
+
+impl<V: Copy + Default> Default for Places<V> {
+    fn default() -> Self {
+        Places::new()
+    }
+}
+
+/// A power of two, of which so many are half at most.
+const fn places(entries: usize) -> usize {
+    let places = (entries * PLACES_EACH).next_power_of_two();
+    if places < PLACES_MIN { PLACES_MIN } else { places }
+}
+
+fn free<V: Copy + Default>(places: usize) -> Vec<Place<V>> {
+    vec![Place { hash: Hash::NONE, value: V::default() }; places]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn it_holds_what_a_map_holds() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut places, mut map) = (Places::<u32>::new(), HashMap::new());
+        for round in 0..20 {
+            for _ in 0..500 {
+                // Few homes, so that many share one.
+                let hash = Hash { high: random.u64(0..300), low: random.u64(1..100) };
+                let of = random.u32(0..1000);
+                if map.insert((hash.high, hash.low), of).is_some() {
+                    *places.find(hash).unwrap() = of;
+                } else {
+                    assert!(places.find(hash).is_none());
+                    places.insert(hash, of);
+                }
+            }
+            if round % 3 == 2 {
+                map.retain(|_, of| *of % 2 == 0);
+                places.retain(|of| of % 2 == 0);
+            }
+            assert_eq!(places.len(), map.len());
+            for ((high, low), of) in &map {
+                let hash = Hash { high: *high, low: *low };
+                assert_eq!(places.find(hash).copied(), Some(*of));
+            }
+        }
+    }
+}
