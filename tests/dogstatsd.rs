@@ -180,6 +180,26 @@ fn rows_by_entries_are_aggregated_as_others_are() {
     }
 }
 
+/// A context that another took the place of is not met again, whichever way rows lead to it.
+#[test]
+fn a_context_that_was_replaced_is_not_met_again() {
+    // A rate behind the tags has no entry.
+    let pipeline = r#"let d = dogstatsd()
+           let points = d.metrics | aggregate(10s)
+           points | blackhole
+           test "a gauge becomes a counter" {
+             feed d.metrics with dogstatsd("x:1|g|#t|@1\nx:1|g|#t")
+             advance 10s
+             feed d.metrics with dogstatsd("x:5|c|#t\nx:2|g|#t|@1\nx:2|g|#t")
+             feed d.metrics with dogstatsd("x:2|g|#t|@1\nx:2|g|#t\nx:5|c|#t")
+             expect points dropped kind_conflict == 4
+             advance 10s
+             expect points any { name == "x", kind == "rate", value == 1 }
+           }"#;
+    let (code, stdout, stderr) = super::support::run_tests(pipeline);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
 fn values(rows: &arrow_array::RecordBatch) -> Vec<Value> {
     use arrow_array::{Array, Float64Array};
     let lists = weir_core::columns::get(rows, weir_spec::kinds::metric::VALUES).unwrap();

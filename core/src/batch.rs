@@ -75,6 +75,11 @@ impl Batch {
         Batch { rows: rows.into(), ..self }
     }
 
+    /// The same rows as plain columns, for whoever wants those several times over.
+    pub(crate) fn plain(self) -> Batch {
+        Batch { rows: self.rows.into_plain().into(), ..self }
+    }
+
     /// A second reader's copy.
     pub(crate) fn share(&self) -> Batch {
         Batch { rows: self.rows.share(), time: self.time.clone(), seen: self.seen.clone(), acks: self.acks.split() }

@@ -13,7 +13,7 @@ pub struct Place<V> {
     pub value: V,
 }
 
-/// Places for each entry, at least: with fewer, one more look-up in five begins where another entry is.
+/// Places for each entry, at least.
 const PLACES_EACH: usize = 2;
 const PLACES_MIN: usize = 64;
 

@@ -99,7 +99,11 @@ impl Rows {
     pub fn bytes(&self) -> usize {
         match self {
             Rows::Plain(rows) => rows_bytes(rows),
-            Rows::Encoded(rows) => rows_bytes(&rows.own) + rows.passing_bytes(),
+            // What passes is held by every part of the rows.
+            Rows::Encoded(rows) => {
+                let columns = rows.decoded.get().unwrap_or(&rows.own);
+                rows_bytes(columns) + rows.passing.as_ref().map_or(0, rows_bytes)
+            }
         }
     }
 
@@ -125,10 +129,8 @@ pub struct Encoded {
     /// The columns that each row has of its own, and behind them its entry.
     own: RecordBatch,
     entries: Entries,
-    /// What will not come again, as rows like those of the dictionary.
+    /// What is in no dictionary, as rows like those of one.
     passing: Option<RecordBatch>,
-    /// How many rows `passing` was made for.
-    made: usize,
     decoded: OnceLock<RecordBatch>,
 }
 
@@ -145,18 +147,12 @@ impl Encoded {
         let rows = entries_of.len();
         own.push(Arc::new(UInt32Array::from(entries_of)));
         let own = record(&layout.own, own, rows);
-        Encoded { schema: layout.all.clone(), own, entries, passing, made: rows, decoded: OnceLock::new() }
+        Encoded { schema: layout.all.clone(), own, entries, passing, decoded: OnceLock::new() }
     }
 
     fn with(&self, own: RecordBatch) -> Encoded {
         let (entries, passing) = (self.entries.clone(), self.passing.clone());
-        Encoded { schema: self.schema.clone(), own, entries, passing, made: self.made, decoded: OnceLock::new() }
-    }
-
-    /// What is these rows' part of what passes.
-    fn passing_bytes(&self) -> usize {
-        let all = self.passing.as_ref().map_or(0, rows_bytes);
-        all * self.own.num_rows().min(self.made) / self.made.max(1)
+        Encoded { schema: self.schema.clone(), own, entries, passing, decoded: OnceLock::new() }
     }
 
     /// The entry of each row.
@@ -315,7 +311,7 @@ impl Entries {
         self.len == 0
     }
 
-    /// Whether rows refer to it, wherever they are.
+    /// Whether rows, wherever they are, or anybody else holds it too.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.dictionary) > 1
     }

@@ -236,8 +236,7 @@ impl Driver {
     }
 
     fn take(&mut self, batch: Batch) {
-        // Whoever lays rows out wants columns, and several times over.
-        let batch = batch.map(|rows| rows);
+        let batch = batch.plain();
         let parts = match self.pending.len() {
             1 => vec![Some(batch)],
             routes => {

@@ -2,7 +2,8 @@
 //!
 //! Clients send the same name, type, tags and origin over and over, byte for byte. All of these together have a hash,
 //! which is trusted as that of a context is (docs/design.md); under it stands the entry that they have in a dictionary,
-//! which batches share.
+//! which batches share ([`Entries`]). Not known are lines whose meaning may change (an inode's container), that hardly
+//! come twice (with a time of their own), whose rate is not right behind the type, and those beyond the memory there is.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub struct Known {
     pub kind: u8,
 }
 
-/// Names, and what metrics are about, column by column.
+/// What metrics say beside their values: a row of the dictionary, or of one batch alone.
 #[derive(Default)]
 pub struct Heads {
     names: Texts,
@@ -105,7 +106,7 @@ pub struct Series {
     entries: Entries,
     /// Those of the batch that is being read, which come behind.
     fresh: Heads,
-    /// Of all of them, in their columns.
+    /// Reckoned for all entries.
     columns_bytes: usize,
     /// How many there may be, and in how many bytes.
     max: usize,
@@ -118,6 +119,9 @@ impl Series {
     /// With so many bytes to hold what it knows.
     pub fn new(bytes_max: usize) -> Series {
         let max = (bytes_max / SERIES_BYTES).min(SERIES_MAX);
+        // Places are a power of two.
+        let columns_bytes_max = bytes_max.min(HELD_BYTES_MAX).saturating_sub(Places::<Known>::bytes(max));
+        let max = if columns_bytes_max == 0 { 0 } else { max };
         Series {
             hashing: Hashing::default(),
             known: Places::new(),
@@ -125,8 +129,7 @@ impl Series {
             fresh: Heads::default(),
             columns_bytes: 0,
             max,
-            // Places are a power of two.
-            columns_bytes_max: bytes_max.min(HELD_BYTES_MAX).saturating_sub(Places::<Known>::bytes(max)),
+            columns_bytes_max,
             missed: 0,
         }
     }

@@ -5,6 +5,8 @@
 //! new is looked at once: its tags are put in order, and it becomes another name of the context that it
 //! belongs to.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashTable;
 use weir_core::hash::{Hash, Hashing};
 use weir_core::places::Places;
@@ -270,6 +272,11 @@ impl Contexts {
         } else if self.aliases.len() < self.aliases_max {
             self.aliases.insert(hash, to);
         }
+    }
+
+    /// Has no hash of plain rows lead to these contexts any more.
+    pub fn forget_aliases(&mut self, of: &BTreeSet<Id>) {
+        self.aliases.retain(|alias| !of.contains(&unpack(alias.of).0));
     }
 
     pub fn is_alive(&self, id: Id) -> bool {

@@ -82,7 +82,10 @@ impl Aggregation {
             if met.as_ref().is_none_or(|(before, _)| !std::ptr::eq(*before, entries)) {
                 met = Heads::new(entries).map(|heads| (entries, heads));
             }
-            let Some((_, heads)) = &met else { unreachable!("entries of metrics have a name") };
+            let Some((_, heads)) = &met else {
+                self.put_id(row, Err("no_context"));
+                continue;
+            };
             let head = Head { heads, at, row };
             let id = if entry < PASSING {
                 let id = self.uncommon(metrics, &head, None, None, times[row]);
@@ -90,7 +93,7 @@ impl Aggregation {
             } else {
                 self.find_hash(metrics, &head, times[row])
             };
-            self.take_id(row, id);
+            self.put_id(row, id);
         }
         self.known.put(known);
         self.forget_replaced();
@@ -102,25 +105,27 @@ impl Aggregation {
         !self.replaced.is_empty() && self.replaced.contains(&id)
     }
 
-    /// No entry leads to what was replaced from here on.
+    /// No entry and no hash leads to what was replaced from here on.
     fn forget_replaced(&mut self) {
         if !self.replaced.is_empty() {
             let replaced = std::mem::take(&mut self.replaced);
             self.known.retain(|id| !replaced.contains(&id));
+            self.contexts.forget_aliases(&replaced);
         }
     }
 
-    /// The context of a row that will not come again.
+    /// The context of a row that has no entry to be known by.
     fn find_hash(&mut self, metrics: &Metrics, head: &Head, time: i64) -> Result<Id, &'static str> {
         let kind = metrics.context_kind(head.row);
         let hash = self.joined(head, kind, head.tags());
-        match self.contexts.find(hash, number(time, self.interval)) {
+        let found = self.contexts.find(hash, number(time, self.interval));
+        match found.filter(|(id, _)| !self.is_replaced(*id)) {
             Some((id, other)) if other == kind => Ok(id),
             found => self.uncommon(metrics, head, Some(hash), found, time),
         }
     }
 
-    fn take_id(&mut self, row: usize, id: Result<Id, &'static str>) {
+    fn put_id(&mut self, row: usize, id: Result<Id, &'static str>) {
         self.ids.push(id.unwrap_or_else(|why| {
             self.verdicts.refuse(row, why);
             0
@@ -139,12 +144,13 @@ impl Aggregation {
             self.hash(heads, start, kinds, &hosts, hashes);
             self.contexts.reach_for(hashes);
             for (row, ((hash, kind), time)) in (start..).zip(hashes.iter().zip(&*kinds).zip(times)) {
-                let id = match self.contexts.find(*hash, spans.number(*time, self.interval)) {
+                let found = self.contexts.find(*hash, spans.number(*time, self.interval));
+                let id = match found.filter(|(id, _)| !self.is_replaced(*id)) {
                     // As nearly always.
                     Some((id, other)) if other == *kind => Ok(id),
                     found => self.uncommon(metrics, &Head { heads, at: row, row }, Some(*hash), found, *time),
                 };
-                self.take_id(row, id);
+                self.put_id(row, id);
             }
         }
     }

@@ -59,10 +59,10 @@ impl Known {
         self.0.push(entries);
     }
 
-    /// Forgets the entries of contexts that are no more.
-    pub fn retain(&mut self, is_alive: impl Fn(Id) -> bool) {
+    /// Forgets the entries that no longer lead to their context.
+    pub fn retain(&mut self, stays: impl Fn(Id) -> bool) {
         let all = self.0.iter_mut().flat_map(|entries| &mut entries.contexts);
-        all.filter(|id| **id != UNKNOWN && !is_alive(**id)).for_each(|id| *id = UNKNOWN);
+        all.filter(|id| **id != UNKNOWN && !stays(**id)).for_each(|id| *id = UNKNOWN);
     }
 }
 
