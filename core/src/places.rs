@@ -8,9 +8,9 @@ use crate::hash::Hash;
 
 /// What is held under one hash.
 #[derive(Clone, Copy)]
-pub struct Place<V> {
-    pub hash: Hash,
-    pub value: V,
+struct Place<V> {
+    hash: Hash,
+    value: V,
 }
 
 /// Places for each entry, at least.

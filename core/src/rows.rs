@@ -254,7 +254,6 @@ fn absent_like(of: &DataType, rows: usize) -> ArrayRef {
 }
 
 /// Which columns of a stream its entries have, and which each row has of its own.
-#[derive(Clone)]
 pub struct Layout {
     /// Of all columns.
     pub all: SchemaRef,

@@ -3,7 +3,8 @@
 /// A character as it may stand there: what would steer the terminal, turn the text around or hide in it is replaced.
 pub fn plain(c: char) -> char {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let hides = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    let hides = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}');
     if c.is_control() || turns || hides { char::REPLACEMENT_CHARACTER } else { c }
 }
 

@@ -1,7 +1,8 @@
 //! `aggregate`: metrics of clients into one point a series and interval, as the Datadog Agent does.
 //!
-//! Reading order: [`metrics`] (what comes in), [`gauges`], [`context`] (what tells series apart), [`known`], [`interval`], [`bucket`] (what is kept of an interval), [`intake`] (how rows come into it), [`numerics`] (what
-//! comes out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
+//! Reading order: [`metrics`] (what comes in), [`gauges`], [`context`] (what tells series apart), [`known`],
+//! [`interval`], [`bucket`] (what is kept of an interval), [`intake`] (how rows come into it), [`numerics`] (what comes
+//! out of it), [`emit`] (points as rows), [`filter`] (which tags count), [`units`].
 
 mod bucket;
 mod context;

@@ -158,7 +158,6 @@ impl About {
     }
 
     /// Host and tags are UTF-8.
-    #[inline(always)]
     pub fn push(&mut self, around: &Around, origin: &Origin, host: Option<&[u8]>, tags: Option<&[u8]>) {
         let row = self.rows;
         self.rows += 1;
@@ -180,7 +179,6 @@ impl About {
         self.origin(row, origin, around, pod);
     }
 
-    #[inline(always)]
     fn origin(&mut self, row: usize, origin: &Origin, around: &Around, mut pod: Option<String>) {
         let sender = around.sender;
         if let Some(pid) = sender.pid {

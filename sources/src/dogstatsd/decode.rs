@@ -9,11 +9,11 @@ use weir_core::hash::Hash;
 
 use super::about::{Around, Sender};
 use super::mapper::{Mapper, Mapping};
-use super::message::{self, BAD_EVENT, Metric, Refused, UNTERMINATED};
+use super::message::{self, BAD_EVENT, Head, Metric, Refused, UNTERMINATED};
 use super::number::float;
 use super::origin::Inodes;
 use super::rows::{Checks, Events, Metrics};
-use super::scan::{Line, Mark, Marks, find};
+use super::scan::{Line, Mark, Marks};
 use super::series::Known;
 use super::{DogstatsdOptions, etsy};
 use crate::rejected::{Bad, REJECTED_ROWS};
@@ -202,6 +202,7 @@ impl Decoder {
         }
         self.metrics.begin();
         let sender = self.metrics.series().of_sender(payload.sender);
+        let may_know = self.may_know(payload, is_utf8);
         let mut next = 0;
         while next < payload.bytes.len() {
             let start = next;
@@ -224,7 +225,7 @@ impl Decoder {
                 continue;
             }
             let is_refused = is_last && self.rules.eol_required;
-            if !is_refused && self.cut(&Line { bytes: line, start, marks }, is_utf8, sender) {
+            if may_know && !is_refused && self.cut(&Line { bytes: line, start, marks }, sender) {
                 if self.cuts.len() == CUTS_MAX {
                     self.each_cut(marks, payload, now);
                 }
@@ -249,30 +250,30 @@ impl Decoder {
         self.each_cut(marks, payload, now);
     }
 
-    /// Cuts a line that looks like a metric's, to be read soon; `false` for any other.
+    /// Whether lines of a payload may be known.
+    fn may_know(&mut self, payload: &Payload, is_utf8: bool) -> bool {
+        let is_dogstatsd = self.rules.dialect == Dialect::Dogstatsd;
+        // Of a file a line may be longer than a cut has room for.
+        let is_short = u32::try_from(payload.bytes.len()).is_ok();
+        is_dogstatsd && is_utf8 && is_short && !self.metrics.series().is_off()
+    }
+
+    /// Cuts a line of a metric whose beginning is right, to be read soon; `false` for any other.
     #[inline(always)]
-    fn cut(&mut self, line: &Line, is_utf8: bool, sender: Hash) -> bool {
+    fn cut(&mut self, line: &Line, sender: Hash) -> bool {
         let text = line.bytes;
         // Events and checks begin so, and hardly any metric.
-        if self.metrics.series().is_off() || !is_utf8 || self.rules.dialect == Dialect::Etsy || text.starts_with(b"_") {
+        if text.starts_with(b"_") {
             return false;
         }
-        // Of a file a line may be as long as that.
-        if u32::try_from(line.start + text.len()).is_err() {
-            return false;
-        }
-        let Some(bar) = line.find(Mark::Bar, 0, text.len()) else { return false };
-        // In the whole line, which is long enough to be looked through quickly.
-        let Some(colon) = find(b':', text).filter(|at| *at < bar) else { return false };
-        let Some((kind, kind_bytes)) = message::kind_of(&text[bar + 1..]) else { return false };
-        let behind = bar + 1 + kind_bytes;
-        let mut fields = behind;
-        if text[behind..].starts_with(b"|@") {
-            fields = line.find(Mark::Bar, behind + 1, text.len()).unwrap_or(text.len());
+        let Ok(Head { colon, bar, kind, fields: rate }) = message::head(line) else { return false };
+        let mut fields = rate;
+        if text[rate..].starts_with(b"|@") {
+            fields = line.find(Mark::Bar, rate + 1, text.len()).unwrap_or(text.len());
         }
         let hash = self.metrics.series().of_line(sender, &text[..colon], kind, &text[fields..]);
         let [start, colon, bar, rate, fields, end] =
-            [0, colon, bar, behind, fields, text.len()].map(|at| (line.start + at) as u32);
+            [0, colon, bar, rate, fields, text.len()].map(|at| (line.start + at) as u32);
         self.cuts.push(Cut { start, colon, bar, rate, fields, end, hash });
         true
     }

@@ -111,24 +111,47 @@ fn cut(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Where the parts of a metric line are that each has.
+pub struct Head {
+    pub colon: usize,
+    /// Behind the values.
+    pub bar: usize,
+    /// A byte of `kind`.
+    pub kind: u8,
+    /// Where what follows the type begins.
+    pub fields: usize,
+}
+
+/// Reads a metric line as far as its type.
+#[inline(always)]
+pub fn head(line: &Line) -> Result<Head, Refused> {
+    let text = line.bytes;
+    let Some(bar) = line.find(Mark::Bar, 0, text.len()) else { return Err(NO_TYPE) };
+    // In the whole line, which is long enough to be looked through quickly.
+    let Some(colon) = find(b':', text).filter(|at| *at < bar) else { return Err(NO_VALUE) };
+    if colon == 0 {
+        return Err(EMPTY_NAME);
+    }
+    if colon + 1 == bar {
+        return Err(EMPTY_VALUE);
+    }
+    let (kind, kind_bytes) = match &text[bar + 1..] {
+        [b'm', b's', ..] => (metric_kind::TIMING, 2),
+        [letter, ..] => (KINDS[usize::from(*letter)].ok_or(BAD_TYPE)?, 1),
+        [] => return Err(BAD_TYPE),
+    };
+    Ok(Head { colon, bar, kind, fields: bar + 1 + kind_bytes })
+}
+
 /// Reads a metric line. Without `timestamps`, `T` is a field that is not known.
 // Called in one place, where what it gives is taken apart at once.
 #[inline(always)]
 pub fn metric<'a>(line: &Line<'a>, timestamps: bool) -> Result<Metric<'a>, Refused> {
     let text = line.bytes;
-    let Some(bar) = line.find(Mark::Bar, 0, text.len()) else { return Err(NO_TYPE) };
-    // In the whole line, which is long enough to be looked through quickly.
-    let Some(colon) = find(b':', text).filter(|at| *at < bar) else { return Err(NO_VALUE) };
+    let Head { colon, bar, kind, fields } = head(line)?;
     let (name, values) = (&text[..colon], &text[colon + 1..bar]);
-    if name.is_empty() {
-        return Err(EMPTY_NAME);
-    }
-    if values.is_empty() {
-        return Err(EMPTY_VALUE);
-    }
     // Each field is behind a bar.
-    let (kind, kind_bytes) = kind_of(&text[bar + 1..]).ok_or(BAD_TYPE)?;
-    let mut next = bar + 1 + kind_bytes;
+    let mut next = fields;
     let mut metric =
         Metric { name, kind, values, sample_rate: 1.0, timestamp: None, tags: None, origin: Origin::default() };
     while next < text.len() {
@@ -155,16 +178,6 @@ fn first(metric: &Metric, field: Refused) -> Refused {
     match metric.kind {
         metric_kind::SET => field,
         _ => values(metric.values, &mut Vec::new()).err().unwrap_or(field),
-    }
-}
-
-/// The type that a field begins with, and how many bytes say it.
-#[inline(always)]
-pub fn kind_of(field: &[u8]) -> Option<(u8, usize)> {
-    match field {
-        [b'm', b's', ..] => Some((metric_kind::TIMING, 2)),
-        [letter, ..] => Some((KINDS[usize::from(*letter)]?, 1)),
-        [] => None,
     }
 }
 

@@ -16,7 +16,7 @@ use weir_spec::kinds::{check, event, metric};
 use weir_spec::{Field, Schema};
 
 use super::about::{About, Around};
-use super::message::{self, Check, EMPTY_VALUE, Event, Metric, Origin, Refused};
+use super::message::{self, Check, Event, Metric, Origin, Refused};
 use super::series::{Heads, Known, Series};
 
 /// Rows with their times.
@@ -125,9 +125,6 @@ impl Columns {
     fn push_values(&mut self, kind: u8, values: &[u8]) -> Result<(), Refused> {
         if kind != metric_kind::SET {
             return message::values(values, &mut self.values);
-        }
-        if values.is_empty() {
-            return Err(EMPTY_VALUE);
         }
         self.member_ends.resize(self.kinds.len(), self.members.len() as i32);
         self.members.push(values);
