@@ -29,8 +29,13 @@ fn is_allowed(test: &str) -> bool {
 /// Runs in a network namespace of its own, given by its inode, where that can be. One test at a time: what all
 /// sockets of a program have in common is compared.
 fn alone<T: Send>(test: &str, run: impl FnOnce(u32) -> T + Send) -> Option<T> {
+    alone_with(&[], test, run)
+}
+
+/// The same of what runs these programs.
+fn alone_with<T: Send>(tools: &[&str], test: &str, run: impl FnOnce(u32) -> T + Send) -> Option<T> {
     static TURN: Mutex<()> = Mutex::new(());
-    if !is_allowed(test) {
+    if !is_allowed(test) || !super::support::has_tools(test, &[&["ip"], tools].concat()) {
         return None;
     }
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -264,7 +269,7 @@ fn under_churn_every_connection_has_its_place() {
 /// Three in a hundred packets with payload are dropped, and sent again.
 #[test]
 fn what_is_sent_again_is_counted_as_the_kernel_counts_it() {
-    alone("what_is_sent_again_is_counted_as_the_kernel_counts_it", |netns| {
+    alone_with(&["nft"], "what_is_sent_again_is_counted_as_the_kernel_counts_it", |netns| {
         loss::one_by_one();
         let _firewall = loss::Firewall::of_some();
         let program = attach();

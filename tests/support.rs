@@ -18,6 +18,18 @@ pub fn is_root(test: &str, what_for: &str) -> bool {
     is_root
 }
 
+/// Whether the programs that a test runs are installed here. In CI they have to be.
+pub fn has_tools(test: &str, tools: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |tool: &&str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let missing: Vec<&str> = tools.iter().copied().filter(|tool| !is_there(tool)).collect();
+    assert!(missing.is_empty() || std::env::var_os("CI").is_none(), "{test} needs {missing:?}");
+    if !missing.is_empty() {
+        eprintln!("{test} was not run: {} not installed here", missing.join(", "));
+    }
+    missing.is_empty()
+}
+
 /// A run of the program: its output, and its ledger.
 pub struct Run {
     pub code: i32,

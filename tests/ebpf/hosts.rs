@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::dogstatsd::live::Live;
-use super::super::support::{text, weir};
+use super::super::support::{has_tools, text, weir};
 use super::source::{open_to_all, wait_until_counting};
 use super::{alone, is_allowed, send};
 
@@ -59,7 +59,8 @@ fn the_plan_says_what_it_would_stand_on() {
 /// Without a program, namespaces are entered to ask in each of them.
 #[test]
 fn without_types_every_namespace_is_asked() {
-    if !is_allowed("without_types_every_namespace_is_asked") {
+    const NAME: &str = "without_types_every_namespace_is_asked";
+    if !is_allowed(NAME) || !has_tools(NAME, &["iperf3"]) {
         return;
     }
     let mut live = Live::start_after(WITHOUT_TYPES, "ebpf(200ms) | file(\"{dir}/rows\")");

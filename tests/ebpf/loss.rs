@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::dogstatsd::live::Live;
-use super::alone;
+use super::alone_with;
 use super::source::wait_until_counting;
 
 pub const PORT: u16 = 7000;
@@ -78,7 +78,7 @@ fn sum(rows: &[Value], column: &str) -> u64 {
 
 #[test]
 fn packets_of_udp_that_were_lost_are_what_the_firewall_dropped() {
-    alone("packets_of_udp_that_were_lost_are_what_the_firewall_dropped", |_| {
+    alone_with(&["nft"], "packets_of_udp_that_were_lost_are_what_the_firewall_dropped", |_| {
         let live = start();
         let firewall = Firewall::of_some();
         let server = UdpSocket::bind(("127.0.0.1", PORT)).unwrap();
@@ -98,7 +98,7 @@ fn packets_of_udp_that_were_lost_are_what_the_firewall_dropped() {
 
 #[test]
 fn packets_of_tcp_that_were_lost_are_what_the_firewall_dropped() {
-    alone("packets_of_tcp_that_were_lost_are_what_the_firewall_dropped", |_| {
+    alone_with(&["nft"], "packets_of_tcp_that_were_lost_are_what_the_firewall_dropped", |_| {
         let live = start();
         let firewall = Firewall::of_some();
         let listener = TcpListener::bind(("127.0.0.1", PORT)).unwrap();

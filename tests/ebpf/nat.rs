@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::dogstatsd::live::Live;
 use super::super::support::run;
 use super::source::wait_until_counting;
-use super::{alone, send};
+use super::{alone_with, send};
 
 const HERE: &str = "10.9.9.1";
 const CALLED: &str = "10.9.9.9";
@@ -38,7 +38,7 @@ fn translate(tcp: u16, udp: u16) {
 fn both_ends_meet_by_the_address_that_was_called() {
     let dir = tempfile::tempdir().unwrap();
     let recording = dir.path().join("x.flows");
-    let rows = alone("both_ends_meet_by_the_address_that_was_called", |_| {
+    let rows = alone_with(&["nft"], "both_ends_meet_by_the_address_that_was_called", |_| {
         let listener = TcpListener::bind((HERE, 0)).or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
         let server = UdpSocket::bind("0.0.0.0:0").unwrap();
         translate(listener.local_addr().unwrap().port(), server.local_addr().unwrap().port());
@@ -79,7 +79,7 @@ fn both_ends_meet_by_the_address_that_was_called() {
 /// A connection that was translated before anybody counted: the kernel is asked for those that there are.
 #[test]
 fn a_translation_from_before_is_known() {
-    let rows = alone("a_translation_from_before_is_known", |_| {
+    let rows = alone_with(&["nft"], "a_translation_from_before_is_known", |_| {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         translate(listener.local_addr().unwrap().port(), 9_999);
         let client = TcpStream::connect((CALLED, 80)).unwrap();
@@ -148,7 +148,7 @@ impl Drop for Neighbour {
 /// the address that is called becomes the server's.
 #[test]
 fn ends_in_other_namespaces_meet_through_a_translation_here() {
-    let told = alone("ends_in_other_namespaces_meet_through_a_translation_here", |_| {
+    let told = alone_with(&["nft"], "ends_in_other_namespaces_meet_through_a_translation_here", |_| {
         let (client, server) = (Neighbour::new(1), Neighbour::new(2));
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         let rules = "table ip t {\n chain pre {\n type nat hook prerouting priority -100\n\

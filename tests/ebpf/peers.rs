@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::dogstatsd::live::Live;
 use super::super::support::run;
-use super::alone;
+use super::alone_with;
 use super::loss::{Firewall, one_by_one};
 use super::source::wait_until_counting;
 
@@ -53,7 +53,7 @@ fn iperf3() -> Value {
 #[test]
 fn bytes_and_retransmits_are_those_of_iperf3() {
     const PORT: u64 = 5201;
-    let measured = alone("bytes_and_retransmits_are_those_of_iperf3", |_| {
+    let measured = alone_with(&["iperf3"], "bytes_and_retransmits_are_those_of_iperf3", |_| {
         let live = start();
         Firewall::new(&["tcp dport 5201 meta length > 1000 numgen random mod 100 < 2 drop"]);
         // Where the server ends before all has come, what iperf3 counts as sent never was.
@@ -111,7 +111,7 @@ const TCP_SIZES: [usize; 4] = [0, 1, 5_000, 200_000];
 fn a_capture_of_the_same_traffic_agrees() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.pcap").display().to_string();
-    let rows = alone("a_capture_of_the_same_traffic_agrees", |_| {
+    let rows = alone_with(&["tcpdump"], "a_capture_of_the_same_traffic_agrees", |_| {
         one_by_one();
         let live = start();
         let capture = capture(&path);
@@ -179,7 +179,7 @@ fn a_capture_of_what_was_sent_again_agrees() {
     const BYTES: usize = 2_000_000;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.pcap").display().to_string();
-    let rows = alone("a_capture_of_what_was_sent_again_agrees", |_| {
+    let rows = alone_with(&["tcpdump", "nft"], "a_capture_of_what_was_sent_again_agrees", |_| {
         one_by_one();
         let live = start();
         let capture = capture(&path);
@@ -216,7 +216,7 @@ fn a_capture_of_what_was_sent_again_agrees() {
 
 #[test]
 fn a_connect_that_nobody_answers_is_an_attempt() {
-    let rows = alone("a_connect_that_nobody_answers_is_an_attempt", |_| {
+    let rows = alone_with(&["nft"], "a_connect_that_nobody_answers_is_an_attempt", |_| {
         let live = start();
         let firewall = Firewall::new(&["tcp dport 7100 counter drop"]);
         std::fs::write("/proc/sys/net/ipv4/tcp_syn_retries", "1").unwrap();
