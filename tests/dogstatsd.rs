@@ -1,6 +1,7 @@
 //! DogStatsD against what its own clients and servers say: vectors, framing, recordings of real clients.
 
 mod ends;
+mod entries;
 pub mod live;
 mod reference;
 
@@ -137,67 +138,6 @@ fn lines_that_are_alike_are_told_apart() {
         let at = random.usize(0..lines.len());
         assert_eq!(read_by(&mut decoder, lines[at].as_bytes()), alone[at], "{}", lines[at]);
     }
-}
-
-/// Whether rows come by their entries or as plain columns, in whatever kinds and order of tags: `aggregate` gives the
-/// same, and refuses the same.
-#[test]
-fn rows_by_entries_are_aggregated_as_others_are() {
-    let mut random = fastrand::Rng::with_seed(11);
-    let mut lines = String::new();
-    for _ in 0..20_000 {
-        let (name, tag) = (random.u8(b'a'..b'k') as char, random.u8(0..3));
-        // Hardly any name has two kinds, and some values are none.
-        let kind = ["c", "g", "ms", "d", "s", "h"][(name as usize + usize::from(random.u8(0..60) == 0)) % 6];
-        let value = if random.u8(0..50) == 0 { "nan".to_string() } else { random.u8(0..100).to_string() };
-        let tags = [format!("x:{tag},y:1"), format!("y:1,x:{tag}"), format!("y:1,x:{tag},y:1")];
-        let stamp = if random.u8(0..30) == 0 { "|T1700000000" } else { "" };
-        let rate = if random.u8(0..9) == 0 { "|@0.5" } else { "" };
-        lines += &format!("{name}:{value}|{kind}{rate}|#{}{stamp}\n", tags[random.usize(0..3)]);
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("lines");
-    std::fs::write(&path, lines).unwrap();
-    let run = |between: &str, contexts: usize| {
-        let pipeline = format!(
-            "let d = dogstatsd({path:?})\nd.metrics {between}| aggregate(1000h, contexts_max: {contexts}) | stdout(ndjson)"
-        );
-        let ledger = directory.path().join("ledger.json");
-        let output = super::support::weir().args(["run", "-e", &pipeline, "--ledger"]).arg(&ledger).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
-        let mut rows: Vec<Value> = text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
-        rows.sort_by_key(Value::to_string);
-        let ledger: Value = serde_json::from_slice(&std::fs::read(ledger).unwrap()).unwrap();
-        let components = ledger["components"].as_array().unwrap().clone();
-        let aggregate = components.into_iter().find(|c| c["component"] == "aggregate").unwrap();
-        (rows, aggregate["dropped"].clone())
-    };
-    for contexts in [1000, 12] {
-        let (rows, dropped) = run("", contexts);
-        assert!(rows.len() > 10 && dropped["kind_conflict"].as_u64() > Some(10), "{dropped}");
-        assert_eq!((rows, dropped), run("| set sample_rate = sample_rate ", contexts));
-    }
-}
-
-/// A context that another took the place of is not met again, whichever way rows lead to it.
-#[test]
-fn a_context_that_was_replaced_is_not_met_again() {
-    // A rate behind the tags has no entry.
-    let pipeline = r#"let d = dogstatsd()
-           let points = d.metrics | aggregate(10s)
-           points | blackhole
-           test "a gauge becomes a counter" {
-             feed d.metrics with dogstatsd("x:1|g|#t|@1\nx:1|g|#t")
-             advance 10s
-             feed d.metrics with dogstatsd("x:5|c|#t\nx:2|g|#t|@1\nx:2|g|#t")
-             feed d.metrics with dogstatsd("x:2|g|#t|@1\nx:2|g|#t\nx:5|c|#t")
-             expect points dropped kind_conflict == 4
-             advance 10s
-             expect points any { name == "x", kind == "rate", value == 1 }
-           }"#;
-    let (code, stdout, stderr) = super::support::run_tests(pipeline);
-    assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
 fn values(rows: &arrow_array::RecordBatch) -> Vec<Value> {

@@ -263,7 +263,12 @@ fn expanded_array_bytes(array: &dyn Array) -> usize {
     if shared.null_count() == shared.len() {
         return 0;
     }
-    shared.keys().iter().flatten().map(|key| (offsets[key as usize + 1] - offsets[key as usize]) as usize).sum()
+    let length = |key: i32| (offsets[key as usize + 1] - offsets[key as usize]) as usize;
+    let keys = shared.keys();
+    match keys.nulls() {
+        None => keys.values().iter().map(|key| length(*key)).sum(),
+        Some(nulls) => nulls.valid_indices().map(|row| length(keys.value(row))).sum(),
+    }
 }
 
 fn array_bytes(array: &dyn Array) -> usize {

@@ -1,4 +1,5 @@
-//! Hashes of 128 bits that are trusted: what has the same one is taken to be the same.
+//! Hashes of 128 bits that are trusted, or 96 of them in an [index](crate::index): what has the same one is taken to be
+//! the same.
 //!
 //! Comparing names and tags costs more than everything else that is done with a row (docs/design.md). They
 //! are under secrets of this run, because local clients may be hostile.

@@ -8,7 +8,7 @@
 //! - [`ledger`], [`terminal`], [`edge`], [`out`]: counting and telling, bounded queues, and the verbs by which a batch
 //!   leaves;
 //! - [`component`]: what a source, a transform and a sink are;
-//! - [`eval`], [`sketch`], [`distinct`], [`hash`], [`places`]: running expressions, mergeable state, and tables under
+//! - [`eval`], [`sketch`], [`distinct`], [`hash`], [`index`]: running expressions, mergeable state, and tables under
 //!   hashes;
 //! - [`host`]: what the host says about its processes;
 //! - [`task`], [`split`], [`graph`]: driving components, and a plan as running tasks.
@@ -32,9 +32,9 @@ pub mod fault;
 pub mod graph;
 pub mod hash;
 pub mod host;
+pub mod index;
 pub mod ledger;
 pub mod out;
-pub mod places;
 pub mod rows;
 pub mod secret;
 pub mod sketch;

@@ -21,10 +21,14 @@ pub fn each(set: &[u8]) -> impl Iterator<Item = &str> {
     each_bytes(set).filter_map(|tag| std::str::from_utf8(tag).ok())
 }
 
-/// The tags of a set as bytes, for whoever only compares and copies them.
+/// The tags of a set as bytes, for whoever only compares and copies them. What has no [`END`] is none.
 pub fn each_bytes(set: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let tags = set.strip_suffix(&[END]).map(|tags| tags.split(|byte| *byte == END));
-    tags.into_iter().flatten()
+    let mut start = 0;
+    memchr::memchr_iter(END, set).map(move |end| {
+        let tag = &set[start..end];
+        start = end + 1;
+        tag
+    })
 }
 
 /// Builds a column of tag sets: each set is ended once, and given to as many rows as have it.

@@ -149,14 +149,8 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
     let options = AggregateOptions::read(&cx.values()).map_err(Fault::bug)?;
     let filter = TagFilter::parse(&options.tags_allow, &options.tags_deny).map_err(|(_, why)| Fault::bug(why))?;
     let words = options.histogram_aggregates.iter();
-    // The Agent gives percentiles in their order, whatever order they were asked for in.
-    let mut percents: Vec<i64> = options.histogram_percentiles.iter().map(|part| numerics::percent(*part)).collect();
-    percents.sort_unstable();
-    let numerics = Numerics {
-        interval: options.interval.0,
-        aggregates: words.filter_map(|word| Aggregate::parse(word)).collect(),
-        percents,
-    };
+    let percents = options.histogram_percentiles.iter().map(|part| numerics::percent(*part)).collect();
+    let numerics = Numerics::new(options.interval.0, words.filter_map(|word| Aggregate::parse(word)), percents);
     Ok(Box::new(Aggregation {
         interval: options.interval.0,
         zero_fill: options.zero_fill.map_or(0, |d| d.0),
@@ -174,7 +168,7 @@ fn build(cx: &BuildCx) -> Result<Box<dyn Transform>, Fault> {
         ids: Vec::new(),
         verdicts: Verdicts::default(),
         known: Known::default(),
-        set: Vec::new(),
+        sets: Vec::new(),
         replaced: BTreeSet::new(),
     }))
 }
@@ -205,8 +199,9 @@ struct Aggregation {
     ids: Vec<Id>,
     verdicts: Verdicts,
     known: Known,
-    /// The set of tags of a new context.
-    set: Vec<u8>,
+    /// Of rows whose context is not settled yet, their sets of tags in order. Told by where they stand, and so emptied
+    /// only once there is no such row.
+    sets: Vec<u8>,
     /// Contexts whose place one of another kind took in the batch at hand: what is known of them is of the past.
     replaced: BTreeSet<Id>,
 }
@@ -353,10 +348,12 @@ impl Aggregation {
         let zero_fill = if self.contexts.is_full() { 0 } else { self.zero_fill };
         let (contexts, buckets) = (&mut self.contexts, &self.buckets);
         let is_open = |id: Id| buckets.values().any(|bucket| bucket.seen(id).is_some());
-        contexts.expire(since, |id, context, seen| {
+        let any_is_gone = contexts.expire(since, |id, context, seen| {
             let silence = if context.kind == metric_kind::COUNTER { EXPIRY.max(zero_fill) } else { EXPIRY };
             seen.saturating_add(silence) <= now && !is_open(id)
         });
-        self.known.retain(|id| contexts.is_alive(id));
+        if any_is_gone {
+            self.known.retain(|id| contexts.is_alive(id));
+        }
     }
 }

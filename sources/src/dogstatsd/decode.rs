@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::memchr_iter;
 use weir_core::Time;
 use weir_core::batch::BATCH_ROWS;
 use weir_core::hash::Hash;
@@ -102,6 +102,11 @@ impl Cut {
     fn fields(&self) -> Range<usize> {
         self.fields as usize..self.end as usize
     }
+}
+
+/// Whether one of some fields, each behind its bar, is a rate.
+fn has_rate(fields: &[u8]) -> bool {
+    memchr_iter(b'|', fields).any(|bar| fields[bar + 1..].starts_with(b"@"))
 }
 
 /// Lines that are cut before the first of them is read: what is known of each is fetched from memory meanwhile.
@@ -291,8 +296,8 @@ impl Decoder {
                 Some((known, rate)) => self.metrics.push_known(known, &payload.bytes[cut.values()], rate, now.0),
                 None => {
                     let line = Line { bytes: &payload.bytes[cut.line()], start: cut.start as usize, marks };
-                    let has_rate = memmem::find(&payload.bytes[cut.fields()], b"|@").is_some();
-                    self.metric(&line, Some(cut.hash).filter(|_| !has_rate), payload, now)
+                    let hash = Some(cut.hash).filter(|_| !has_rate(&payload.bytes[cut.fields()]));
+                    self.metric(&line, hash, payload, now)
                 }
             };
             if let Err(why) = read {

@@ -11,7 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use weir_core::build::{Texts, Words};
 use weir_core::columns::record;
 use weir_core::hash::{Hash, Hashing};
-use weir_core::places::Places;
+use weir_core::index::Index;
 use weir_core::rows::{Entries, Layout};
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::metric;
@@ -25,7 +25,7 @@ const SERIES_MAX: usize = 1 << 18;
 /// less.
 const ENTRY_BYTES: usize = 112;
 /// Bytes of a series: its entry and its hash.
-const SERIES_BYTES: usize = ENTRY_BYTES + Places::<Known>::ENTRY_BYTES;
+const SERIES_BYTES: usize = ENTRY_BYTES + Index::<Packed>::ENTRY_BYTES;
 /// Bytes that all take at most.
 pub const HELD_BYTES_MAX: usize = SERIES_MAX * SERIES_BYTES;
 /// Bytes of an entry beside its texts: where these end, and which is whose.
@@ -35,10 +35,29 @@ const COLUMNS_BYTES: usize = 24;
 const NOT_TEXT: &[u8] = &[0xff];
 
 /// What a line says beside its values and their rate.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Known {
     pub entry: u32,
     pub kind: u8,
+}
+
+/// The same in one number, as it is held: the type is in the four bits above the entry.
+#[derive(Clone, Copy, Default)]
+struct Packed(u32);
+
+const KIND_SHIFT: u32 = 28;
+
+impl Packed {
+    /// Of an entry that is in the dictionary.
+    fn new(known: Known) -> Packed {
+        debug_assert!(known.entry < 1 << KIND_SHIFT && known.kind < 1 << (u32::BITS - KIND_SHIFT));
+        Packed(known.entry | u32::from(known.kind) << KIND_SHIFT)
+    }
+
+    #[inline(always)]
+    fn known(self) -> Known {
+        Known { entry: self.0 & ((1 << KIND_SHIFT) - 1), kind: (self.0 >> KIND_SHIFT) as u8 }
+    }
 }
 
 /// What metrics say beside their values: a row of the dictionary, or of one batch alone.
@@ -102,7 +121,7 @@ impl Heads {
 /// All that is known.
 pub struct Series {
     hashing: Hashing,
-    known: Places<Known>,
+    known: Index<Packed>,
     entries: Entries,
     /// Those of the batch that is being read, which come behind.
     fresh: Heads,
@@ -119,12 +138,12 @@ impl Series {
     /// With so many bytes to hold what it knows.
     pub fn new(bytes_max: usize) -> Series {
         let max = (bytes_max / SERIES_BYTES).min(SERIES_MAX);
-        // Places are a power of two.
-        let columns_bytes_max = bytes_max.min(HELD_BYTES_MAX).saturating_sub(Places::<Known>::bytes(max));
+        // Its places are a power of two.
+        let columns_bytes_max = bytes_max.min(HELD_BYTES_MAX).saturating_sub(Index::<Packed>::bytes(max));
         let max = if columns_bytes_max == 0 { 0 } else { max };
         Series {
             hashing: Hashing::default(),
-            known: Places::new(),
+            known: Index::new(),
             entries: Entries::new(),
             fresh: Heads::default(),
             columns_bytes: 0,
@@ -162,7 +181,7 @@ impl Series {
 
     #[inline(always)]
     pub fn find(&mut self, hash: Hash) -> Option<Known> {
-        self.known.find(hash).copied()
+        self.known.find(hash).map(|held| held.known())
     }
 
     /// What is known under this hash from now on; absent if it may mean something else next time, or if there is no
@@ -179,7 +198,7 @@ impl Series {
         let entry = self.entries.len() + self.fresh.len() as u32;
         self.fresh.push(metric, around);
         let known = Known { entry, kind: metric.kind };
-        self.known.insert(hash, known);
+        self.known.insert(hash, Packed::new(known));
         Some(known)
     }
 
@@ -207,7 +226,7 @@ impl Series {
     /// between batches, and once nobody holds rows of the dictionary, so that there is one of them at a time.
     pub fn renew(&mut self) {
         if self.missed > self.known.len() && !self.entries.is_shared() {
-            self.known = Places::new();
+            self.known = Index::new();
             self.entries = Entries::new();
             (self.columns_bytes, self.missed) = (0, 0);
         }

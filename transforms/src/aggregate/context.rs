@@ -1,6 +1,6 @@
 //! Contexts: one name, kind, host and set of tags each, whatever order its tags came in.
 //!
-//! A row is known by a hash of 128 bits over what was sent, seeded when the program starts, and the hash
+//! A row is known by a hash over what was sent, seeded when the program starts, and the hash
 //! is trusted: comparing names and tags costs more than everything else (docs/design.md). A hash that is
 //! new is looked at once: its tags are put in order, and it becomes another name of the context that it
 //! belongs to.
@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use weir_core::hash::{Hash, Hashing};
-use weir_core::places::Places;
+use weir_core::index::Index;
 use weir_spec::kinds::enums::metric_kind;
 
 use super::gauges::{GAUGE_BYTES, Gauges};
@@ -17,19 +18,30 @@ use super::gauges::{GAUGE_BYTES, Gauges};
 /// A context's number.
 pub type Id = u32;
 
-/// Contexts are numbered in 28 bits; what they are of is in the four above, a stamped one by the highest:
-/// looking the context up would cost a miss.
+/// A context, and what it is of: looking it up would cost a miss. Contexts are numbered in 28 bits; the kind is in the
+/// four above, a stamped one's by the highest.
+// One number also where it is returned: two of different widths go by way of memory, where reading them together waits
+// until all that was written before has left the processor.
+#[derive(Clone, Copy, Default)]
+pub struct Ref(u32);
+
 const KIND_SHIFT: u32 = 28;
 const NUMBERS: u32 = (1 << KIND_SHIFT) - 1;
 
-fn pack(id: Id, kind: u8) -> u32 {
-    let kind = u32::from(kind & 0x07) | u32::from(kind >> 7) << 3;
-    id | kind << KIND_SHIFT
-}
+impl Ref {
+    fn new(id: Id, kind: u8) -> Ref {
+        let kind = u32::from(kind & 0x07) | u32::from(kind >> 7) << 3;
+        Ref(id | kind << KIND_SHIFT)
+    }
 
-fn unpack(packed: u32) -> (Id, u8) {
-    let kind = (packed >> KIND_SHIFT) as u8;
-    (packed & NUMBERS, kind & 0x07 | (kind >> 3) << 7)
+    pub fn id(self) -> Id {
+        self.0 & NUMBERS
+    }
+
+    pub fn kind(self) -> u8 {
+        let kind = (self.0 >> KIND_SHIFT) as u8;
+        kind & 0x07 | (kind >> 3) << 7
+    }
 }
 
 /// What a series is called. Text in one piece: name, host, unit and set of tags, one behind the other.
@@ -81,16 +93,14 @@ impl Context {
         &self.text[..self.name_bytes.into()]
     }
 
-    pub fn host(&self) -> Option<&str> {
+    pub fn host(&self) -> Option<&[u8]> {
         let from = usize::from(self.name_bytes);
-        let host = &self.text[from..from + usize::from(self.host_bytes)];
-        self.has_host.then(|| std::str::from_utf8(host).unwrap_or_default())
+        self.has_host.then(|| &self.text[from..from + usize::from(self.host_bytes)])
     }
 
-    pub fn unit(&self) -> Option<&str> {
+    pub fn unit(&self) -> Option<&[u8]> {
         let from = usize::from(self.name_bytes) + usize::from(self.host_bytes);
-        let unit = &self.text[from..from + usize::from(self.unit_bytes)];
-        (!unit.is_empty()).then(|| std::str::from_utf8(unit).unwrap_or_default())
+        Some(&self.text[from..from + usize::from(self.unit_bytes)]).filter(|unit| !unit.is_empty())
     }
 
     pub fn tags(&self) -> &[u8] {
@@ -102,18 +112,43 @@ impl Context {
 /// What a hash of plain rows leads to.
 #[derive(Clone, Copy, Default)]
 struct Alias {
-    /// The context and what it is of, packed.
-    of: u32,
+    of: Ref,
     /// The bucket in which it was last used, by its number.
     used: u32,
 }
 
+/// A context under the hash of its tags in order.
+#[derive(Clone, Copy)]
+struct Canonical {
+    /// Of that hash: others are told apart without looking theirs up.
+    part: u32,
+    of: Ref,
+}
+
+impl Canonical {
+    /// Whether it is under this hash; `hashes` are those of all contexts.
+    fn is(&self, hash: Hash, hashes: &[Hash]) -> bool {
+        self.part == part(hash) && hashes[self.of.id() as usize] == hash
+    }
+}
+
+fn part(of: Hash) -> u32 {
+    of.high as u32
+}
+
+/// As a hash that tables can use, which look at the highest bits as well.
+fn spread(part: u32) -> u64 {
+    u64::from(part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// All contexts that are alive.
 pub struct Contexts {
-    aliases: Places<Alias>,
-    /// The hash of each context's tags in order, which stays as long as the context. Apart from the others,
-    /// because rows hardly ever ask for it.
-    canonical: HashTable<(Hash, Id)>,
+    aliases: Index<Alias>,
+    /// Each context under the hash of its tags in order, which stays as long as the context. Rows hardly ever ask for
+    /// it but to hear that they are new, which a part of that hash says nearly always.
+    canonical: HashTable<Canonical>,
+    /// Of each context, that hash.
+    hashes: Vec<Hash>,
     /// What is beyond is put in order anew each time.
     aliases_max: usize,
     contexts: Vec<Option<Context>>,
@@ -156,14 +191,16 @@ pub const CONTEXT_BYTES: usize = size_of::<Option<Context>>()
     + 8
     + 8
     + GAUGE_BYTES
-    + size_of::<(Hash, Id)>() * 8 / 7
-    + ALIASES_EACH * Places::<Alias>::ENTRY_BYTES;
+    + size_of::<Hash>()
+    + (size_of::<Canonical>() + 1) * 16 / 7
+    + ALIASES_EACH * Index::<Alias>::ENTRY_BYTES;
 
 impl Contexts {
     pub fn new(max: usize) -> Contexts {
         Contexts {
-            aliases: Places::new(),
+            aliases: Index::new(),
             canonical: HashTable::new(),
+            hashes: Vec::new(),
             aliases_max: max.saturating_mul(ALIASES_EACH),
             contexts: Vec::new(),
             seen: Vec::new(),
@@ -210,22 +247,30 @@ impl Contexts {
         self.gauges[id as usize] = value;
     }
 
+    /// Has what [`Contexts::known`] tells new contexts by fetched from memory.
+    pub fn reach_for_new(&self, hashes: impl Iterator<Item = Hash>) {
+        // Nobody asks for the answers, and so they are waited for all at once.
+        let found = hashes.filter(|hash| self.canonical.find(spread(part(*hash)), |_| true).is_some());
+        std::hint::black_box(found.count());
+    }
+
     /// Has what is looked for next fetched from memory.
     pub fn reach_for(&self, hashes: &[Hash]) {
         self.aliases.reach_for(hashes.iter().copied());
     }
 
-    /// The context that a hash was found to belong to, and what it is of.
+    /// The context that a hash was found to belong to.
     #[inline]
-    pub fn find(&mut self, hash: Hash, bucket: u32) -> Option<(Id, u8)> {
+    pub fn find(&mut self, hash: Hash, bucket: u32) -> Option<Ref> {
         let alias = self.aliases.find(hash)?;
         alias.used = bucket;
-        Some(unpack(alias.of))
+        Some(alias.of)
     }
 
-    /// The context that has this hash of its tags in order, and what it is of.
-    pub fn known(&self, canonical: Hash) -> Option<(Id, u8)> {
-        self.canonical.find(canonical.high, |(hash, _)| *hash == canonical).map(|(_, packed)| unpack(*packed))
+    /// The context that has this hash of its tags in order.
+    pub fn known(&self, canonical: Hash) -> Option<Ref> {
+        let is_it = |other: &Canonical| other.is(canonical, &self.hashes);
+        self.canonical.find(spread(part(canonical)), is_it).map(|known| known.of)
     }
 
     /// The context that a hash, if there is one, leads to from now on; absent if there is no room for another.
@@ -238,32 +283,34 @@ impl Contexts {
         (time, bucket): (i64, u32),
         parts: &Parts,
         old: Option<Id>,
-    ) -> Option<(Id, u8)> {
+    ) -> Option<Ref> {
         // Under another of its hashes the old one may have been replaced already.
-        let packed = match self.known(canonical).filter(|(id, _)| old != Some(*id)) {
-            Some((id, kind)) => pack(id, kind),
+        let found = match self.known(canonical).filter(|found| old != Some(found.id())) {
+            Some(found) => found,
             None => {
                 if let Some(old) = old {
                     self.seen[old as usize] = i64::MIN;
                 }
-                let id = self.create(time, parts)?;
+                let id = self.create(time, canonical, parts)?;
                 if parts.kind == metric_kind::GAUGE {
                     self.gauges[id as usize] = self.former_gauges.take(canonical);
                 }
-                let packed = pack(id, parts.kind);
-                match self.canonical.find_mut(canonical.high, |(hash, _)| *hash == canonical) {
-                    Some((_, of)) => *of = packed,
-                    None => {
-                        self.canonical.insert_unique(canonical.high, (canonical, packed), |(hash, _)| hash.high);
+                let of = Ref::new(id, parts.kind);
+                let part = part(canonical);
+                let is_it = |other: &Canonical| other.is(canonical, &self.hashes);
+                match self.canonical.entry(spread(part), is_it, |other| spread(other.part)) {
+                    Entry::Occupied(mut known) => known.get_mut().of = of,
+                    Entry::Vacant(place) => {
+                        place.insert(Canonical { part, of });
                     }
                 }
-                packed
+                of
             }
         };
         if let Some(hash) = hash {
-            self.lead(hash, Alias { of: packed, used: bucket });
+            self.lead(hash, Alias { of: found, used: bucket });
         }
-        Some(unpack(packed))
+        Some(found)
     }
 
     fn lead(&mut self, hash: Hash, to: Alias) {
@@ -276,7 +323,7 @@ impl Contexts {
 
     /// Has no hash of plain rows lead to these contexts any more.
     pub fn forget_aliases(&mut self, of: &BTreeSet<Id>) {
-        self.aliases.retain(|alias| !of.contains(&unpack(alias.of).0));
+        self.aliases.retain(|alias| !of.contains(&alias.of.id()));
     }
 
     pub fn is_alive(&self, id: Id) -> bool {
@@ -287,7 +334,7 @@ impl Contexts {
         self.alive >= self.max || self.is_text_full
     }
 
-    fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
+    fn create(&mut self, time: i64, canonical: Hash, parts: &Parts) -> Option<Id> {
         if self.alive >= self.max {
             return None;
         }
@@ -302,6 +349,7 @@ impl Contexts {
         match self.free.pop() {
             Some(id) => {
                 self.contexts[id as usize] = context;
+                self.hashes[id as usize] = canonical;
                 self.seen[id as usize] = time;
                 self.first[id as usize] = i64::MAX;
                 self.gauges[id as usize] = 0.0;
@@ -309,6 +357,7 @@ impl Contexts {
             }
             None => {
                 self.contexts.push(context);
+                self.hashes.push(canonical);
                 self.seen.push(time);
                 self.first.push(i64::MAX);
                 self.gauges.push(0.0);
@@ -317,8 +366,10 @@ impl Contexts {
         }
     }
 
-    /// Forgets contexts that `is_over` says so of, and hashes that were not used since that bucket.
-    pub fn expire(&mut self, since: u32, is_over: impl Fn(Id, &Context, i64) -> bool) {
+    /// Forgets contexts that `is_over` says so of, and hashes that were not used since that bucket. Says whether any
+    /// context was forgotten.
+    pub fn expire(&mut self, since: u32, is_over: impl Fn(Id, &Context, i64) -> bool) -> bool {
+        let before = self.alive;
         for (at, slot) in self.contexts.iter_mut().enumerate() {
             let is_over = |context: &mut Context| is_over(at as Id, context, self.seen[at]);
             if let Some(context) = slot.take_if(is_over) {
@@ -327,17 +378,21 @@ impl Contexts {
                 self.free.push(at as Id);
             }
         }
-        self.is_text_full = false;
         let contexts = &self.contexts;
-        let is_alive = |packed: Id| contexts[unpack(packed).0 as usize].is_some();
-        self.canonical.retain(|(hash, packed)| {
-            let (id, kind) = unpack(*packed);
-            if kind == metric_kind::GAUGE && !is_alive(*packed) {
-                self.former_gauges.keep(*hash, self.gauges[id as usize]);
-            }
-            is_alive(*packed)
-        });
+        let is_alive = |of: Ref| contexts[of.id() as usize].is_some();
         self.aliases.retain(|alias| alias.used.wrapping_sub(since) < u32::MAX / 2 && is_alive(alias.of));
+        self.is_text_full = false;
+        if self.alive == before {
+            return false;
+        }
+        self.canonical.retain(|known| {
+            let id = known.of.id() as usize;
+            if known.of.kind() == metric_kind::GAUGE && !is_alive(known.of) {
+                self.former_gauges.keep(self.hashes[id], self.gauges[id]);
+            }
+            is_alive(known.of)
+        });
+        true
     }
 }
 
@@ -371,9 +426,10 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_packed_beside_its_number() {
+    fn a_kind_is_kept_beside_its_number() {
         for kind in [0, 1, 5, STAMPED_GAUGE] {
-            assert_eq!(unpack(pack(123_456_789, kind)), (123_456_789, kind));
+            let found = Ref::new(123_456_789, kind);
+            assert_eq!((found.id(), found.kind()), (123_456_789, kind));
         }
     }
 

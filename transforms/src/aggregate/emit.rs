@@ -24,12 +24,21 @@ use super::numerics::{self, Aggregate, Histogram};
 /// What is computed of samples.
 pub struct Numerics {
     /// In nanoseconds.
-    pub interval: i64,
-    pub aggregates: Vec<Aggregate>,
-    pub percents: Vec<i64>,
+    interval: i64,
+    /// What a histogram becomes, each with what goes behind its name.
+    aggregates: Vec<(Aggregate, String)>,
+    percents: Vec<(i64, String)>,
 }
 
 impl Numerics {
+    /// The Agent gives percentiles in their order, whatever order they were asked for in.
+    pub fn new(interval: i64, aggregates: impl Iterator<Item = Aggregate>, mut percents: Vec<i64>) -> Numerics {
+        percents.sort_unstable();
+        let aggregates = aggregates.map(|aggregate| (aggregate, format!(".{}", aggregate.word()))).collect();
+        let percents = percents.into_iter().map(|percent| (percent, format!(".{percent}percentile"))).collect();
+        Numerics { interval, aggregates, percents }
+    }
+
     fn seconds(&self) -> f64 {
         self.interval as f64 / 1e9
     }
@@ -143,10 +152,10 @@ impl Rows {
         self.name.extend_from_slice(suffix.as_bytes());
         self.names.push(&self.name);
         if let Some(unit) = context.unit().filter(|_| suffix != ".count") {
-            self.units.set(row, unit.as_bytes());
+            self.units.set(row, unit);
         }
         if let Some(host) = context.host() {
-            self.hosts.set(row, host.as_bytes());
+            self.hosts.set(row, host);
         }
         self.tags.row(self.set);
         match value {
@@ -232,14 +241,14 @@ impl Points {
                 }
                 self.rows.begin(context);
                 let histogram = Histogram::new(samples);
-                for aggregate in &self.numerics.aggregates {
+                for (aggregate, suffix) in &self.numerics.aggregates {
                     let kind = if *aggregate == Aggregate::Count { series_kind::RATE } else { series_kind::GAUGE };
                     let value = Value::Number(kind, histogram.value(*aggregate, seconds));
-                    self.rows.push(context, &format!(".{}", aggregate.word()), start, value);
+                    self.rows.push(context, suffix, start, value);
                 }
-                for percent in &self.numerics.percents {
+                for (percent, suffix) in &self.numerics.percents {
                     let value = Value::Number(series_kind::GAUGE, histogram.percentile(*percent));
-                    self.rows.push(context, &format!(".{percent}percentile"), start, value);
+                    self.rows.push(context, suffix, start, value);
                 }
             }
             _ => {}
