@@ -510,6 +510,23 @@ fn proxies_of_the_environment_are_used() {
     assert_eq!((proxy.taken().len(), direct.taken().len()), (1, 1));
 }
 
+/// Who speaks no TLS needs no certificates.
+#[test]
+fn certificates_are_for_tls() {
+    let stub = Stub::start(vec![Says(200, "")]);
+    let run = |to: &str| {
+        let pipeline = format!("generate(flow, rows: 3) | http(\"{to}\")");
+        let mut weir = super::support::weir();
+        weir.args(["run", "-e", &pipeline]).env("SSL_CERT_FILE", "/nowhere.pem").env("SSL_CERT_DIR", "/nowhere");
+        let output = weir.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&format!("http://127.0.0.1:{}/v1", stub.port)), (Some(0), String::new()));
+    let (code, told) = run("https://127.0.0.1/v1");
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(told);
+}
+
 #[test]
 fn tracers_find_their_way_by_info() {
     let (port, info) = (free_port(), free_port());

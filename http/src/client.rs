@@ -2,6 +2,7 @@
 //! environment names them (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,14 +11,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::header::{DATE, HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER};
+use hyper::http::uri::Authority;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::ring;
+use rustls::{CertificateError, ClientConfig};
 use tower_service::Service;
 
 /// How long a connection may take to stand, and with TLS and by way of a proxy.
@@ -68,7 +72,7 @@ impl Client {
     pub fn new(to: &Uri, timeout: Duration) -> Result<Client, String> {
         let proxies = Arc::new(Matcher::from_env());
         usable_proxy(&proxies, to, |name| std::env::var(name).ok())?;
-        let connector = Connector::new(proxies.clone())?;
+        let connector = Connector::new(to, proxies.clone())?;
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
@@ -167,35 +171,73 @@ async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
 /// The innermost cause, which is the one that a person can do something about.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
-    while let Some(inner) = cause.source() {
+    while let Some(inner) = made_from(cause).or_else(|| cause.source()) {
         cause = inner;
     }
-    cause.to_string()
+    match cause.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(wrong)) => refused(wrong),
+        _ => cause.to_string(),
+    }
+}
+
+/// What an error of input and output is made from, which is no source of it.
+fn made_from<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(inner)
+}
+
+/// Why nobody may speak to who has such a certificate.
+fn refused(wrong: &CertificateError) -> String {
+    use CertificateError as Wrong;
+    let why = match wrong {
+        Wrong::UnknownIssuer => "its certificate is of an authority that this host does not trust",
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate has expired",
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "its certificate is not valid yet",
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => "its certificate is for another name",
+        Wrong::Revoked => "its certificate was revoked",
+        Wrong::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            "its certificate is an authority's own, as of those that sign themselves, and no server's"
+        }
+        other => return format!("its certificate is not taken: {other}"),
+    };
+    why.to_string()
 }
 
 /// Connects, through a proxy where the environment names one for the destination.
 #[derive(Clone)]
 struct Connector {
-    direct: HttpsConnector<HttpConnector>,
     proxies: Arc<Matcher>,
     http: HttpConnector,
+    /// For who speaks TLS.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Connector {
-    fn new(proxies: Arc<Matcher>) -> Result<Connector, String> {
+    fn new(to: &Uri, proxies: Arc<Matcher>) -> Result<Connector, String> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT_MAX));
         http.set_nodelay(true);
-        let direct = secured(http.clone())?;
-        Ok(Connector { direct, proxies, http })
+        let tls = is_secure(to).then(tls).transpose()?;
+        Ok(Connector { proxies, http, tls })
     }
 }
 
-fn secured<C>(connector: C) -> Result<HttpsConnector<C>, String> {
-    let builder = HttpsConnectorBuilder::new().with_native_roots();
-    let builder = builder.map_err(|error| format!("the system's certificates cannot be read: {error}"))?;
-    Ok(builder.https_or_http().enable_http1().wrap_connector(connector))
+fn is_secure(to: &Uri) -> bool {
+    to.scheme_str() == Some("https")
+}
+
+/// TLS with the authorities that the system trusts.
+fn tls() -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = builder.with_native_roots().map_err(|_| match std::env::var_os("SSL_CERT_FILE") {
+        Some(file) => format!("`SSL_CERT_FILE` names `{}`, which has no certificate that can be read", file.display()),
+        None => "`https://` is checked by the certificates of authorities, and this host has none: install \
+                 `ca-certificates`, or name a file of them in `SSL_CERT_FILE`"
+            .to_string(),
+    })?;
+    Ok(Arc::new(builder.with_no_client_auth()))
 }
 
 type Stream = Pin<Box<dyn Io>>;
@@ -232,26 +274,44 @@ impl Service<Uri> for Connector {
 
 impl Connector {
     fn link(&mut self, to: Uri) -> <Self as Service<Uri>>::Future {
-        let Some(proxy) = self.proxies.intercept(&to) else {
-            let connecting = self.direct.call(to);
-            return Box::pin(async move { Ok(Link { stream: Box::pin(connecting.await?), is_proxied: false }) });
-        };
-        let mut http = self.http.clone();
-        if to.scheme_str() == Some("https") {
-            return Box::pin(async move {
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
-                if let Some(auth) = proxy.basic_auth() {
-                    tunnel = tunnel.with_auth(auth.clone());
-                }
-                let mut secured = secured(tunnel)?;
-                Ok(Link { stream: Box::pin(secured.call(to).await?), is_proxied: false })
-            });
-        }
+        let proxy = self.proxies.intercept(&to);
+        let (mut http, tls) = (self.http.clone(), self.tls.clone().filter(|_| is_secure(&to)));
         Box::pin(async move {
-            let stream = http.call(proxy.uri().clone()).await?;
-            Ok(Link { stream: Box::pin(stream), is_proxied: true })
+            let by = proxy.as_ref().map(|proxy| proxy.uri().clone());
+            let linked = match (proxy, tls) {
+                (None, None) => link(http.call(to), false).await,
+                (None, Some(tls)) => link(HttpsConnector::from((http, tls)).call(to), false).await,
+                (Some(proxy), None) => link(http.call(proxy.uri().clone()), true).await,
+                (Some(proxy), Some(tls)) => {
+                    let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
+                    if let Some(auth) = proxy.basic_auth() {
+                        tunnel = tunnel.with_auth(auth.clone());
+                    }
+                    link(HttpsConnector::from((tunnel, tls)).call(to), false).await
+                }
+            };
+            linked.map_err(|error| match by.as_ref().and_then(Uri::authority) {
+                // Without what is before the `@`, which is a password.
+                Some(by) => format!("by the proxy `{}`: {}", address(by), reason(&*error)).into(),
+                None => error,
+            })
         })
     }
+}
+
+/// A proxy's host and port.
+fn address(of: &Authority) -> String {
+    let port = of.port_u16().map(|port| format!(":{port}"));
+    format!("{}{}", of.host(), port.unwrap_or_default())
+}
+
+async fn link<S, E>(connecting: impl Future<Output = Result<S, E>>, is_proxied: bool) -> Result<Link, Failure>
+where
+    S: Io + 'static,
+    E: Into<Failure>,
+{
+    let stream = connecting.await.map_err(Into::into)?;
+    Ok(Link { stream: Box::pin(stream), is_proxied })
 }
 
 impl Connection for Link {
@@ -261,19 +321,19 @@ impl Connection for Link {
 }
 
 impl Read for Link {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         self.stream.as_mut().poll_read(cx, into)
     }
 }
 
 impl Write for Link {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_write(cx, from)
     }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.as_mut().poll_flush(cx)
     }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.as_mut().poll_shutdown(cx)
     }
 }
@@ -281,6 +341,31 @@ impl Write for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nobody listens at port 1.
+    #[tokio::test]
+    async fn a_proxy_that_fails_is_told_from_the_far_end() {
+        let linked = |proxies: Matcher| async {
+            let to = Uri::from_static("http://127.0.0.1:1/x");
+            let mut connector = Connector::new(&to, Arc::new(proxies)).unwrap();
+            connector.call(to).await.err().map(|error| reason(&*error))
+        };
+        let refused = "Connection refused (os error 111)";
+        assert_eq!(linked(Matcher::builder().build()).await.unwrap(), refused);
+        let proxied = linked(Matcher::builder().http("http://u:secret@127.0.0.1:1").build()).await;
+        assert_eq!(proxied.unwrap(), format!("by the proxy `127.0.0.1:1`: {refused}"));
+    }
+
+    #[test]
+    fn certificates_that_are_not_taken_are_told_in_words() {
+        let told = |wrong: CertificateError| {
+            let error = rustls::Error::InvalidCertificate(wrong);
+            reason(&io::Error::other(io::Error::other(error)))
+        };
+        assert_eq!(told(CertificateError::Expired), "its certificate has expired");
+        let other = told(CertificateError::BadSignature);
+        assert_eq!(other, "its certificate is not taken: BadSignature");
+    }
 
     #[test]
     fn proxies_that_cannot_be_used_are_told() {

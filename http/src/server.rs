@@ -3,14 +3,15 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
@@ -19,14 +20,20 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 /// Connections at once; more wait.
 const CONNECTIONS_MAX: usize = 256;
+/// What a connection is read into; the head of a request has to fit in.
+const BUFFER_BYTES: usize = 8 << 10;
 /// What a request may carry.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// What all of them carry together, from their first byte until whoever was given them is done.
+const BODIES_BYTES_MAX: usize = 2 << 20;
+/// Bytes that a server holds for requests at most. A body that grows has room for twice as much as came.
+pub const HELD_BYTES_MAX: usize = CONNECTIONS_MAX * BUFFER_BYTES + 2 * BODIES_BYTES_MAX;
 /// How long a request's head may take, and how long a connection may say nothing.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a request's body, and the answer to it, may take.
@@ -45,7 +52,22 @@ pub struct Asked {
     pub path: String,
     pub query: String,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: Body,
+}
+
+/// What a request carried. It has its room until it is dropped.
+#[derive(Default)]
+pub struct Body {
+    bytes: BytesMut,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// What is said.
@@ -104,10 +126,19 @@ impl Drop for Serving {
 /// Begins to answer; needs the runtime.
 pub fn serve(listener: TcpListener, answers: Arc<dyn Answers>) -> io::Result<Serving> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    Ok(Serving(tokio::spawn(accept(listener, answers))))
+    let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX));
+    Ok(Serving(tokio::spawn(accept(listener, Desk { answers, bodies }))))
 }
 
-async fn accept(listener: tokio::net::TcpListener, answers: Arc<dyn Answers>) {
+/// Where requests come to.
+#[derive(Clone)]
+struct Desk {
+    answers: Arc<dyn Answers>,
+    /// Room for their bodies, in bytes.
+    bodies: Arc<Semaphore>,
+}
+
+async fn accept(listener: tokio::net::TcpListener, desk: Desk) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Connections end with the server: each is a task of this set.
     let mut connections = tokio::task::JoinSet::new();
@@ -118,13 +149,14 @@ async fn accept(listener: tokio::net::TcpListener, answers: Arc<dyn Answers>) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let answers = answers.clone();
+        let desk = desk.clone();
         // Where many are here, who was answered makes room for others.
         let is_calm = room.available_permits() > CONNECTIONS_MAX / 2;
         connections.spawn(async move {
-            let service = service_fn(move |request| one(answers.clone(), request));
+            let service = service_fn(move |request| one(desk.clone(), request));
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).keep_alive(is_calm);
+            builder.max_buf_size(BUFFER_BYTES);
             // A client that breaks off is no news.
             let serving = builder.serve_connection(TokioIo::new(Impatient::new(stream, WRITE_MAX)), service);
             let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
@@ -191,13 +223,10 @@ impl AsyncWrite for Impatient {
     }
 }
 
-async fn one(
-    answers: Arc<dyn Answers>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+async fn one(desk: Desk, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let (head, body) = request.into_parts();
-    let said = match answers.knows(head.uri.path()) {
-        true => answer(answers, head, body).await,
+    let said = match desk.answers.knows(head.uri.path()) {
+        true => answer(desk, head, body).await,
         // Whatever it brings.
         false => Said::not_found(),
     };
@@ -210,22 +239,43 @@ async fn one(
     Ok(response)
 }
 
-async fn answer(answers: Arc<dyn Answers>, head: Parts, body: Incoming) -> Said {
-    match tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Err(_) => Said::text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
-        Ok(Ok(body)) => {
-            let asked = Asked {
-                method: head.method,
-                path: head.uri.path().to_string(),
-                query: head.uri.query().unwrap_or_default().to_string(),
-                headers: head.headers,
-                body: body.to_bytes(),
-            };
-            let answer = tokio::time::timeout(ANSWER_MAX, answers.answer(asked)).await;
-            answer.unwrap_or_else(|_| Said::text(StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n"))
+async fn answer(desk: Desk, head: Parts, body: Incoming) -> Said {
+    let body = match tokio::time::timeout(BODY_MAX, read(body, &desk.bodies)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(said)) => return said,
+        Err(_) => return Said::text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
+    };
+    let asked = Asked {
+        method: head.method,
+        path: head.uri.path().to_string(),
+        query: head.uri.query().unwrap_or_default().to_string(),
+        headers: head.headers,
+        body,
+    };
+    let answer = tokio::time::timeout(ANSWER_MAX, desk.answers.answer(asked)).await;
+    answer.unwrap_or_else(|_| Said::text(StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n"))
+}
+
+/// All of a body, as far as there is room; otherwise what is said instead.
+async fn read(mut body: Incoming, room: &Arc<Semaphore>) -> Result<Body, Said> {
+    let mut read = Body::default();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(Said::text(StatusCode::BAD_REQUEST, "the body broke off\n")) };
+        let Some(data) = frame.data_ref() else { continue };
+        if read.bytes.len() + data.len() > BODY_BYTES_MAX {
+            return Err(Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"));
         }
-        Ok(Err(_)) => Said::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off\n"),
+        // Not waited for: those who wait for each other's would have none of it.
+        let Ok(more) = room.clone().try_acquire_many_owned(data.len() as u32) else {
+            return Err(Said::text(StatusCode::SERVICE_UNAVAILABLE, "busy\n"));
+        };
+        match &mut read.room {
+            Some(room) => room.merge(more),
+            none => *none = Some(more),
+        }
+        read.bytes.extend_from_slice(data);
     }
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -252,6 +302,53 @@ mod tests {
         let mut rest = Vec::new();
         let _ = client.read_to_end(&mut rest).await;
         (writing.await.unwrap(), taken + rest.len())
+    }
+
+    struct Taker;
+
+    #[async_trait]
+    impl Answers for Taker {
+        async fn answer(&self, asked: Asked) -> Said {
+            Said::text(StatusCode::OK, asked.body.len().to_string())
+        }
+    }
+
+    /// Sends so many bytes of a body that is to have others.
+    async fn sent(port: u16, bytes: usize, of: usize) -> TcpStream {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {of}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![b'x'; bytes]).await.unwrap();
+        client
+    }
+
+    /// What is answered, in the end.
+    async fn until(port: u16, bytes: usize, status: &str) -> String {
+        for _ in 0..500 {
+            let mut text = String::new();
+            let _ = sent(port, bytes, bytes).await.read_to_string(&mut text).await;
+            if text.starts_with(&format!("HTTP/1.1 {status} ")) {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {status}")
+    }
+
+    #[tokio::test]
+    async fn bodies_have_so_much_room_together() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _serving = serve(listener, Arc::new(Taker)).unwrap();
+        let all_but_one = BODY_BYTES_MAX - 1;
+        let mut stalled = Vec::new();
+        for _ in 0..BODIES_BYTES_MAX / BODY_BYTES_MAX {
+            stalled.push(sent(port, all_but_one, BODY_BYTES_MAX).await);
+        }
+        assert!(until(port, 1_000, "503").await.ends_with("busy\n"));
+        stalled.clear();
+        assert!(until(port, BODY_BYTES_MAX, "200").await.ends_with(&BODY_BYTES_MAX.to_string()));
+        until(port, BODY_BYTES_MAX + 1, "413").await;
     }
 
     #[tokio::test]

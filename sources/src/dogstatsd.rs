@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use weir_core::batch::Times;
 use weir_core::{Acks, Build, BuildCx, Entry, Fault, Finish, Source, SourceCx, Time};
+use weir_http::server::{self, Body};
 use weir_spec::component::{Inputs, Need, OutputSpec, ReasonSpec};
 use weir_spec::kinds::{check::CHECK, event::EVENT, metric::METRIC, rejected::REJECTED};
 use weir_spec::memory::Memory;
@@ -172,7 +172,8 @@ pub static SPEC: ComponentSpec = ComponentSpec {
         let connections = values.get("connections_max").as_i64().unwrap_or(0).max(0) as usize;
         let of_connections = message * connections * listen.iter().filter(is_stream).count();
         let of_mappings = mapper::held_bytes(values.get("mappings").items().len());
-        let of_all = message * DATAGRAMS_MAX + of_threads + of_connections + of_mappings;
+        let of_info = if values.get("info").as_str().is_some() { server::HELD_BYTES_MAX } else { 0 };
+        let of_all = message * DATAGRAMS_MAX + of_threads + of_connections + of_mappings + of_info;
         Memory::cache(of_all as u64 + ((sockets.max(0) as u64) << 16), series::HELD_BYTES_MAX as u64)
     },
     needs,
@@ -264,7 +265,7 @@ impl Source for Dogstatsd {
 }
 
 /// What came by HTTP next; without `/info` nothing ever does.
-async fn next(bodies: &mut Option<mpsc::Receiver<Bytes>>) -> Bytes {
+async fn next(bodies: &mut Option<mpsc::Receiver<Body>>) -> Body {
     if let Some(bodies) = bodies
         && let Some(body) = bodies.recv().await
     {
@@ -276,7 +277,7 @@ async fn next(bodies: &mut Option<mpsc::Receiver<Bytes>>) -> Bytes {
 /// What the source waits for.
 enum Event {
     Woken(Woken),
-    Body(Bytes),
+    Body(Body),
     Tick,
 }
 

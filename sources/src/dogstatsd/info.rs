@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use weir_core::Fault;
 use weir_core::host::holder::{self, Place};
-use weir_http::server::{self, Answers, Asked, Said, Serving};
+use weir_http::server::{self, Answers, Asked, Body, Said, Serving};
 use weir_http::{Method, StatusCode};
 
 /// Metrics by HTTP, as newer tracers send them to an Agent that names it in `/info`.
@@ -37,7 +37,7 @@ impl Info {
     }
 
     /// Begins to answer. What comes by the proxy is given to the other end.
-    pub fn serve(self) -> Result<(Serving, mpsc::Receiver<Bytes>), Fault> {
+    pub fn serve(self) -> Result<(Serving, mpsc::Receiver<Body>), Fault> {
         let (bodies, receiver) = mpsc::channel(BODIES_MAX);
         let desk = Desk { info: info(self.statsd_port), bodies };
         let serving = server::serve(self.listener, Arc::new(desk))
@@ -68,7 +68,7 @@ fn info(statsd_port: u16) -> Bytes {
 
 struct Desk {
     info: Bytes,
-    bodies: mpsc::Sender<Bytes>,
+    bodies: mpsc::Sender<Body>,
 }
 
 #[async_trait]
