@@ -170,14 +170,23 @@ async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
 
 /// The innermost cause, which is the one that a person can do something about.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = made_from(cause).or_else(|| cause.source()) {
-        cause = inner;
-    }
+    let cause = innermost(error);
     match cause.downcast_ref() {
         Some(rustls::Error::InvalidCertificate(wrong)) => refused(wrong),
         _ => cause.to_string(),
     }
+}
+
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    innermost(error).is::<rustls::Error>()
+}
+
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut cause = error;
+    while let Some(inner) = made_from(cause).or_else(|| cause.source()) {
+        cause = inner;
+    }
+    cause
 }
 
 /// What an error of input and output is made from, which is no source of it.
@@ -189,18 +198,14 @@ fn made_from<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dy
 /// Why nobody may speak to who has such a certificate.
 fn refused(wrong: &CertificateError) -> String {
     use CertificateError as Wrong;
-    let why = match wrong {
-        Wrong::UnknownIssuer => "its certificate is of an authority that this host does not trust",
-        Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate has expired",
-        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "its certificate is not valid yet",
-        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => "its certificate is for another name",
-        Wrong::Revoked => "its certificate was revoked",
+    match wrong {
+        Wrong::UnknownIssuer => "its certificate is of an authority that this host does not trust".to_string(),
         Wrong::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            "its certificate is an authority's own, as of those that sign themselves, and no server's"
+            "its certificate is an authority's own, as of those that sign themselves, and no server's".to_string()
         }
-        other => return format!("its certificate is not taken: {other}"),
-    };
-    why.to_string()
+        // With names and times, where they are known.
+        other => format!("its certificate is not taken: {other}"),
+    }
 }
 
 /// Connects, through a proxy where the environment names one for the destination.
@@ -231,13 +236,20 @@ fn is_secure(to: &Uri) -> bool {
 fn tls() -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let builder = builder.with_native_roots().map_err(|_| match std::env::var_os("SSL_CERT_FILE") {
-        Some(file) => format!("`SSL_CERT_FILE` names `{}`, which has no certificate that can be read", file.display()),
-        None => "`https://` is checked by the certificates of authorities, and this host has none: install \
-                 `ca-certificates`, or name a file of them in `SSL_CERT_FILE`"
-            .to_string(),
-    })?;
+    let builder = builder.with_native_roots().map_err(|_| no_roots(|name| std::env::var(name).ok()))?;
     Ok(Arc::new(builder.with_no_client_auth()))
+}
+
+/// What is said where there is no certificate of an authority.
+fn no_roots(env: impl Fn(&str) -> Option<String>) -> String {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| Some((name, env(name)?)));
+    let named: Vec<String> =
+        named.filter(|(_, path)| !path.is_empty()).map(|(name, path)| format!("`{name}` (`{path}`)")).collect();
+    let help = match named.is_empty() {
+        true => "install `ca-certificates`, or name a file that may be read in `SSL_CERT_FILE`".to_string(),
+        false => format!("they are looked for where {} says", named.join(" or ")),
+    };
+    format!("`https://` is checked by certificates of authorities, and none can be read here: {help}")
 }
 
 type Stream = Pin<Box<dyn Io>>;
@@ -264,11 +276,7 @@ impl Service<Uri> for Connector {
 
     /// The pool lets connections that it does not need any more stand up by themselves: each has an end.
     fn call(&mut self, to: Uri) -> Self::Future {
-        let linking = self.link(to);
-        Box::pin(async move {
-            let linked = tokio::time::timeout(SECURE_MAX, linking).await;
-            linked.unwrap_or_else(|_| Err(format!("no connection within {} s", SECURE_MAX.as_secs()).into()))
-        })
+        self.link(to)
     }
 }
 
@@ -277,23 +285,33 @@ impl Connector {
         let proxy = self.proxies.intercept(&to);
         let (mut http, tls) = (self.http.clone(), self.tls.clone().filter(|_| is_secure(&to)));
         Box::pin(async move {
+            if is_secure(&to) && tls.is_none() {
+                return Err("this client was made for `http://`".into());
+            }
             let by = proxy.as_ref().map(|proxy| proxy.uri().clone());
-            let linked = match (proxy, tls) {
-                (None, None) => link(http.call(to), false).await,
-                (None, Some(tls)) => link(HttpsConnector::from((http, tls)).call(to), false).await,
-                (Some(proxy), None) => link(http.call(proxy.uri().clone()), true).await,
-                (Some(proxy), Some(tls)) => {
-                    let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
-                    if let Some(auth) = proxy.basic_auth() {
-                        tunnel = tunnel.with_auth(auth.clone());
+            let linking = async {
+                match (proxy, tls) {
+                    (None, None) => link(http.call(to), false).await,
+                    (None, Some(tls)) => link(HttpsConnector::from((http, tls)).call(to), false).await,
+                    (Some(proxy), None) => link(http.call(proxy.uri().clone()), true).await,
+                    (Some(proxy), Some(tls)) => {
+                        let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
+                        if let Some(auth) = proxy.basic_auth() {
+                            tunnel = tunnel.with_auth(auth.clone());
+                        }
+                        link(HttpsConnector::from((tunnel, tls)).call(to), false).await
                     }
-                    link(HttpsConnector::from((tunnel, tls)).call(to), false).await
                 }
             };
+            let linked = tokio::time::timeout(SECURE_MAX, linking).await;
+            let linked =
+                linked.unwrap_or_else(|_| Err(format!("no connection within {} s", SECURE_MAX.as_secs()).into()));
             linked.map_err(|error| match by.as_ref().and_then(Uri::authority) {
-                // Without what is before the `@`, which is a password.
-                Some(by) => format!("by the proxy `{}`: {}", address(by), reason(&*error)).into(),
-                None => error,
+                // Who has a certificate is the far end. Without what is before the `@`, which is a password.
+                Some(by) if !is_of_tls(&*error) => {
+                    format!("by the proxy `{}`: {}", address(by), reason(&*error)).into()
+                }
+                _ => error,
             })
         })
     }
@@ -340,6 +358,8 @@ impl Write for Link {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::UnixTime;
+
     use super::*;
 
     /// Nobody listens at port 1.
@@ -362,9 +382,19 @@ mod tests {
             let error = rustls::Error::InvalidCertificate(wrong);
             reason(&io::Error::other(io::Error::other(error)))
         };
-        assert_eq!(told(CertificateError::Expired), "its certificate has expired");
-        let other = told(CertificateError::BadSignature);
-        assert_eq!(other, "its certificate is not taken: BadSignature");
+        let untrusted = "its certificate is of an authority that this host does not trust";
+        assert_eq!(told(CertificateError::UnknownIssuer), untrusted);
+        let (time, not_after) = (UnixTime::since_unix_epoch(Duration::from_secs(20)), UnixTime::now());
+        let expired = told(CertificateError::ExpiredContext { time, not_after });
+        assert!(expired.starts_with("its certificate is not taken: ") && expired.contains("20"), "{expired}");
+    }
+
+    #[test]
+    fn where_certificates_are_looked_for_is_told() {
+        let none = no_roots(|_| None);
+        assert!(none.contains("install `ca-certificates`"), "{none}");
+        let named = no_roots(|name| (name == "SSL_CERT_DIR").then(|| "/x".into()));
+        assert!(named.contains("they are looked for where `SSL_CERT_DIR` (`/x`) says"), "{named}");
     }
 
     #[test]
