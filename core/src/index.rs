@@ -15,7 +15,11 @@ struct Place<V> {
     value: V,
 }
 
-impl<V> Place<V> {
+impl<V: Default> Place<V> {
+    fn free() -> Place<V> {
+        Place { high: 0, low: 0, value: V::default() }
+    }
+
     #[inline(always)]
     fn part(&self) -> Part {
         Part { high: self.high, low: self.low }
@@ -29,8 +33,8 @@ impl<V> Place<V> {
 
 /// As much of a hash as tells it from others: 96 bits, so that a place with a number of 32 takes sixteen bytes, and is
 /// not in two lines of the cache.
-#[derive(Clone, Copy, PartialEq)]
-struct Part {
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Part {
     high: u64,
     low: u32,
 }
@@ -39,7 +43,7 @@ impl Part {
     const NONE: Part = Part { high: 0, low: 0 };
 
     #[inline(always)]
-    fn of(hash: Hash) -> Part {
+    pub fn of(hash: Hash) -> Part {
         Part { high: hash.high, low: hash.low as u32 }
     }
 }
@@ -49,6 +53,8 @@ const _: () = assert!(size_of::<Place<u32>>() == 16);
 /// Places for each entry, at least.
 const PLACES_EACH: usize = 2;
 const PLACES_MIN: usize = 64;
+/// Times as many places as are needed stay, for what comes next.
+const FREE_MAX: usize = 2;
 
 pub struct Index<V> {
     /// A power of two. Those that are free have no hash.
@@ -111,10 +117,16 @@ impl<V: Copy + Default> Index<V> {
         (!place.is_free()).then_some(&mut place.value)
     }
 
+    #[inline]
+    pub fn get(&self, hash: Hash) -> Option<V> {
+        let place = &self.places[self.at(Part::of(hash))];
+        (!place.is_free()).then_some(place.value)
+    }
+
     /// Puts in a hash that is not there.
     pub fn insert(&mut self, hash: Hash, value: V) {
         if self.places.len() < places(self.len + 1) {
-            self.rebuild(self.len + 1, |_| true);
+            self.rebuild(self.len + 1);
         }
         let Part { high, low } = Part::of(hash);
         self.place(Place { high, low, value });
@@ -126,10 +138,29 @@ impl<V: Copy + Default> Index<V> {
         self.len += 1;
     }
 
+    /// All that is held, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (Part, V)> {
+        self.taken().map(|place| (place.part(), place.value))
+    }
+
     pub fn retain(&mut self, stays: impl Fn(&V) -> bool) {
-        let left = self.taken().filter(|place| stays(&place.value)).count();
-        if left < self.len {
-            self.rebuild(left, stays);
+        if self.taken().all(|place| stays(&place.value)) {
+            return;
+        }
+        // From a free place on, so that what stays moves to where it was or nearer to its home, past nobody.
+        let start = self.places.iter().position(Place::is_free).unwrap_or(0);
+        for at in (start..self.places.len()).chain(0..start) {
+            let place = std::mem::replace(&mut self.places[at], Place::free());
+            if place.is_free() {
+                continue;
+            }
+            self.len -= 1;
+            if stays(&place.value) {
+                self.place(place);
+            }
+        }
+        if self.places.len() > FREE_MAX * places(self.len) {
+            self.rebuild(self.len);
         }
     }
 
@@ -137,11 +168,11 @@ impl<V: Copy + Default> Index<V> {
         self.places.iter().filter(|place| !place.is_free())
     }
 
-    /// Makes as many places as so many entries need, for those that stay.
-    fn rebuild(&mut self, entries: usize, stays: impl Fn(&V) -> bool) {
+    /// Makes as many places as so many entries need.
+    fn rebuild(&mut self, entries: usize) {
         let old = Index { places: std::mem::replace(&mut self.places, free(places(entries))), len: self.len };
         self.len = 0;
-        old.taken().filter(|place| stays(&place.value)).for_each(|place| self.place(*place));
+        old.taken().for_each(|place| self.place(*place));
     }
 }
 
@@ -158,7 +189,7 @@ const fn places(entries: usize) -> usize {
 }
 
 fn free<V: Copy + Default>(places: usize) -> Vec<Place<V>> {
-    vec![Place { high: 0, low: 0, value: V::default() }; places]
+    vec![Place::free(); places]
 }
 
 #[cfg(test)]
@@ -174,8 +205,8 @@ mod tests {
         let (mut index, mut map) = (Index::<u32>::new(), HashMap::new());
         for round in 0..20 {
             for _ in 0..500 {
-                // Few homes, so that many share one.
-                let hash = Hash { high: random.u64(0..300), low: random.u64(1..100) };
+                // Few homes, so that many share one, on both sides of where the places end.
+                let hash = Hash { high: random.u64(0..300).wrapping_sub(150), low: random.u64(1..100) };
                 let of = random.u32(0..1000);
                 if map.insert((hash.high, hash.low), of).is_some() {
                     *index.find(hash).unwrap() = of;

@@ -32,7 +32,7 @@ use weir_spec::option::{Dur, OptionError, OptionType};
 use weir_spec::{ComponentSpec, Shape, Stream};
 
 use bucket::{Bucket, SLOT_BYTES};
-use context::{CONTEXT_BYTES, Contexts, Id, text_bytes_max};
+use context::{Contexts, Id};
 use emit::{Closing, Numerics, Passed, Points};
 use filter::TagFilter;
 use intake::Verdicts;
@@ -114,11 +114,10 @@ pub static SPEC: ComponentSpec = ComponentSpec {
     },
     reads: |_, _| Columns::All,
     memory: |values| {
-        let contexts = values.get("contexts_max").as_i64().unwrap_or(0).max(0) as u64;
+        let contexts = values.get("contexts_max").as_i64().unwrap_or(0).max(0) as usize;
         // Two buckets are open at once while one is being given out.
-        let each = (CONTEXT_BYTES + 2 * SLOT_BYTES) as u64;
-        let text = text_bytes_max(contexts as usize).saturating_add(known::BYTES_MAX) as u64;
-        Memory::share(contexts.saturating_mul(each).saturating_add(text))
+        let slots = contexts * 2 * SLOT_BYTES;
+        Memory::share((context::bytes_max(contexts) + slots + known::BYTES_MAX) as u64)
     },
     examples: &["internal(10s) | aggregate(10s, tags_deny: [\"what\"]) | stdout"],
     ..ComponentSpec::PLAIN

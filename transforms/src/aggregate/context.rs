@@ -7,8 +7,6 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use weir_core::hash::{Hash, Hashing};
 use weir_core::index::Index;
 use weir_spec::kinds::enums::metric_kind;
@@ -117,38 +115,12 @@ struct Alias {
     used: u32,
 }
 
-/// A context under the hash of its tags in order.
-#[derive(Clone, Copy)]
-struct Canonical {
-    /// Of that hash: others are told apart without looking theirs up.
-    part: u32,
-    of: Ref,
-}
-
-impl Canonical {
-    /// Whether it is under this hash; `hashes` are those of all contexts.
-    fn is(&self, hash: Hash, hashes: &[Hash]) -> bool {
-        self.part == part(hash) && hashes[self.of.id() as usize] == hash
-    }
-}
-
-fn part(of: Hash) -> u32 {
-    of.high as u32
-}
-
-/// As a hash that tables can use, which look at the highest bits as well.
-fn spread(part: u32) -> u64 {
-    u64::from(part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
 /// All contexts that are alive.
 pub struct Contexts {
     aliases: Index<Alias>,
     /// Each context under the hash of its tags in order, which stays as long as the context. Rows hardly ever ask for
-    /// it but to hear that they are new, which a part of that hash says nearly always.
-    canonical: HashTable<Canonical>,
-    /// Of each context, that hash.
-    hashes: Vec<Hash>,
+    /// it but to hear that they are new.
+    canonical: Index<Ref>,
     /// What is beyond is put in order anew each time.
     aliases_max: usize,
     contexts: Vec<Option<Context>>,
@@ -177,30 +149,27 @@ const TEXT_BYTES: usize = 256;
 const TEXT_BYTES_MIN: usize = 64 << 10;
 
 /// Text that so many contexts may have together.
-pub fn text_bytes_max(contexts: usize) -> usize {
+fn text_bytes_max(contexts: usize) -> usize {
     contexts.saturating_mul(TEXT_BYTES).max(TEXT_BYTES_MIN)
 }
 
 /// Hashes kept for each context that may be. What comes by its entry in a dictionary has none.
 const ALIASES_EACH: usize = 1;
-/// Bytes of a context beside its text: its own fields, the allocator's, its times, its gauge and the one before it, and
-/// its hashes.
-pub const CONTEXT_BYTES: usize = size_of::<Option<Context>>()
-    + 16
-    + 8
-    + 8
-    + 8
-    + GAUGE_BYTES
-    + size_of::<Hash>()
-    + (size_of::<Canonical>() + 1) * 16 / 7
-    + ALIASES_EACH * Index::<Alias>::ENTRY_BYTES;
+/// Bytes of a context beside its text and its hashes: its own fields, the allocator's, its times, its gauge and the one
+/// before it.
+const CONTEXT_BYTES: usize = size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + GAUGE_BYTES;
+
+/// Bytes that so many contexts take at most.
+pub fn bytes_max(contexts: usize) -> usize {
+    let hashes = Index::<Ref>::bytes(contexts) + Index::<Alias>::bytes(contexts * ALIASES_EACH);
+    text_bytes_max(contexts) + contexts * CONTEXT_BYTES + hashes
+}
 
 impl Contexts {
     pub fn new(max: usize) -> Contexts {
         Contexts {
             aliases: Index::new(),
-            canonical: HashTable::new(),
-            hashes: Vec::new(),
+            canonical: Index::new(),
             aliases_max: max.saturating_mul(ALIASES_EACH),
             contexts: Vec::new(),
             seen: Vec::new(),
@@ -249,9 +218,7 @@ impl Contexts {
 
     /// Has what [`Contexts::known`] tells new contexts by fetched from memory.
     pub fn reach_for_new(&self, hashes: impl Iterator<Item = Hash>) {
-        // Nobody asks for the answers, and so they are waited for all at once.
-        let found = hashes.filter(|hash| self.canonical.find(spread(part(*hash)), |_| true).is_some());
-        std::hint::black_box(found.count());
+        self.canonical.reach_for(hashes);
     }
 
     /// Has what is looked for next fetched from memory.
@@ -269,8 +236,7 @@ impl Contexts {
 
     /// The context that has this hash of its tags in order.
     pub fn known(&self, canonical: Hash) -> Option<Ref> {
-        let is_it = |other: &Canonical| other.is(canonical, &self.hashes);
-        self.canonical.find(spread(part(canonical)), is_it).map(|known| known.of)
+        self.canonical.get(canonical)
     }
 
     /// The context that a hash, if there is one, leads to from now on; absent if there is no room for another.
@@ -291,18 +257,14 @@ impl Contexts {
                 if let Some(old) = old {
                     self.seen[old as usize] = i64::MIN;
                 }
-                let id = self.create(time, canonical, parts)?;
+                let id = self.create(time, parts)?;
                 if parts.kind == metric_kind::GAUGE {
                     self.gauges[id as usize] = self.former_gauges.take(canonical);
                 }
                 let of = Ref::new(id, parts.kind);
-                let part = part(canonical);
-                let is_it = |other: &Canonical| other.is(canonical, &self.hashes);
-                match self.canonical.entry(spread(part), is_it, |other| spread(other.part)) {
-                    Entry::Occupied(mut known) => known.get_mut().of = of,
-                    Entry::Vacant(place) => {
-                        place.insert(Canonical { part, of });
-                    }
+                match self.canonical.find(canonical) {
+                    Some(known) => *known = of,
+                    None => self.canonical.insert(canonical, of),
                 }
                 of
             }
@@ -334,7 +296,7 @@ impl Contexts {
         self.alive >= self.max || self.is_text_full
     }
 
-    fn create(&mut self, time: i64, canonical: Hash, parts: &Parts) -> Option<Id> {
+    fn create(&mut self, time: i64, parts: &Parts) -> Option<Id> {
         if self.alive >= self.max {
             return None;
         }
@@ -349,7 +311,6 @@ impl Contexts {
         match self.free.pop() {
             Some(id) => {
                 self.contexts[id as usize] = context;
-                self.hashes[id as usize] = canonical;
                 self.seen[id as usize] = time;
                 self.first[id as usize] = i64::MAX;
                 self.gauges[id as usize] = 0.0;
@@ -357,7 +318,6 @@ impl Contexts {
             }
             None => {
                 self.contexts.push(context);
-                self.hashes.push(canonical);
                 self.seen.push(time);
                 self.first.push(i64::MAX);
                 self.gauges.push(0.0);
@@ -385,13 +345,11 @@ impl Contexts {
         if self.alive == before {
             return false;
         }
-        self.canonical.retain(|known| {
-            let id = known.of.id() as usize;
-            if known.of.kind() == metric_kind::GAUGE && !is_alive(known.of) {
-                self.former_gauges.keep(self.hashes[id], self.gauges[id]);
-            }
-            is_alive(known.of)
-        });
+        let gone = self.canonical.entries().filter(|(_, of)| !is_alive(*of));
+        for (part, of) in gone.filter(|(_, of)| of.kind() == metric_kind::GAUGE) {
+            self.former_gauges.keep(part, self.gauges[of.id() as usize]);
+        }
+        self.canonical.retain(|of| is_alive(*of));
         true
     }
 }

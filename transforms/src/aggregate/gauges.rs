@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 
 use weir_core::hash::Hash;
+use weir_core::index::Part;
 
 /// One value is kept for so many contexts that there may be.
 pub const CONTEXTS_EACH: usize = 4;
 /// Bytes of a value for each context that there may be.
-pub const GAUGE_BYTES: usize = size_of::<(Hash, f64)>() * 8 / 7 / CONTEXTS_EACH;
+pub const GAUGE_BYTES: usize = size_of::<(Part, f64)>() * 8 / 7 / CONTEXTS_EACH;
 
 /// Values in two generations: when the young ones are as many as may be, the old ones go, and the young are old.
 pub struct Gauges {
-    young: HashMap<Hash, f64>,
-    old: HashMap<Hash, f64>,
+    young: HashMap<Part, f64>,
+    old: HashMap<Part, f64>,
     generation_max: usize,
 }
 
@@ -27,7 +28,7 @@ impl Gauges {
     }
 
     /// Keeps a value; zero is what an unknown gauge has anyway.
-    pub fn keep(&mut self, of: Hash, value: f64) {
+    pub fn keep(&mut self, of: Part, value: f64) {
         if value == 0.0 {
             return;
         }
@@ -39,6 +40,7 @@ impl Gauges {
 
     /// Takes a value out; zero, if there is none.
     pub fn take(&mut self, of: Hash) -> f64 {
+        let of = Part::of(of);
         // One that was kept later hides an older one.
         let (young, old) = (self.young.remove(&of), self.old.remove(&of));
         young.or(old).unwrap_or(0.0)
@@ -53,10 +55,14 @@ mod tests {
         Hash { high: number, low: number }
     }
 
+    fn keep(gauges: &mut Gauges, number: u64, value: f64) {
+        gauges.keep(Part::of(hash(number)), value);
+    }
+
     #[test]
     fn the_latest_are_kept() {
         let mut gauges = Gauges::new(10 * CONTEXTS_EACH);
-        (0..20).for_each(|number| gauges.keep(hash(number), number as f64 + 0.5));
+        (0..20).for_each(|number| keep(&mut gauges, number, number as f64 + 0.5));
         let kept: Vec<u64> = (0..20).filter(|number| gauges.take(hash(*number)) != 0.0).collect();
         assert_eq!(kept, (10..20).collect::<Vec<_>>());
         assert_eq!(gauges.take(hash(19)), 0.0, "it was taken");
@@ -65,9 +71,9 @@ mod tests {
     #[test]
     fn the_later_value_counts() {
         let mut gauges = Gauges::new(2 * CONTEXTS_EACH);
-        gauges.keep(hash(1), 1.0);
-        gauges.keep(hash(2), 2.0);
-        gauges.keep(hash(1), 3.0);
+        keep(&mut gauges, 1, 1.0);
+        keep(&mut gauges, 2, 2.0);
+        keep(&mut gauges, 1, 3.0);
         assert_eq!([gauges.take(hash(1)), gauges.take(hash(1)), gauges.take(hash(2))], [3.0, 0.0, 2.0]);
     }
 }

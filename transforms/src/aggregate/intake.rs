@@ -79,7 +79,9 @@ impl Aggregation {
         let mut heads = EntryHeads { rows, last: None };
         for (chunk, entries) in rows.entries_of().chunks(REACH_ROWS).enumerate() {
             let start = chunk * REACH_ROWS;
-            let mut fresh = self.fresh(metrics, &known, &mut heads, start, entries).into_iter().peekable();
+            let fresh = self.fresh(metrics, &known, &mut heads, start, entries);
+            // Where they are: copies that are read at once are waited for as long as a miss.
+            let mut fresh = fresh.iter().peekable();
             for (row, entry) in (start..).zip(entries.iter().copied()) {
                 let ordered = fresh.next_if(|(at, _)| *at == row).map(|(_, ordered)| ordered);
                 if let Some(id) = known.find(entry).filter(|id| !self.is_replaced(*id)) {
@@ -205,14 +207,21 @@ impl Aggregation {
         metrics: &Metrics,
         head: &Head,
         hash: Option<Hash>,
-        ordered: Option<Ordered>,
+        ordered: Option<&Ordered>,
         mut found: Option<Ref>,
         time: i64,
     ) -> Option<Id> {
         let kind = metrics.context_kind(head.row);
         if found.is_none_or(|found| self.gives_way(found, kind)) {
             let sets_bytes = self.sets.len();
-            let ordered = ordered.unwrap_or_else(|| self.ordered(head, kind));
+            let its_own;
+            let ordered = match ordered {
+                Some(ordered) => ordered,
+                None => {
+                    its_own = self.ordered(head, kind);
+                    &its_own
+                }
+            };
             // It may be known under another order of its tags.
             found = found.or_else(|| self.contexts.known(ordered.hash));
             let old = found.filter(|found| self.gives_way(*found, kind)).map(Ref::id);
@@ -304,7 +313,7 @@ impl Aggregation {
     fn lead(
         &mut self,
         hash: Option<Hash>,
-        ordered: Ordered,
+        ordered: &Ordered,
         head: &Head,
         kind: u8,
         time: i64,
@@ -313,7 +322,7 @@ impl Aggregation {
         let (name, host) = (head.name(), head.host());
         let unit = head.unit().or_else(|| units::of(name));
         let at = (time, number(time, self.interval));
-        let parts = Parts { kind, name, host, unit, tags: &self.sets[ordered.set] };
+        let parts = Parts { kind, name, host, unit, tags: &self.sets[ordered.set.clone()] };
         self.contexts.add(hash, ordered.hash, at, &parts, old)
     }
 
