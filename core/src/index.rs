@@ -21,30 +21,30 @@ impl<V: Default> Place<V> {
     }
 
     #[inline(always)]
-    fn part(&self) -> Part {
-        Part { high: self.high, low: self.low }
+    fn key(&self) -> Key {
+        Key { high: self.high, low: self.low }
     }
 
     #[inline(always)]
     fn is_free(&self) -> bool {
-        self.part() == Part::NONE
+        self.key() == Key::NONE
     }
 }
 
 /// As much of a hash as tells it from others: 96 bits, so that a place with a number of 32 takes sixteen bytes, and is
 /// not in two lines of the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Part {
+pub struct Key {
     high: u64,
     low: u32,
 }
 
-impl Part {
-    const NONE: Part = Part { high: 0, low: 0 };
+impl Key {
+    const NONE: Key = Key { high: 0, low: 0 };
 
     #[inline(always)]
-    pub fn of(hash: Hash) -> Part {
-        Part { high: hash.high, low: hash.low as u32 }
+    pub fn of(hash: Hash) -> Key {
+        Key { high: hash.high, low: hash.low as u32 }
     }
 }
 
@@ -53,8 +53,8 @@ const _: () = assert!(size_of::<Place<u32>>() == 16);
 /// Places for each entry, at least.
 const PLACES_EACH: usize = 2;
 const PLACES_MIN: usize = 64;
-/// Times as many places as are needed stay, for what comes next.
-const FREE_MAX: usize = 2;
+/// Of as many places as are needed, so many times are kept when others went.
+const KEPT_TIMES_MAX: usize = 2;
 
 pub struct Index<V> {
     /// A power of two. Those that are free have no hash.
@@ -63,10 +63,10 @@ pub struct Index<V> {
 }
 
 impl<V: Copy + Default> Index<V> {
-    /// Bytes of each entry, with the places that are free; just after they were doubled, twice as much.
+    /// Bytes of each entry where their number is a power of two; just above one, twice as much.
     pub const ENTRY_BYTES: usize = PLACES_EACH * size_of::<Place<V>>();
 
-    /// Bytes of so many entries, with the places that are free.
+    /// Bytes of so many entries at most, as there were never more; while places are doubled, half as much again.
     pub const fn bytes(entries: usize) -> usize {
         places(entries) * size_of::<Place<V>>()
     }
@@ -85,8 +85,8 @@ impl<V: Copy + Default> Index<V> {
 
     /// Where to look first.
     #[inline]
-    fn home(&self, part: Part) -> usize {
-        part.high as usize & (self.places.len() - 1)
+    fn home(&self, key: Key) -> usize {
+        key.high as usize & (self.places.len() - 1)
     }
 
     /// Has the place of each hash fetched into the cache.
@@ -94,17 +94,17 @@ impl<V: Copy + Default> Index<V> {
         let last = self.places.len() - 1;
         // The next place as well, where it may be.
         let both = |home: usize| self.places[home].low ^ self.places[(home + 1) & last].low;
-        let places = hashes.fold(0, |all, hash| all ^ both(self.home(Part::of(hash))));
+        let places = hashes.fold(0, |all, hash| all ^ both(self.home(Key::of(hash))));
         // What is read for nothing would not be read at all.
         std::hint::black_box(places);
     }
 
     /// Where a hash is, or the free place where it would be.
     #[inline]
-    fn at(&self, part: Part) -> usize {
-        let mut at = self.home(part);
+    fn at(&self, key: Key) -> usize {
+        let mut at = self.home(key);
         // Half of the places at least are free.
-        while self.places[at].part() != part && !self.places[at].is_free() {
+        while self.places[at].key() != key && !self.places[at].is_free() {
             at = (at + 1) & (self.places.len() - 1);
         }
         at
@@ -112,14 +112,14 @@ impl<V: Copy + Default> Index<V> {
 
     #[inline]
     pub fn find(&mut self, hash: Hash) -> Option<&mut V> {
-        let at = self.at(Part::of(hash));
+        let at = self.at(Key::of(hash));
         let place = &mut self.places[at];
         (!place.is_free()).then_some(&mut place.value)
     }
 
     #[inline]
     pub fn get(&self, hash: Hash) -> Option<V> {
-        let place = &self.places[self.at(Part::of(hash))];
+        let place = &self.places[self.at(Key::of(hash))];
         (!place.is_free()).then_some(place.value)
     }
 
@@ -128,26 +128,26 @@ impl<V: Copy + Default> Index<V> {
         if self.places.len() < places(self.len + 1) {
             self.rebuild(self.len + 1);
         }
-        let Part { high, low } = Part::of(hash);
+        let Key { high, low } = Key::of(hash);
         self.place(Place { high, low, value });
     }
 
     fn place(&mut self, place: Place<V>) {
-        let at = self.at(place.part());
+        let at = self.at(place.key());
         self.places[at] = place;
         self.len += 1;
     }
 
     /// All that is held, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = (Part, V)> {
-        self.taken().map(|place| (place.part(), place.value))
+    pub fn entries(&self) -> impl Iterator<Item = (Key, V)> {
+        self.taken().map(|place| (place.key(), place.value))
     }
 
     pub fn retain(&mut self, stays: impl Fn(&V) -> bool) {
         if self.taken().all(|place| stays(&place.value)) {
             return;
         }
-        // From a free place on, so that what stays moves to where it was or nearer to its home, past nobody.
+        // From a free place on, so that what stays finds a place that was looked at already, or its own.
         let start = self.places.iter().position(Place::is_free).unwrap_or(0);
         for at in (start..self.places.len()).chain(0..start) {
             let place = std::mem::replace(&mut self.places[at], Place::free());
@@ -159,7 +159,7 @@ impl<V: Copy + Default> Index<V> {
                 self.place(place);
             }
         }
-        if self.places.len() > FREE_MAX * places(self.len) {
+        if self.places.len() > KEPT_TIMES_MAX * places(self.len) {
             self.rebuild(self.len);
         }
     }
@@ -198,6 +198,25 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn room_is_given_back() {
+        let mut index = Index::<u32>::new();
+        let hash = |number: u32| Hash { high: u64::from(number) << 3, low: 1 };
+        (0..1000).for_each(|number| index.insert(hash(number), number));
+        index.retain(|of| of % 2 == 0);
+        assert_eq!(index.places.len(), places(1000), "which may be needed soon");
+        index.retain(|of| *of < 40);
+        assert_eq!((index.len(), index.places.len()), (20, PLACES_MIN));
+        let mut held: Vec<(Key, u32)> = index.entries().collect();
+        held.sort_unstable_by_key(|(_, of)| *of);
+        let expected: Vec<_> = (0..40).step_by(2).map(|number| (Key::of(hash(number)), number)).collect();
+        assert!(held == expected);
+        index.retain(|_| false);
+        assert!(index.is_empty() && (0..1000).all(|number| index.get(hash(number)).is_none()));
+        index.insert(hash(7), 8);
+        assert_eq!(index.get(hash(7)), Some(8));
+    }
 
     #[test]
     fn it_holds_what_a_map_holds() {

@@ -11,7 +11,7 @@ use weir_core::hash::{Hash, Hashing};
 use weir_core::index::Index;
 use weir_spec::kinds::enums::metric_kind;
 
-use super::gauges::{GAUGE_BYTES, Gauges};
+use super::gauges::Gauges;
 
 /// A context's number.
 pub type Id = u32;
@@ -155,14 +155,14 @@ fn text_bytes_max(contexts: usize) -> usize {
 
 /// Hashes kept for each context that may be. What comes by its entry in a dictionary has none.
 const ALIASES_EACH: usize = 1;
-/// Bytes of a context beside its text and its hashes: its own fields, the allocator's, its times, its gauge and the one
-/// before it.
-const CONTEXT_BYTES: usize = size_of::<Option<Context>>() + 16 + 8 + 8 + 8 + GAUGE_BYTES;
+/// Bytes of a context beside its text and its hashes: its own fields, the allocator's, its times and its gauge.
+/// One that is free takes less, with its number among the free ones.
+const CONTEXT_BYTES: usize = size_of::<Option<Context>>() + 16 + 8 + 8 + 8;
 
-/// Bytes that so many contexts take at most.
+/// Bytes that so many contexts take.
 pub fn bytes_max(contexts: usize) -> usize {
     let hashes = Index::<Ref>::bytes(contexts) + Index::<Alias>::bytes(contexts * ALIASES_EACH);
-    text_bytes_max(contexts) + contexts * CONTEXT_BYTES + hashes
+    text_bytes_max(contexts) + contexts * CONTEXT_BYTES + hashes + Gauges::bytes(contexts)
 }
 
 impl Contexts {
@@ -346,8 +346,8 @@ impl Contexts {
             return false;
         }
         let gone = self.canonical.entries().filter(|(_, of)| !is_alive(*of));
-        for (part, of) in gone.filter(|(_, of)| of.kind() == metric_kind::GAUGE) {
-            self.former_gauges.keep(part, self.gauges[of.id() as usize]);
+        for (key, of) in gone.filter(|(_, of)| of.kind() == metric_kind::GAUGE) {
+            self.former_gauges.keep(key, self.gauges[of.id() as usize]);
         }
         self.canonical.retain(|of| is_alive(*of));
         true

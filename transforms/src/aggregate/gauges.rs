@@ -1,34 +1,37 @@
 //! What relative gauges stand on whose context is forgotten.
 //!
 //! A plain StatsD server keeps a gauge for good, so that `+1` after a silent day adds to what was. Contexts are
-//! forgotten after seconds; the last value of their gauges stays behind, by hash.
+//! forgotten after seconds; the last value of their gauges stays behind, by what an index keeps of its hash.
 
 use std::collections::HashMap;
 
 use weir_core::hash::Hash;
-use weir_core::index::Part;
+use weir_core::index::Key;
 
 /// One value is kept for so many contexts that there may be.
-pub const CONTEXTS_EACH: usize = 4;
-/// Bytes of a value for each context that there may be.
-pub const GAUGE_BYTES: usize = size_of::<(Part, f64)>() * 8 / 7 / CONTEXTS_EACH;
+const CONTEXTS_EACH: usize = 4;
 
 /// Values in two generations: when the young ones are as many as may be, the old ones go, and the young are old.
 pub struct Gauges {
-    young: HashMap<Part, f64>,
-    old: HashMap<Part, f64>,
+    young: HashMap<Key, f64>,
+    old: HashMap<Key, f64>,
     generation_max: usize,
 }
 
 impl Gauges {
     /// Of a table of so many contexts at most.
     pub fn new(contexts_max: usize) -> Gauges {
-        let generation_max = contexts_max.div_ceil(2 * CONTEXTS_EACH);
-        Gauges { young: HashMap::new(), old: HashMap::new(), generation_max }
+        Gauges { young: HashMap::new(), old: HashMap::new(), generation_max: generation_max(contexts_max) }
+    }
+
+    /// Bytes of it at most: seven of eight places of a table may be taken.
+    pub fn bytes(contexts_max: usize) -> usize {
+        let places = (generation_max(contexts_max) * 8 / 7 + 1).next_power_of_two();
+        2 * places * (size_of::<(Key, f64)>() + 1)
     }
 
     /// Keeps a value; zero is what an unknown gauge has anyway.
-    pub fn keep(&mut self, of: Part, value: f64) {
+    pub fn keep(&mut self, of: Key, value: f64) {
         if value == 0.0 {
             return;
         }
@@ -40,11 +43,15 @@ impl Gauges {
 
     /// Takes a value out; zero, if there is none.
     pub fn take(&mut self, of: Hash) -> f64 {
-        let of = Part::of(of);
+        let of = Key::of(of);
         // One that was kept later hides an older one.
         let (young, old) = (self.young.remove(&of), self.old.remove(&of));
         young.or(old).unwrap_or(0.0)
     }
+}
+
+fn generation_max(contexts_max: usize) -> usize {
+    contexts_max.div_ceil(2 * CONTEXTS_EACH)
 }
 
 #[cfg(test)]
@@ -56,7 +63,7 @@ mod tests {
     }
 
     fn keep(gauges: &mut Gauges, number: u64, value: f64) {
-        gauges.keep(Part::of(hash(number)), value);
+        gauges.keep(Key::of(hash(number)), value);
     }
 
     #[test]

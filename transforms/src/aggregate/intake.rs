@@ -80,7 +80,7 @@ impl Aggregation {
         for (chunk, entries) in rows.entries_of().chunks(REACH_ROWS).enumerate() {
             let start = chunk * REACH_ROWS;
             let fresh = self.fresh(metrics, &known, &mut heads, start, entries);
-            // Where they are: copies that are read at once are waited for as long as a miss.
+            // Borrowed: a copy that is read just after it was written is waited for as long as memory is.
             let mut fresh = fresh.iter().peekable();
             for (row, entry) in (start..).zip(entries.iter().copied()) {
                 let ordered = fresh.next_if(|(at, _)| *at == row).map(|(_, ordered)| ordered);
