@@ -276,12 +276,6 @@ impl Service<Uri> for Connector {
 
     /// The pool lets connections that it does not need any more stand up by themselves: each has an end.
     fn call(&mut self, to: Uri) -> Self::Future {
-        self.link(to)
-    }
-}
-
-impl Connector {
-    fn link(&mut self, to: Uri) -> <Self as Service<Uri>>::Future {
         let proxy = self.proxies.intercept(&to);
         let (mut http, tls) = (self.http.clone(), self.tls.clone().filter(|_| is_secure(&to)));
         Box::pin(async move {
