@@ -48,7 +48,35 @@ impl Key {
     }
 }
 
-const _: () = assert!(size_of::<Place<u32>>() == 16);
+/// A number of 28 bits, and in the four above of what type that is which it stands for: looking that up would cost a
+/// miss.
+// One number also where it is returned: two of different widths go by way of memory, where reading them together waits
+// until all that was written before has left the processor.
+#[derive(Clone, Copy, Default)]
+pub struct Typed(u32);
+
+const TYPE_SHIFT: u32 = 28;
+
+impl Typed {
+    #[inline(always)]
+    pub fn new(number: u32, of: u8) -> Typed {
+        debug_assert!(number < 1 << TYPE_SHIFT && of < 1 << (u32::BITS - TYPE_SHIFT));
+        Typed(number | u32::from(of) << TYPE_SHIFT)
+    }
+
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        self.0 & ((1 << TYPE_SHIFT) - 1)
+    }
+
+    /// The type, below 16.
+    #[inline(always)]
+    pub fn of(self) -> u8 {
+        (self.0 >> TYPE_SHIFT) as u8
+    }
+}
+
+const _: () = assert!(size_of::<Place<Typed>>() == 16);
 
 /// Places for each entry, at least.
 const PLACES_EACH: usize = 2;

@@ -11,7 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use weir_core::build::{Texts, Words};
 use weir_core::columns::record;
 use weir_core::hash::{Hash, Hashing};
-use weir_core::index::Index;
+use weir_core::index::{Index, Typed};
 use weir_core::rows::{Entries, Layout};
 use weir_spec::kinds::enums::metric_kind;
 use weir_spec::kinds::metric;
@@ -25,7 +25,7 @@ const SERIES_MAX: usize = 1 << 18;
 /// less.
 const ENTRY_BYTES: usize = 112;
 /// Bytes of a series: its entry and its hash.
-const SERIES_BYTES: usize = ENTRY_BYTES + Index::<Packed>::ENTRY_BYTES;
+const SERIES_BYTES: usize = ENTRY_BYTES + Index::<Typed>::ENTRY_BYTES;
 /// Bytes that all take at most.
 pub const HELD_BYTES_MAX: usize = SERIES_MAX * SERIES_BYTES;
 /// Bytes of an entry beside its texts: where these end, and which is whose.
@@ -39,25 +39,6 @@ const NOT_TEXT: &[u8] = &[0xff];
 pub struct Known {
     pub entry: u32,
     pub kind: u8,
-}
-
-/// The same in one number, as it is held: the type is in the four bits above the entry.
-#[derive(Clone, Copy, Default)]
-struct Packed(u32);
-
-const KIND_SHIFT: u32 = 28;
-
-impl Packed {
-    /// Of an entry that is in the dictionary.
-    fn new(known: Known) -> Packed {
-        debug_assert!(known.entry < 1 << KIND_SHIFT && known.kind < 1 << (u32::BITS - KIND_SHIFT));
-        Packed(known.entry | u32::from(known.kind) << KIND_SHIFT)
-    }
-
-    #[inline(always)]
-    fn known(self) -> Known {
-        Known { entry: self.0 & ((1 << KIND_SHIFT) - 1), kind: (self.0 >> KIND_SHIFT) as u8 }
-    }
 }
 
 /// What metrics say beside their values: a row of the dictionary, or of one batch alone.
@@ -121,7 +102,7 @@ impl Heads {
 /// All that is known.
 pub struct Series {
     hashing: Hashing,
-    known: Index<Packed>,
+    known: Index<Typed>,
     entries: Entries,
     /// Those of the batch that is being read, which come behind.
     fresh: Heads,
@@ -139,7 +120,7 @@ impl Series {
     pub fn new(bytes_max: usize) -> Series {
         let max = (bytes_max / SERIES_BYTES).min(SERIES_MAX);
         // Its places are a power of two.
-        let columns_bytes_max = bytes_max.min(HELD_BYTES_MAX).saturating_sub(Index::<Packed>::bytes(max));
+        let columns_bytes_max = bytes_max.min(HELD_BYTES_MAX).saturating_sub(Index::<Typed>::bytes(max));
         let max = if columns_bytes_max == 0 { 0 } else { max };
         Series {
             hashing: Hashing::default(),
@@ -181,7 +162,7 @@ impl Series {
 
     #[inline(always)]
     pub fn find(&mut self, hash: Hash) -> Option<Known> {
-        self.known.find(hash).map(|held| held.known())
+        self.known.find(hash).map(|held| Known { entry: held.number(), kind: held.of() })
     }
 
     /// What is known under this hash from now on; absent if it may mean something else next time, or if there is no
@@ -198,7 +179,7 @@ impl Series {
         let entry = self.entries.len() + self.fresh.len() as u32;
         self.fresh.push(metric, around);
         let known = Known { entry, kind: metric.kind };
-        self.known.insert(hash, Packed::new(known));
+        self.known.insert(hash, Typed::new(entry, metric.kind));
         Some(known)
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use weir_core::hash::{Hash, Hashing};
-use weir_core::index::Index;
+use weir_core::index::{Index, Typed};
 use weir_spec::kinds::enums::metric_kind;
 
 use super::gauges::Gauges;
@@ -16,28 +16,21 @@ use super::gauges::Gauges;
 /// A context's number.
 pub type Id = u32;
 
-/// A context, and what it is of: looking it up would cost a miss. Contexts are numbered in 28 bits; the kind is in the
-/// four above, a stamped one's by the highest.
-// One number also where it is returned: two of different widths go by way of memory, where reading them together waits
-// until all that was written before has left the processor.
+/// A context, and its kind: a stamped one's highest bit is the highest of four.
 #[derive(Clone, Copy, Default)]
-pub struct Ref(u32);
-
-const KIND_SHIFT: u32 = 28;
-const NUMBERS: u32 = (1 << KIND_SHIFT) - 1;
+pub struct Ref(Typed);
 
 impl Ref {
     fn new(id: Id, kind: u8) -> Ref {
-        let kind = u32::from(kind & 0x07) | u32::from(kind >> 7) << 3;
-        Ref(id | kind << KIND_SHIFT)
+        Ref(Typed::new(id, kind & 0x07 | kind >> 7 << 3))
     }
 
     pub fn id(self) -> Id {
-        self.0 & NUMBERS
+        self.0.number()
     }
 
     pub fn kind(self) -> u8 {
-        let kind = (self.0 >> KIND_SHIFT) as u8;
+        let kind = self.0.of();
         kind & 0x07 | (kind >> 3) << 7
     }
 }
